@@ -1,0 +1,189 @@
+"""What went wrong, and whose fault it was.
+
+::
+
+    ArshaiError                what a run had so far is in `.partial`
+    ├── Misuse                 the program: what was passed in cannot work (also a ValueError)
+    │   ├── MissingKey         no API key: names the variable to set
+    │   └── BadSchema          a type that cannot be described to a model: says which parameter
+    ├── ProviderError          the provider or the way to it: `.status`, `.code`, `.retry_after`, `.request_id`
+    │   ├── Unreachable        no connection, or one that broke
+    │   ├── TimedOut           silent for too long, or the deadline passed (also a TimeoutError)
+    │   ├── BadRequest         the provider refuses the request as it is
+    │   │   └── ContentTooLong the prompt does not fit the model
+    │   ├── Unauthorized       the key is missing, wrong or not allowed to do this
+    │   ├── NotFound           no such model or address
+    │   ├── RateLimited        too many requests or no credit left
+    │   ├── ServerFailed       the provider broke or is overloaded
+    │   ├── BadReply           what came is not an answer: HTML, cut or malformed JSON, too large, too deep
+    │   └── StreamIncomplete   the stream ended before the provider said so; the partial reply is in `.partial`
+    ├── BadAnswer              the model: its answer does not fit the type asked for
+    ├── Exhausted              the model: it used up its rounds or calls; go on from `.partial.messages`
+    └── RunError               the test or journal around the run; ends it, and no tool loop tells a model
+        ├── Diverged           a replayed run asked for something else than the recording holds
+        └── ScriptError        a scripted run asked for more answers than there are, or for fewer
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NoReturn
+
+__all__ = [
+    "ArshaiError",
+    "BadAnswer",
+    "BadReply",
+    "BadRequest",
+    "BadSchema",
+    "ContentTooLong",
+    "Diverged",
+    "Exhausted",
+    "MissingKey",
+    "Misuse",
+    "NotFound",
+    "ProviderError",
+    "RateLimited",
+    "RunError",
+    "ScriptError",
+    "ServerFailed",
+    "StreamIncomplete",
+    "TimedOut",
+    "Unauthorized",
+    "Unreachable",
+    "need",
+]
+
+
+class ArshaiError(Exception):
+    """Whatever goes wrong here; *partial* is what the run had gathered until then (a `Response`), or `None`."""
+
+    ends_run: ClassVar[bool] = False
+    """An error meant for the user, which no tool loop may tell to a model."""
+
+    def __init__(self, message: str = "", *, partial: Any = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the message and the attributes, so that keyword-only arguments survive."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[ArshaiError], args: tuple[Any, ...], state: dict[str, Any]) -> ArshaiError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class Misuse(ArshaiError, ValueError):
+    """What the program passed in cannot work; the message says what to pass instead."""
+
+
+class MissingKey(Misuse):
+    """No API key was given and the environment has none."""
+
+
+class BadSchema(Misuse):
+    """A type that cannot be described in JSON Schema."""
+
+
+class ProviderError(ArshaiError):
+    """The provider, or the way to it, failed.
+
+    *status* is the HTTP status (`None` without one), *code* the provider's own code, *retry_after* the seconds to
+    wait that it asked for, *request_id* what its support wants to know.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        code: str = "",
+        retry_after: float | None = None,
+        request_id: str = "",
+        partial: Any = None,
+    ) -> None:
+        super().__init__(message, partial=partial)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+        self.request_id = request_id
+
+
+class Unreachable(ProviderError):
+    """There is no connection to the provider, or it broke."""
+
+
+class TimedOut(ProviderError, TimeoutError):
+    """The provider was silent for longer than `timeout=`, or the call took longer than `deadline=`."""
+
+
+class BadRequest(ProviderError):
+    """The provider refuses the request as it is (400, 409, 413, 422)."""
+
+
+class ContentTooLong(BadRequest):
+    """The prompt is longer than the model takes."""
+
+
+class Unauthorized(ProviderError):
+    """The key is missing, wrong, or not allowed to do this (401, 403)."""
+
+
+class NotFound(ProviderError):
+    """There is no such model or address (404)."""
+
+
+class RateLimited(ProviderError):
+    """Too many requests (429); come back after *retry_after* seconds."""
+
+
+class ServerFailed(ProviderError):
+    """The provider broke or is overloaded (5xx, 529)."""
+
+
+class BadReply(ProviderError):
+    """What came back is not an answer: HTML, nothing, cut or malformed JSON, too large or too deep."""
+
+
+class StreamIncomplete(ProviderError):
+    """The stream ended before the provider said that the reply is complete; *partial* holds what came."""
+
+
+class BadAnswer(ArshaiError):
+    """The model's answer does not fit the type asked for: *text* is the answer, *path* leads to the misfit."""
+
+    def __init__(self, message: str = "", *, text: str = "", path: str = "", partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.text = text
+        self.path = path
+
+
+class Exhausted(ArshaiError):
+    """The run used up its rounds or calls; passing `partial.messages` again goes on."""
+
+
+class RunError(ArshaiError):
+    """Whatever surrounds the run (a script, a recording) cannot go on with it."""
+
+    ends_run = True
+
+
+class Diverged(RunError):
+    """A replayed run asked for something else than the recording holds; the message says where."""
+
+
+class ScriptError(RunError):
+    """A scripted run asked for more answers than there are, or left some over."""
+
+
+def need(package: str, extra: str) -> NoReturn:
+    """Refuse for want of an optional *package*, naming the *extra* that brings it.
+
+    >>> need("cyllama", "local")
+    Traceback (most recent call last):
+        ...
+    ImportError: cyllama is not installed: pip install 'arshai-kit[local]'
+    """
+    raise ImportError(f"{package} is not installed: pip install 'arshai-kit[{extra}]'")
