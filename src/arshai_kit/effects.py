@@ -1,0 +1,393 @@
+"""What the world can be asked to do, as data.
+
+A plan is a generator that yields effects and is sent their answers; its return value is its result. `yield from`
+composes plans, and an effect is itself a plan of one step: `reply = yield from Send(request)` is a `Reply`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
+
+from attrs import field, frozen
+
+from arshai_kit._json import Json
+from arshai_kit.errors import Misuse
+from arshai_kit.records import Event
+
+__all__ = [
+    "Call",
+    "Channel",
+    "Close",
+    "Effect",
+    "Emit",
+    "Halt",
+    "Handle",
+    "Handler",
+    "Here",
+    "Join",
+    "Layer",
+    "Now",
+    "Open",
+    "Outcome",
+    "Owner",
+    "Plan",
+    "Random",
+    "Read",
+    "Reply",
+    "Request",
+    "Secret",
+    "Send",
+    "Sleep",
+    "Spawn",
+    "Start",
+    "Step",
+    "Where",
+    "call",
+    "intercept",
+    "side_by_side",
+]
+
+A = TypeVar("A", covariant=True)
+T = TypeVar("T")
+P = ParamSpec("P")
+
+FOREVER = float("inf")
+
+
+class Effect(Generic[A]):
+    """Something asked of the world; typed by its answer."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Generator[Effect[Any], Any, A]:
+        return (yield self)  # type: ignore[no-any-return]  # the driver answers an Effect[A] with an A
+
+
+Plan: TypeAlias = Generator[Effect[Any], Any, T]
+
+
+class Halt(BaseException):  # noqa: N818  # not an error itself: it carries the one that the driver raises
+    """A layer ends the run: no plan can catch it, and the driver raises *error*."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+# What goes over the wire
+
+
+@frozen(repr=False, order=False)
+class Secret:
+    """A key that no repr, log, error, trace, pickle or JSON shows.
+
+    >>> Secret("sk-123"), str(Secret("sk-123")), Secret("sk-123").reveal()
+    (Secret('***'), '***', 'sk-123')
+    """
+
+    _value: str
+
+    def reveal(self) -> str:
+        """The key itself, for the request that needs it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Secret, ("",)
+
+
+@frozen
+class Request:
+    """One HTTP request.
+
+    *timeout* is the longest silence in seconds, *connect_timeout* the longest wait for a connection to be made,
+    *max_body* the most bytes of a reply that are read, also after decompression.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str | Secret], ...] = ()
+    content: bytes = field(default=b"", repr=False)
+    timeout: float = 300.0
+    connect_timeout: float = 10.0
+    max_body: int = 64 * 1024 * 1024
+
+
+@frozen
+class Reply:
+    """A whole HTTP reply; names of headers are in lower case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = field(default=b"", repr=False)
+
+
+@frozen
+class Channel:
+    """A streamed HTTP reply that is still coming; *number* tells it from the others of its run."""
+
+    number: int
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+# Leaf effects: what drivers perform
+
+
+@frozen
+class Send(Effect[Reply]):
+    """Exchange one request for a whole reply; *until* is the deadline on the clock of `Now`."""
+
+    request: Request
+    until: float = FOREVER
+
+
+@frozen
+class Open(Effect[Channel]):
+    """Exchange one request for a reply that streams."""
+
+    request: Request
+    until: float = FOREVER
+
+
+@frozen
+class Read(Effect[bytes]):
+    """The next bytes of a streamed reply, empty at its end.
+
+    *heard* says that the bytes before told something, so that the time of silence starts anew.
+    """
+
+    channel: Channel
+    heard: bool = True
+
+
+@frozen
+class Close(Effect[None]):
+    """Be done with a streamed reply, reading what little is left of it so that its connection can be used again."""
+
+    channel: Channel
+
+
+class Call(Effect[T]):
+    """Call a foreign function, sync or async: `yield from Call(fn, *args, **kwargs)`."""
+
+    __slots__ = ("args", "function", "kwargs", "seconds")
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    seconds: float | None
+
+    def __init__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.seconds = None
+
+    def within(self, seconds: float | None) -> Call[T]:
+        """The same call, answered by a `TimeoutError` when it takes longer."""
+        other: Call[T] = Call(self.function, *self.args, **self.kwargs)
+        other.seconds = seconds
+        return other
+
+    @property
+    def name(self) -> str:
+        """What the function is called."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def __repr__(self) -> str:
+        return f"Call({self.name})"
+
+
+@frozen
+class Sleep(Effect[None]):
+    """Wait for *seconds*."""
+
+    seconds: float
+
+
+@frozen
+class Now(Effect[float]):
+    """Seconds since the epoch, on a clock that never jumps while a run lasts."""
+
+
+@frozen
+class Random(Effect[float]):
+    """A number from [0, 1)."""
+
+
+@frozen(eq=False)
+class Spawn(Effect[None]):
+    """Run the plan that *make_plan* returns in the background, owned by the innermost `using` block or the process.
+
+    When it fails, *failed* makes the event that tells so.
+    """
+
+    name: str
+    make_plan: Callable[[], Plan[Any]]
+    failed: Callable[[Exception], Event] | None = None
+
+
+# Effects that the machine answers itself
+
+
+@frozen(eq=False)
+class Owner:
+    """A frame of the run that plans can belong to."""
+
+    frame: Any
+
+
+class Handle(Generic[T]):
+    """A plan that runs beside others; `Join` gives its outcome."""
+
+    __slots__ = ("outcome", "path", "task", "waiting")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.task: Any = None
+        self.outcome: Outcome[T] | None = None
+        self.waiting: list[Any] = []
+
+    def __repr__(self) -> str:
+        return f"Handle({self.path})"
+
+
+@frozen
+class Outcome(Generic[T]):
+    """How a plan ended: a value, or an error."""
+
+    value: T | None = None
+    error: Exception | None = None
+
+    def unwrap(self) -> T:
+        """The value; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]  # without an error there is a value of type T
+
+
+@frozen(eq=False)
+class Start(Effect[Handle[T]]):
+    """Let *plan* run beside this one; idempotent for one *key* of one *owner* (by default the frame that asks).
+
+    At most *limit* plans of an owner run at a time, the others wait their turn; what nobody has joined when the
+    owner's frame ends is cancelled.
+    """
+
+    plan: Plan[T]
+    key: Hashable = None
+    owner: Owner | None = None
+    limit: int | None = None
+
+
+@frozen(eq=False)
+class Join(Effect[tuple[Outcome[Any], ...]]):
+    """The outcomes of plans that run side by side, in the order of *handles*, once all have ended."""
+
+    handles: tuple[Handle[Any], ...]
+
+
+@frozen
+class Here(Effect[Owner]):
+    """The frame that this plan runs in."""
+
+
+@frozen
+class Emit(Effect[None]):
+    """Tell *events* to whoever is streaming."""
+
+    events: tuple[Event, ...]
+
+
+@frozen(eq=False)
+class Step(Effect[T]):
+    """A named sub-plan: a model call, a tool call, an agent, a memory or search operation.
+
+    *make_plan* is called when the step is really performed, so that a layer can answer without it.
+    """
+
+    kind: str
+    name: str
+    input: Any
+    make_plan: Callable[[], Plan[T]]
+
+
+# Layers
+
+
+@frozen
+class Where:
+    """The place of an effect in its run: *path* is its name, *tags* come from `using(tags=…)`."""
+
+    path: str
+    tags: Mapping[str, Json] = field(factory=dict)
+
+
+Handler: TypeAlias = Callable[[Any, Where], Plan[Any]]
+Layer: TypeAlias = Mapping[type[Effect[Any]], Handler]
+
+
+def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Plan[Any]:
+    """Run *function* inside a plan: as a plan if it has one, by asking the world if it has none.
+
+    >>> next(call(len, "abc"))
+    Call(len)
+    """
+    plan = getattr(function, "plan", None)
+    if plan is not None:
+        return (yield from plan(*args, **kwargs))
+    return (yield from Call(function, *args, **kwargs))
+
+
+def intercept(plan: Plan[T], layer: Layer) -> Plan[T]:
+    """*plan*, with *layer* answering the effects that it names.
+
+    >>> def five(effect, where):
+    ...     return 5.0
+    ...     yield
+    >>> next(intercept(iter(Now()), {Now: five}), None)
+    Traceback (most recent call last):
+        ...
+    StopIteration: 5.0
+    """
+    answer: Any = None
+    error: Exception | None = None
+    try:
+        while True:
+            try:
+                effect = plan.send(answer) if error is None else plan.throw(error)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # a Plan[T] returns a T
+            handler = layer.get(type(effect))
+            answer = error = None
+            try:
+                answer = (yield effect) if handler is None else (yield from handler(effect, Where("")))
+            except Exception as raised:  # noqa: BLE001  # whatever it is, it is the plan's to answer
+                error = raised
+    finally:
+        plan.close()
+
+
+def side_by_side(plans: Iterable[Plan[T]], *, limit: int | None = None) -> Plan[tuple[Outcome[T], ...]]:
+    """The outcomes of *plans*, in their order; at most *limit* run at a time."""
+    handles = []
+    for plan in plans:
+        handles.append((yield from Start(plan, limit=limit)))
+    return (yield from Join(tuple(handles)))
+
+
+def fresh(plan: Any) -> Plan[Any]:
+    """*plan*, if it can be run: a generator that nobody has started."""
+    if not inspect.isgenerator(plan):
+        raise Misuse(f"a plan is a generator of effects, not {type(plan).__name__}; did a function forget to yield?")
+    if plan.gi_frame is None or plan.gi_suspended or plan.gi_running:
+        raise Misuse("a plan is used once; make a new one by calling its function again")
+    return plan

@@ -1,0 +1,186 @@
+"""What a stream tells, as it happens; *path* says which agent is speaking, empty when there is only one."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from arshai_kit._json import Json
+from arshai_kit.records._show import shown
+from arshai_kit.records.parts import Part, ToolCall
+from arshai_kit.records.responses import Response
+
+__all__ = [
+    "BackgroundFailed",
+    "BackgroundStarted",
+    "Event",
+    "Finished",
+    "PartialOutput",
+    "StepFinished",
+    "StepStarted",
+    "TextDelta",
+    "ThinkingDelta",
+    "ToolCallDelta",
+    "ToolFailed",
+    "ToolFinished",
+    "ToolProgress",
+    "ToolStarted",
+    "tagged",
+]
+
+
+def _path() -> Any:
+    return field(default="", kw_only=True)
+
+
+@frozen(repr=False)
+class TextDelta:
+    """More words of the answer."""
+
+    text: str
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class ThinkingDelta:
+    """More of what the model thinks."""
+
+    text: str
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class ToolCallDelta:
+    """More of a call that the model is writing: *arguments* is a fragment of JSON text.
+
+    The last one of a call holds the whole *call*.
+    """
+
+    index: int
+    name: str = ""
+    arguments: str = ""
+    call: ToolCall | None = None
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class PartialOutput:
+    """A typed answer as far as it can no longer change, as plain JSON data."""
+
+    value: Json
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class ToolStarted:
+    """A tool is being called."""
+
+    call: ToolCall
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class ToolProgress:
+    """A tool that yields has got so far."""
+
+    call: ToolCall
+    value: Any
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class ToolFinished:
+    """A tool has answered; *result* is what the model is told."""
+
+    call: ToolCall
+    result: str | tuple[Part, ...]
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class ToolFailed:
+    """A tool has failed; *error* is what the model is told."""
+
+    call: ToolCall
+    error: str
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class BackgroundStarted:
+    """A tool has been started that nobody waits for."""
+
+    call: ToolCall
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class BackgroundFailed:
+    """A tool that nobody waited for has failed."""
+
+    call: ToolCall
+    error: str
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class StepStarted:
+    """A named step of the run has begun: a model call, a tool call, an agent."""
+
+    kind: str
+    name: str
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class StepFinished:
+    """A named step of the run has ended; *error* says how, if it failed."""
+
+    kind: str
+    name: str
+    error: str = ""
+    path: str = _path()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class Finished:
+    """The run has ended; always the last event."""
+
+    response: Response
+    path: str = _path()
+    __repr__ = shown
+
+
+Event: TypeAlias = (
+    TextDelta
+    | ThinkingDelta
+    | ToolCallDelta
+    | PartialOutput
+    | ToolStarted
+    | ToolProgress
+    | ToolFinished
+    | ToolFailed
+    | BackgroundStarted
+    | BackgroundFailed
+    | StepStarted
+    | StepFinished
+    | Finished
+)
+
+
+def tagged(event: Event, path: str) -> Event:
+    """*event*, told by *path*."""
+    return evolve(event, path=f"{path}/{event.path}" if event.path else path)

@@ -1,0 +1,146 @@
+"""Messages and parts made from what people have at hand: words, paths, bytes, addresses.
+
+A path is read when the function is called, so that a record holds bytes or a URL and never a path.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from arshai_kit.errors import Misuse
+from arshai_kit.records.parts import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult
+
+__all__ = ["assistant", "audio", "file", "image", "system", "tool_result", "user"]
+
+Source = str | bytes | os.PathLike[str]
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"%PDF-", "application/pdf"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+)
+
+
+def system(text: str) -> Message:
+    """What the model is to be.
+
+    >>> system("You are brief.")
+    Message('system', parts=(Text('You are brief.'),))
+    """
+    return Message("system", (Text(text),))
+
+
+def user(*parts: str | Part) -> Message:
+    """What a person says: words, pictures, files.
+
+    >>> user("What is this?", image(b"GIF89a"))
+    Message('user', parts=(Text('What is this?'), Image(<6 bytes>, media_type='image/gif')))
+    """
+    return Message("user", _spoken(parts))
+
+
+def assistant(*parts: str | Part) -> Message:
+    """What the model said.
+
+    >>> assistant("Hello!").text
+    'Hello!'
+    """
+    return Message("assistant", _spoken(parts))
+
+
+def tool_result(call: ToolCall | str, content: str | tuple[Part, ...], *, name: str = "", is_error: bool = False) -> Message:
+    """What a tool answered to *call* (or to the call with that id).
+
+    >>> tool_result(ToolCall("c1", "add", {"a": 1, "b": 2}), "3").parts[0].name
+    'add'
+    """
+    match call:
+        case ToolCall(id=key, name=called):
+            return Message("tool", (ToolResult(key, name or called, content, is_error),))
+        case _:
+            return Message("tool", (ToolResult(call, name, content, is_error),))
+
+
+def image(source: Source, *, media_type: str = "", detail: str = "") -> Image:
+    """A picture from a path, bytes, a `data:` URL or an `https:` address.
+
+    >>> image("https://example.org/cat.png")
+    Image(url='https://example.org/cat.png')
+    """
+    data, url, kind, _ = _read(source, media_type)
+    return Image(data, url, kind or (data and "image/png") or "", detail)
+
+
+def file(source: Source, *, media_type: str = "", name: str = "") -> File:
+    """A document from a path, bytes, a `data:` URL or an `https:` address.
+
+    >>> file(b"%PDF-1.7", name="report.pdf")
+    File(<8 bytes>, media_type='application/pdf', name='report.pdf')
+    """
+    data, url, kind, found = _read(source, media_type)
+    return File(data, url, kind or (data and "application/octet-stream") or "", name or found)
+
+
+def audio(source: Source, *, media_type: str = "") -> Audio:
+    """Sound from a path, bytes, a `data:` URL or an `https:` address.
+
+    >>> audio(b"OggS").media_type
+    'audio/ogg'
+    """
+    data, url, kind, _ = _read(source, media_type)
+    return Audio(data, url, kind or (data and "audio/wav") or "")
+
+
+def _spoken(parts: tuple[str | Part, ...]) -> tuple[Part, ...]:
+    return tuple([Text(part) if isinstance(part, str) else part for part in parts])
+
+
+def _read(source: Source, media_type: str) -> tuple[bytes, str, str, str]:
+    """The bytes, address, media type and file name of *source*."""
+    match source:
+        case bytes():
+            return source, "", media_type or _sniffed(source), ""
+        case str() if source.startswith("data:"):
+            data, kind = _data_url(source)
+            return data, "", media_type or kind or _sniffed(data), ""
+        case str() if source.startswith(("http://", "https://", "gs://", "s3://")):
+            return b"", source, media_type, ""
+    path = Path(source)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Misuse(f"{str(source)[:200]!r} cannot be read: {error.strerror}") from error
+    return data, "", media_type or _sniffed(data) or _named(path), path.name
+
+
+def _data_url(url: str) -> tuple[bytes, str]:
+    head, _, body = url[5:].partition(",")
+    kind, *options = head.split(";")
+    try:
+        data = base64.b64decode(body, validate=True) if "base64" in options else unquote_to_bytes(body)
+    except binascii.Error as error:
+        raise Misuse(f"the data: URL does not hold base64: {error}") from error
+    return data, kind
+
+
+def _sniffed(data: bytes) -> str:
+    """The media type that the first bytes tell, empty when they do not."""
+    if data[:4] == b"RIFF":
+        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12], "")
+    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "")
+
+
+def _named(path: Path) -> str:
+    import mimetypes  # reads the system's tables: only when the bytes do not tell
+
+    return mimetypes.guess_type(path.name)[0] or ""

@@ -1,0 +1,173 @@
+"""What a message is made of: typed parts, each of which may carry its provider's own state back unchanged."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from attrs import field, frozen
+
+from arshai_kit._json import EMPTY, Json, freeze
+from arshai_kit.records._show import shown
+
+__all__ = [
+    "Audio",
+    "File",
+    "Image",
+    "Message",
+    "Opaque",
+    "Part",
+    "Role",
+    "Text",
+    "Thinking",
+    "ToolCall",
+    "ToolResult",
+    "ToolSpec",
+]
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+
+
+def _state() -> Any:
+    """Provider state: opaque JSON that goes back with the part it came on."""
+    return field(default=None, converter=freeze, kw_only=True)
+
+
+@frozen(repr=False)
+class Text:
+    """Words."""
+
+    text: str
+    state: Json = _state()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class Image:
+    """A picture: its bytes, or an address where the provider finds it."""
+
+    data: bytes = b""
+    url: str = ""
+    media_type: str = ""
+    detail: str = ""
+    state: Json = _state()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class File:
+    """A document, such as a PDF: its bytes, or an address where the provider finds it."""
+
+    data: bytes = b""
+    url: str = ""
+    media_type: str = ""
+    name: str = ""
+    state: Json = _state()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class Audio:
+    """Sound: its bytes, or an address where the provider finds it."""
+
+    data: bytes = b""
+    url: str = ""
+    media_type: str = ""
+    state: Json = _state()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class Thinking:
+    """What a model thought before it answered, as far as its provider shows it."""
+
+    text: str = ""
+    state: Json = _state()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class ToolCall:
+    """A model asks for a tool: *id* pairs the call with its result, *arguments* is a JSON object.
+
+    *broken* holds the text of arguments that are no JSON object; *arguments* is then empty.
+    """
+
+    id: str
+    name: str
+    arguments: Json = field(default=EMPTY, converter=freeze)
+    broken: str | None = None
+    state: Json = _state()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class ToolResult:
+    """What a tool answered: text, or parts. *id* is that of its call."""
+
+    id: str
+    name: str
+    content: str | tuple[Part, ...]
+    is_error: bool = False
+    state: Json = _state()
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class Opaque:
+    """Something of the provider's that we do not know: kept, and sent back as it came."""
+
+    kind: str
+    value: Json = field(default=None, converter=freeze)
+    state: Json = _state()
+    __repr__ = shown
+
+
+Part: TypeAlias = Text | Image | File | Audio | Thinking | ToolCall | ToolResult | Opaque
+
+
+def _parts(value: Any) -> tuple[Part, ...]:
+    return (Text(value),) if isinstance(value, str) else tuple(value)
+
+
+@frozen(repr=False)
+class Message:
+    """One turn of a conversation: who speaks, and the parts of what is said.
+
+    >>> Message("user", "Hello")
+    Message('user', parts=(Text('Hello'),))
+    """
+
+    role: Role
+    parts: tuple[Part, ...] = field(default=(), converter=_parts)
+    name: str = ""
+    __repr__ = shown
+
+    @property
+    def text(self) -> str:
+        """The words of all its text parts."""
+        return "".join([part.text for part in self.parts if type(part) is Text])
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought, as far as it shows."""
+        return "".join([part.text for part in self.parts if type(part) is Thinking])
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tools it asks for, in order."""
+        return tuple([part for part in self.parts if type(part) is ToolCall])
+
+
+@frozen(repr=False)
+class ToolSpec:
+    """A tool as a model sees it: *parameters* is the JSON Schema of an object.
+
+    *example* is a question and the arguments that answer it, for models that need to be shown.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Json = field(default=EMPTY, converter=freeze)
+    example: tuple[str, Json] | None = None
+    strict: bool | None = None
+    __repr__ = shown

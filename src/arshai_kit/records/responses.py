@@ -1,0 +1,127 @@
+"""What a run gives back: the messages it added, why it ended, what it used, and which tools ran."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
+
+from attrs import Factory, field, frozen
+
+from arshai_kit.records._show import shown
+from arshai_kit.records.parts import Message, Opaque, Part, ToolCall
+
+__all__ = ["FinishReason", "Response", "ToolRun", "Usage"]
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error", "other"]
+
+_COUNTS = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+
+
+@frozen(repr=False)
+class Usage:
+    """Tokens used; a monoid under `+` that knows which counts somebody did not report.
+
+    `output_tokens` counts reasoning in. *missing* names the counts that are not known to be whole.
+
+    >>> Usage(3, 4) + Usage()
+    Usage(3, output_tokens=4)
+    >>> (Usage(3, 4) + Usage.unknown()).reported
+    False
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    total_tokens: int = Factory(lambda self: self.input_tokens + self.output_tokens, takes_self=True)
+    missing: frozenset[str] = frozenset()
+    __repr__ = shown
+
+    @classmethod
+    def unknown(cls) -> Usage:
+        """The usage of a reply that did not say."""
+        return _UNKNOWN
+
+    @property
+    def reported(self) -> bool:
+        """Whether everybody said what went in and came out."""
+        return "input_tokens" not in self.missing and "output_tokens" not in self.missing
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.total_tokens + other.total_tokens,
+            self.missing | other.missing,
+        )
+
+
+_UNKNOWN = Usage(missing=frozenset(_COUNTS))
+
+
+@frozen(repr=False)
+class ToolRun:
+    """A call that was answered: *result* is what the model was told, *error* what went wrong, if anything."""
+
+    call: ToolCall
+    result: str | tuple[Part, ...] = ""
+    error: str | None = None
+    seconds: float = field(default=0.0, eq=False)
+    background: bool = False
+    __repr__ = shown
+
+
+@frozen(repr=False)
+class Response:
+    """What a run answered.
+
+    *messages* is all that the run added to the conversation, the final one included; *cost* is in US dollars,
+    `None` when unknown; *raw* is the parsed body of the last reply, outside equality, hash and `repr`.
+    """
+
+    messages: tuple[Message, ...]
+    finish_reason: FinishReason = "stop"
+    raw_finish_reason: str | None = None
+    usage: Usage = _UNKNOWN
+    cost: Decimal | None = None
+    model: str = ""
+    provider: str = ""
+    id: str = ""
+    request_id: str = ""
+    tool_runs: tuple[ToolRun, ...] = ()
+    output: Any = field(default=None, hash=False, kw_only=True)
+    raw: Any = field(default=None, eq=False, repr=False, kw_only=True)
+    __repr__ = shown
+
+    @property
+    def message(self) -> Message:
+        """The final message of the assistant."""
+        for message in reversed(self.messages):
+            if message.role == "assistant":
+                return message
+        return _SILENCE
+
+    @property
+    def text(self) -> str:
+        """The words of the final message."""
+        return self.message.text
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought before its final message, as far as its provider shows it."""
+        return self.message.reasoning
+
+    @property
+    def refusal(self) -> str:
+        """Why the model refused, in its own words; empty when it did not."""
+        return "".join([p.value for p in self.message.parts if type(p) is Opaque and p.kind == "refusal"])
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls of the final message."""
+        return self.message.tool_calls
+
+
+_SILENCE = Message("assistant")
