@@ -1,0 +1,1 @@
+"""The library's promises, and what proves them."""
