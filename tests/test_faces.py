@@ -1,0 +1,78 @@
+"""Both faces show the same names, and each is what it says it is."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import arshai_kit
+
+# A loop or a branch in a list of lines would be a place where the two worlds drift apart.
+LOGIC = (
+    *(ast.If, ast.IfExp, ast.Match, ast.BoolOp, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda),
+)
+
+
+def source(module: ModuleType) -> str:
+    return Path(inspect.getsourcefile(module) or "").read_text("utf-8")
+
+
+def running(module: ModuleType) -> set[str]:
+    """The names of *module* that run: functions that carry the plan they drive."""
+    return {name for name in module.__all__ if hasattr(getattr(module, name), "plan")}
+
+
+def imported_names(module: ModuleType) -> set[str]:
+    """The public names that the source of *module* brings in or defines at its top level."""
+    names: set[str] = set()
+    for node in ast.parse(source(module)).body:
+        match node:
+            case ast.ImportFrom(module=origin, names=aliases) if origin != "__future__":
+                names |= {alias.asname or alias.name for alias in aliases}
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_what_runs_has_two_faces() -> None:
+    assert running(arshai_kit) == set(arshai_kit.aio.__all__)
+    assert {"complete", "stream", "run_tools", "extract", "run"} <= running(arshai_kit)
+
+
+def test_both_faces_drive_the_same_plans() -> None:
+    for name in arshai_kit.aio.__all__:
+        assert getattr(arshai_kit, name).plan is getattr(arshai_kit.aio, name).plan, name
+
+
+def test_both_faces_take_the_same_arguments() -> None:
+    for name in arshai_kit.aio.__all__:
+        sync, other = (inspect.signature(getattr(face, name)) for face in (arshai_kit, arshai_kit.aio))
+        assert sync.parameters == other.parameters, name
+
+
+def test_the_top_level_is_complete() -> None:
+    """Whatever `__init__` brings in is listed, and whatever is listed is there."""
+    assert set(arshai_kit.__all__) >= imported_names(arshai_kit) - {"annotations"}
+    assert [name for name in arshai_kit.__all__ if not hasattr(arshai_kit, name)] == []
+
+
+def test_the_top_level_is_short() -> None:
+    assert len(arshai_kit.__all__) == len(set(arshai_kit.__all__)) <= 60
+
+
+@pytest.mark.parametrize("name", sorted(arshai_kit.__all__))
+def test_what_is_public_says_what_it_is(name: str) -> None:
+    assert inspect.getdoc(getattr(arshai_kit, name)), f"{name} has no docstring"
+
+
+def test_the_async_face_is_a_thin_list() -> None:
+    text = source(arshai_kit.aio)
+    assert len(text.splitlines()) <= 150
+    assert [ast.unparse(node) for node in ast.walk(ast.parse(text)) if isinstance(node, LOGIC)] == []
