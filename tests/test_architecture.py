@@ -29,7 +29,7 @@ ROWS = (
     ("effects",),
     ("machine",),
     ("scope",),
-    ("_transport", "_drive", "_adrive"),
+    ("_threads", "_transport", "_drive", "_adrive"),
     ("sse",),
     ("retry", "models"),
     ("dialects",),
@@ -62,12 +62,14 @@ EVERYTHING = frozenset(
 )
 # Who may touch which part of it, and why.
 MAY: dict[str, frozenset[str]] = {
+    "_threads": EVERYTHING,  # the shell
     "_transport": EVERYTHING,  # the shell
     "_drive": EVERYTHING,  # the shell
     "_adrive": EVERYTHING,  # the shell
     "local": EVERYTHING,  # an adapter: its runtime is a foreign client
     "testing": EVERYTHING,  # a world of its own, which reads and writes recordings
     "cli": EVERYTHING,  # a terminal
+    "scope": frozenset({"os"}),  # the limits in force are read from the environment
     "providers": frozenset({"os"}),  # a constructor reads its own environment variables
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }

@@ -7,8 +7,6 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
-import pytest
-
 import arshai_kit
 
 # A loop or a branch in a list of lines would be a place where the two worlds drift apart.
@@ -67,9 +65,8 @@ def test_the_top_level_is_short() -> None:
     assert len(arshai_kit.__all__) == len(set(arshai_kit.__all__)) <= 60
 
 
-@pytest.mark.parametrize("name", sorted(arshai_kit.__all__))
-def test_what_is_public_says_what_it_is(name: str) -> None:
-    assert inspect.getdoc(getattr(arshai_kit, name)), f"{name} has no docstring"
+def test_what_is_public_says_what_it_is() -> None:
+    assert [name for name in arshai_kit.__all__ if not inspect.getdoc(getattr(arshai_kit, name))] == []
 
 
 def test_the_async_face_is_a_thin_list() -> None:
