@@ -29,7 +29,7 @@ ROWS = (
     ("effects",),
     ("machine",),
     ("scope",),
-    ("_threads", "_transport", "_drive", "_adrive"),
+    ("_threads", "_flight", "_transport", "_drive", "_adrive"),
     ("sse",),
     ("retry", "models"),
     ("dialects",),
@@ -63,6 +63,7 @@ EVERYTHING = frozenset(
 # Who may touch which part of it, and why.
 MAY: dict[str, frozenset[str]] = {
     "_threads": EVERYTHING,  # the shell
+    "_flight": EVERYTHING,  # the shell
     "_transport": EVERYTHING,  # the shell
     "_drive": EVERYTHING,  # the shell
     "_adrive": EVERYTHING,  # the shell

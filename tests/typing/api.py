@@ -1,0 +1,141 @@
+"""What a type checker makes of the library: read by mypy, never run.
+
+What must be refused is marked `type: ignore[code]`; mypy complains when it is not refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict, assert_type
+
+import attrs
+
+from arshai_kit import (
+    Response,
+    TextDelta,
+    Usage,
+    agent,
+    aio,
+    complete,
+    evolve,
+    extract,
+    openai_compatible,
+    run,
+    run_tools,
+    stream,
+    tool,
+    user,
+    using,
+)
+from arshai_kit.effects import Call, Effect, Emit, Handle, Join, Now, Outcome, Plan, Reply, Request, Send, Start, Step
+from arshai_kit.models import Endpoint
+from arshai_kit.records import Event, Finished, Message, ToolSpec, ToolStarted
+
+
+@attrs.frozen
+class City:
+    """A record to ask for."""
+
+    name: str
+    people: int
+
+
+class Trip(TypedDict):
+    """A dictionary to ask for."""
+
+    to: str
+
+
+def weather(city: str) -> str:
+    """Say what the weather is."""
+    return city
+
+
+async def slow(city: str) -> int:
+    """Count, slowly."""
+    return len(city)
+
+
+model = openai_compatible("m", base_url="http://localhost/v1", api_key="k")
+assert_type(model, Endpoint)
+assert_type(evolve(model, temperature=0), Endpoint)
+
+
+def values() -> None:
+    """Records keep their types."""
+    assert_type(user("hello"), Message)
+    assert_type(Usage() + Usage(), Usage)
+    assert_type(tool(weather).spec, ToolSpec)
+
+
+def sync_face() -> None:
+    """What runs blocks, and returns what it says."""
+    reply = complete(model, "hello")
+    assert_type(reply, Response)
+    assert_type(reply.text, str)
+    assert_type(complete(model, (user("one"), reply, "three"), system="Be brief."), Response)
+    assert_type(run_tools(model, "hello", tools=[weather, slow], max_rounds=3), Response)
+    assert_type(extract(model, "where?", City), City)
+    assert_type(extract(model, "where?", list[City]), list[City])
+    assert_type(extract(model, "where?", Trip), Trip)
+    assert_type(extract(model, "how many?", int), int)
+    assert_type(run(weather, "Tehran"), str)
+    complete(model)  # type: ignore[call-arg]
+
+
+def streaming() -> None:
+    """Events are told apart by their class."""
+    with stream(model, "hello", tools=[weather]) as events:
+        for event in events:
+            assert_type(event, Event)
+            match event:
+                case TextDelta(text):
+                    assert_type(text, str)
+                case ToolStarted(call):
+                    assert_type(call.name, str)
+                case Finished(response):
+                    assert_type(response, Response)
+
+
+async def async_face() -> None:
+    """The same names, awaited."""
+    assert_type(await aio.complete(model, "hello"), Response)
+    assert_type(await aio.run_tools(model, "hello", tools=[weather]), Response)
+    assert_type(await aio.extract(model, "where?", City), City)
+    async with aio.stream(model, "hello") as events:
+        async for event in events:
+            assert_type(event, Event)
+    await aio.complete(model)  # type: ignore[call-arg]
+
+
+def scopes() -> None:
+    """An agent is a function; `using` is a block."""
+    helper = agent(model, system="Help.", tools=[weather])
+    with using(tags={"user": "7"}):
+        assert_type(helper("hello"), Response)
+
+
+def plans() -> Plan[str]:
+    """An effect is typed by its answer."""
+    reply = yield from Send(Request("GET", "http://localhost"))
+    assert_type(reply, Reply)
+    assert_type((yield from Now()), float)
+    assert_type((yield from Call(weather, "Tehran")), str)
+    handle = yield from Start(other())
+    assert_type(handle, Handle[int])
+    assert_type((yield from Join((handle,))), tuple[Outcome[Any], ...])
+    assert_type((yield from Step("agent", "other", None, other)), int)
+    assert_type((yield from complete.plan(model, "hello")), Response)
+    yield from Emit((TextDelta("done"),))
+    Call(weather, 3)  # type: ignore[arg-type]
+    return "done"
+
+
+def other() -> Plan[int]:
+    """A plan of a number."""
+    yield from Now()
+    return 3
+
+
+def an_effect_is_not_its_answer(effect: Effect[float]) -> float:
+    """Forgetting `yield from` is an error that a type checker tells."""
+    return effect  # type: ignore[return-value]
