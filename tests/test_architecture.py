@@ -28,8 +28,9 @@ ROWS = (
     ("schema",),
     ("effects",),
     ("machine",),
+    ("_threads",),
     ("scope",),
-    ("_threads", "_flight", "_transport", "_drive", "_adrive"),
+    ("_flight", "_transport", "_drive", "_adrive"),
     ("sse",),
     ("retry", "models"),
     ("dialects",),
@@ -70,7 +71,7 @@ MAY: dict[str, frozenset[str]] = {
     "local": EVERYTHING,  # an adapter: its runtime is a foreign client
     "testing": EVERYTHING,  # a world of its own, which reads and writes recordings
     "cli": EVERYTHING,  # a terminal
-    "scope": frozenset({"os"}),  # the limits in force are read from the environment
+    "scope": frozenset({"anyio", "os"}),  # limits come from the environment; a block waits for what it has spawned
     "providers": frozenset({"os"}),  # a constructor reads its own environment variables
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
