@@ -1,0 +1,375 @@
+"""Exchanges that await, over httpcore's pool and anyio's sockets; cancelling breaks them off.
+
+Until the reply has begun (and, for a whole reply, to its end) one cancel scope around everything keeps the time; a
+streamed body has one for each read from the network, and none for what is already here.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import lru_cache, partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpcore
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute, TLSStream
+
+from arshai_kit._transport.blame import blame, tls_failed, unconnected
+from arshai_kit._transport.body import Gathering, Inflation, headers_of, inflation
+from arshai_kit._transport.environment import ProxyAddress, proxy_for
+from arshai_kit._transport.exchange import Exchange, Gate, Limits
+from arshai_kit._transport.pools import LEFT_OVER, LINGER, Address, Used, call_options, keep_alive, pool_options
+from arshai_kit._transport.route import STREAMED, WHOLE, Route, head, route_to
+from arshai_kit._transport.streams import JOINED, readable
+from arshai_kit.effects import Reply
+from arshai_kit.errors import ArshaiError, TimedOut
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+
+    from arshai_kit.effects import Request
+
+__all__ = ["AwaitedLine", "OwnAsync", "exchange_in_time", "gathered"]
+
+Way = tuple[Route, Address, httpcore.AsyncConnectionPool]
+
+
+async def gathered(body: Gathering, parts: AsyncIterator[bytes]) -> None:
+    """Put all *parts* into *body*."""
+    try:
+        async for part in parts:
+            body.add(part)
+    except ArshaiError:
+        await abandoned(parts)
+        raise
+
+
+@contextmanager
+def in_time(seconds: float, late: Callable[[], TimedOut]) -> Iterator[None]:
+    """Cancel the body when *seconds* are over, and raise what *late* makes."""
+    with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise late()
+
+
+def exchange_in_time(exchange: Exchange) -> AbstractContextManager[None]:
+    """Cancel the body when the time of *exchange* is over."""
+    started = monotonic()
+    return in_time(exchange.until - started, lambda: exchange.late(started))
+
+
+async def abandoned(parts: AsyncIterator[bytes]) -> None:
+    """Run *parts* out without waiting for the network.
+
+    Dropping an async generator in its middle leaves its closing to the event loop, which complains; and the outermost
+    of httpcore's closes only itself. Cancelled where it would wait, each of them ends in order.
+    """
+    with anyio.CancelScope() as scope, suppress(Exception):
+        scope.cancel()
+        while await anext(parts, None) is not None:
+            pass
+
+
+class AwaitedStream(httpcore.AsyncNetworkStream):
+    """A connection, serving one exchange after another; httpcore passes the exchange in the place of a time-out."""
+
+    def __init__(self, stream: anyio.abc.ByteStream, serving: Exchange) -> None:
+        self._stream = stream
+        self._facts: Mapping[Any, Any] = stream.extra_attributes
+        self._sock = self._facts[SocketAttribute.raw_socket]()
+        self._serving = serving
+        self._head = b""
+
+    async def read(self, max_bytes: int, timeout: Any = None) -> bytes:  # noqa: ARG002, ASYNC109  # httpcore's
+        """The next bytes, as soon as any arrive."""
+        exchange = self._serving
+        if self._head:
+            with suppress(httpcore.WriteError):  # as httpcore does: the server may have answered all the same
+                await self._flush()
+        if exchange.scoped:
+            data = await self._received(max_bytes)
+        else:
+            # `in_time`, spelled out for what happens once a chunk
+            started = monotonic()
+            with anyio.CancelScope(deadline=anyio.current_time() + exchange.until - started) as scope:
+                data = await self._received(max_bytes)
+            if scope.cancelled_caught:
+                raise exchange.late(started)
+        if data:
+            exchange.heard = True
+        return data
+
+    async def write(self, buffer: bytes, timeout: Any = None) -> None:  # noqa: ASYNC109  # httpcore's
+        """Send *buffer*, but let a head wait for its body: so a request leaves in one segment."""
+        if timeout is not None and timeout is not self._serving:
+            self._serve(timeout)
+        if not self._head:
+            self._head = buffer
+        elif len(self._head) + len(buffer) <= JOINED:
+            self._head += buffer
+            await self._flush()
+        else:
+            await self._flush()
+            await self._send(buffer)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: Any = None,  # noqa: ARG002, ASYNC109  # httpcore's
+    ) -> AwaitedStream:
+        """The same connection, encrypted from here on."""
+        exchange = self._serving
+        try:
+            with in_time(exchange.left_to_connect(), exchange.late_to_connect):
+                stream = await TLSStream.wrap(
+                    self._stream, ssl_context=ssl_context, hostname=server_hostname, standard_compatible=False
+                )
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            if isinstance(error, ArshaiError) or not isinstance(error, Exception):
+                raise
+            raise tls_failed(exchange.host, error) from error
+        return AwaitedStream(stream, exchange)
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore asks about a connection."""
+        match info:
+            case "is_readable":
+                return readable(self._sock)
+            case "ssl_object":
+                return self._facts.get(TLSAttribute.ssl_object, _none)()
+            case "socket":
+                return self._sock
+        return None
+
+    def _serve(self, exchange: Exchange) -> None:
+        """Begin the next exchange on a connection that has served others."""
+        self._serving = exchange
+        if exchange.fresh:
+            raise Used
+        exchange.reused = True
+        exchange.sent_at = monotonic()
+
+    async def _received(self, max_bytes: int) -> bytes:
+        try:
+            return await self._stream.receive(max_bytes)
+        except anyio.EndOfStream:
+            return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            raise httpcore.ReadError(str(error.__cause__ or "")) from error
+
+    async def _flush(self) -> None:
+        head, self._head = self._head, b""
+        await self._send(head)
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            # httpcore goes on to read: a server may answer and hang up before it has read all.
+            raise httpcore.WriteError(str(error.__cause__ or "")) from error
+
+
+def _none() -> None: ...
+
+
+class AwaitedBackend(httpcore.AsyncNetworkBackend):
+    """Makes connections."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: Any = None,  # noqa: ASYNC109  # httpcore's
+        local_address: str | None = None,  # noqa: ARG002  # we never ask for one
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002  # we never ask for one
+    ) -> AwaitedStream:
+        """A connection to *host*."""
+        exchange: Exchange = timeout  # see `call_options`
+        exchange.start_connecting()
+        try:
+            with in_time(exchange.left_to_connect(), exchange.late_to_connect):
+                stream = await anyio.connect_tcp(host, port)
+        except ArshaiError:
+            raise
+        except (OSError, UnicodeError) as error:
+            raise unconnected(exchange.host, error) from error
+        made = AwaitedStream(stream, exchange)
+        keep_alive(made.get_extra_info("socket"))
+        return made
+
+
+class OwnAsync:
+    """Exchanges over connections that it keeps, for the tasks of one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._backend = AwaitedBackend()
+        self._gate = Gate(limits, anyio.Event)
+        self._pools: dict[tuple[str, ProxyAddress | None], httpcore.AsyncConnectionPool] = {}
+        self._way = lru_cache(maxsize=256)(self._found)
+
+    async def send(self, request: Request, until: float) -> Reply:
+        """The whole reply to *request*, come before *until* on the monotonic clock."""
+        exchange, way = self._begun(request, until)
+        response = None
+        try:
+            with exchange_in_time(exchange):
+                response = await self._answer(exchange, way, WHOLE)
+                headers = headers_of(response.headers)
+                body = Gathering(exchange.host, headers, request.max_body)
+                await gathered(body, aiter(response.stream))  # type: ignore[arg-type]  # an async pool's is async
+            return Reply(response.status, headers, body.whole())
+        except Exception as error:  # noqa: BLE001  # all that a library raises is told in our words
+            blame(error, exchange)
+        finally:
+            await self._over(exchange, response)
+
+    async def open(self, request: Request, until: float) -> AwaitedLine:
+        """The reply to *request*, its headers come before *until* and its body still coming."""
+        exchange, way = self._begun(request, until)
+        response = None
+        try:
+            with exchange_in_time(exchange):
+                response = await self._answer(exchange, way, STREAMED)
+            exchange.scoped = False
+            parts: AsyncIterator[bytes] = aiter(response.stream)  # type: ignore[arg-type]  # as above
+            return AwaitedLine(
+                exchange, response.status, headers_of(response.headers), parts, partial(self._over, exchange, response)
+            )
+        except BaseException as error:
+            await self._over(exchange, response)
+            if isinstance(error, Exception):
+                blame(error, exchange)
+            raise
+
+    async def close(self) -> None:
+        """Close all connections; those in use break."""
+        for pool in list(self._pools.values()):
+            await pool.aclose()
+
+    def _found(self, url: str) -> Way:
+        route = route_to(url)
+        proxy = proxy_for(route.scheme, route.host, route.port)
+        pool = self._pools.get((route.scheme, proxy))
+        if pool is None:
+            pool = httpcore.AsyncConnectionPool(**pool_options(route.scheme, proxy, self._limits, self._backend))
+            self._pools[route.scheme, proxy] = pool
+        return route, Address.of(route), pool
+
+    def _begun(self, request: Request, until: float) -> tuple[Exchange, Way]:
+        way = self._way(request.url)
+        return Exchange(way[0].name, request, until), way
+
+    async def _answer(self, exchange: Exchange, way: Way, accepted: tuple[bytes, bytes]) -> httpcore.Response:
+        route, address, pool = way
+        request = exchange.request
+        headers = head(request, route, accepted)
+        await self._take_turn(exchange)
+        raw = httpcore.Request(
+            request.method, address, headers=headers, content=request.content, extensions=call_options(exchange)
+        )
+        while True:
+            try:
+                return await pool.handle_async_request(raw)
+            except Used:
+                continue  # closed by having refused; there are only so many
+            except (httpcore.RemoteProtocolError, httpcore.ReadError):
+                if not exchange.may_go_again():
+                    raise
+
+    async def _take_turn(self, exchange: Exchange) -> None:
+        gate = self._gate
+        ticket = gate.enter(exchange)
+        if ticket is None:
+            return
+        exchange.waiting = ticket.event
+        try:
+            await ticket.event.wait()
+        except BaseException:
+            gate.give_up(ticket)
+            raise
+        exchange.waiting = None
+        exchange.gate = gate
+
+    async def _over(self, exchange: Exchange, response: httpcore.Response | None) -> None:
+        """Give back what *exchange* had."""
+        try:
+            if response is not None:
+                await response.aclose()  # shielded from cancelling by httpcore
+        finally:
+            self._gate.leave(exchange)
+
+
+class AwaitedLine:
+    """A reply whose body is still coming; one task at a time reads it."""
+
+    __slots__ = ("_ended", "_exchange", "_inflation", "_over", "_parts", "_pieces", "headers", "status")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        status: int,
+        headers: tuple[tuple[str, str], ...],
+        parts: AsyncIterator[bytes],
+        over: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self._exchange = exchange
+        self._parts = parts
+        self._over = over
+        self._inflation = inflation(exchange.host, headers)
+        self._pieces: Iterator[bytes] = iter(())
+        self._ended = False
+
+    async def read(self, until: float) -> bytes:
+        """The next bytes as soon as any have come, none at the end; before *until* on the monotonic clock."""
+        exchange = self._exchange
+        exchange.until = until
+        try:
+            data = await anext(self._parts, b"") if self._inflation is None else await self._inflated(self._inflation)
+        except Exception as error:  # noqa: BLE001  # all that a library raises is told in our words
+            await self.close()
+            blame(error, exchange)
+        if not data:
+            self._ended = True
+            await self._over()
+        return data
+
+    async def close(self) -> None:
+        """Be done: the connection is kept if the body is at its end, and dropped if not."""
+        try:
+            if not self._ended:
+                self._ended = True
+                await abandoned(self._parts)
+        finally:
+            await self._over()
+
+    async def finish(self) -> None:
+        """Be done, but read what little is left, so that the connection can be used again."""
+        until, room = monotonic() + LINGER, LEFT_OVER
+        with suppress(ArshaiError):
+            while room > 0 and not self._ended and (data := await self.read(until)):
+                room -= len(data)
+        await self.close()
+
+    async def _inflated(self, inflation: Inflation) -> bytes:
+        while True:
+            if piece := next(self._pieces, b""):
+                return piece
+            part = await anext(self._parts, b"")
+            if not part:
+                inflation.end()
+                return b""
+            self._pieces = inflation.feed(part)
