@@ -22,7 +22,7 @@ copyright = author
 version = release = installed("arshai-kit")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "evidence/README.md"]
+exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"arshai_kit {release}"
 

@@ -5,7 +5,8 @@ Every fenced block is dealt with, by its language, in the order of its page:
 - `python`: run, `await` at its top level included; the blocks of a page share their names, as a session would.
 - `pycon`: run as a doctest in the same names.
 - `json`, `toml`: parsed.
-- `console`: each line run by the shell, in a copy of the project that has nothing installed.
+- `console`: run by the shell in a copy of the project that has nothing installed; in the README each line by itself,
+  in other pages line after line.
 - `text`, `mermaid`: shown, never run.
 
 A page may prepare itself where readers do not look: an HTML comment that opens with `<!-- python` is run like a block.
@@ -40,7 +41,8 @@ import arshai_kit
 from arshai_kit import errors
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md")))
+README = ROOT / "README.md"
+PAGES = (README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md")))
 GENERATED = ROOT / "docs" / "api"
 
 FENCE = re.compile(
@@ -75,7 +77,7 @@ def shown(pages: tuple[Path, ...] = PAGES) -> list[Block]:
     return [block for page in pages if GENERATED not in page.parents for block in blocks(page)]
 
 
-def commands(page: Path = ROOT / "README.md") -> list[str]:
+def commands(page: Path) -> list[str]:
     """The lines that *page* tells to type into a shell."""
     return [line for block in blocks(page) if block.language == "console" for line in block.text.splitlines() if line]
 
@@ -182,28 +184,50 @@ def copy_of_the_project(to: Path) -> Path:
 def newcomer(home: Path) -> dict[str, str]:
     """The environment of somebody who has just come: an empty home, and nothing of ours set."""
     ours = {name for name in os.environ if name.startswith(("ARSHAI_", "COV_", "COVERAGE_", "TOX_", "VIRTUAL_ENV"))}
-    home.mkdir()
-    return {name: value for name, value in os.environ.items() if name not in ours} | {"HOME": str(home)}
+    home.mkdir(exist_ok=True)
+    theirs = {name: value for name, value in os.environ.items() if name not in ours}
+    return theirs | {"HOME": str(home), "PIP_CACHE_DIR": str(home / "cache")}
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One empty home for all of them, so that what one has downloaded serves the others."""
+    return tmp_path_factory.mktemp("home")
+
+
+def typed(script: str, clone: Path, home: Path) -> str:
+    """What comes of typing *script* in *clone*."""
+    done = subprocess.run(
+        ["/bin/sh", "-ec", script], cwd=clone, env=newcomer(home), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def test_ci_runs_what_the_readme_says() -> None:
+    """The README's last command runs all tests."""
     script = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
-    assert script[-1] == commands()[-1]
-    assert commands()[-1].endswith("tox")
+    assert script[-1] == commands(README)[-1]
+    assert script[-1].endswith("tox")
 
 
 @pytest.mark.needs("fresh")
-@pytest.mark.parametrize("number", range(len(commands()) - 1))
-def test_the_commands_of_the_readme_do_all_their_own_set_up(number: int, tmp_path: Path) -> None:
-    """Each but the last, which is what runs this test: as typed, in a clone, by somebody with Python and pip."""
-    clone = copy_of_the_project(tmp_path / "clone")
-    done = subprocess.run(
-        ["/bin/sh", "-ec", commands()[number]],
-        cwd=clone, env=newcomer(tmp_path / "home"), capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    print(done.stdout, done.stderr)
-    assert done.returncode == 0
-    assert done.stdout.strip()
+def test_the_commands_of_the_readme_do_all_their_own_set_up(tmp_path: Path, home: Path) -> None:
+    """Each but the last, which runs this test: as typed, in a clone, by somebody with Python and pip."""
+    for number, command in enumerate(commands(README)[:-1]):
+        assert typed(command, copy_of_the_project(tmp_path / str(number)), home).strip(), command
+
+
+def _pages_with_commands() -> list[Any]:
+    pages = [page for page in PAGES if page != README and commands(page)]
+    return [pytest.param(page, id=page.relative_to(ROOT).as_posix(), marks=_marks(page)) for page in pages]
+
+
+@pytest.mark.needs("fresh")
+@pytest.mark.parametrize("page", _pages_with_commands())
+def test_the_commands_of_the_page_work(page: Path, tmp_path: Path, home: Path) -> None:
+    """In their order, in one clone."""
+    typed("\n".join(commands(page)), copy_of_the_project(tmp_path / "clone"), home)
 
 
 # -- examples --
