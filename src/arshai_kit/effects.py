@@ -6,8 +6,8 @@ composes plans, and an effect is itself a plan of one step: `reply = yield from 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from types import GeneratorType
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from attrs import field, frozen
@@ -45,6 +45,7 @@ __all__ = [
     "Step",
     "Where",
     "call",
+    "fresh",
     "intercept",
     "side_by_side",
 ]
@@ -350,13 +351,14 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Plan[Any]:
 def intercept(plan: Plan[T], layer: Layer) -> Plan[T]:
     """*plan*, with *layer* answering the effects that it names.
 
-    >>> def five(effect, where):
-    ...     return 5.0
+    >>> def noon(effect, where):
+    ...     return 12.0
     ...     yield
-    >>> next(intercept(iter(Now()), {Now: five}), None)
-    Traceback (most recent call last):
-        ...
-    StopIteration: 5.0
+    >>> def asks():
+    ...     print((yield from Now()))
+    >>> list(intercept(asks(), {Now: noon}))
+    12.0
+    []
     """
     answer: Any = None
     error: Exception | None = None
@@ -386,8 +388,9 @@ def side_by_side(plans: Iterable[Plan[T]], *, limit: int | None = None) -> Plan[
 
 def fresh(plan: Any) -> Plan[Any]:
     """*plan*, if it can be run: a generator that nobody has started."""
-    if not inspect.isgenerator(plan):
-        raise Misuse(f"a plan is a generator of effects, not {type(plan).__name__}; did a function forget to yield?")
-    if plan.gi_frame is None or plan.gi_suspended or plan.gi_running:
-        raise Misuse("a plan is used once; make a new one by calling its function again")
-    return plan
+    match plan:
+        case GeneratorType(gi_frame=None) | GeneratorType(gi_suspended=True) | GeneratorType(gi_running=True):
+            raise Misuse("a plan is used once; make a new one by calling its function again")
+        case GeneratorType():
+            return plan
+    raise Misuse(f"a plan is a generator of effects, not {type(plan).__name__}; did a function forget to yield?")

@@ -50,6 +50,7 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
     "need",
+    "too_large",
 ]
 
 
@@ -91,7 +92,8 @@ class ProviderError(ArshaiError):
     """The provider, or the way to it, failed.
 
     *status* is the HTTP status (`None` without one), *code* the provider's own code, *retry_after* the seconds to
-    wait that it asked for, *request_id* what its support wants to know.
+    wait that it asked for, *request_id* what its support wants to know, *should_retry* whether it said that trying
+    again makes sense (`None`: it did not say).
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class ProviderError(ArshaiError):
         code: str = "",
         retry_after: float | None = None,
         request_id: str = "",
+        should_retry: bool | None = None,
         partial: Any = None,
     ) -> None:
         super().__init__(message, partial=partial)
@@ -109,6 +112,7 @@ class ProviderError(ArshaiError):
         self.code = code
         self.retry_after = retry_after
         self.request_id = request_id
+        self.should_retry = should_retry
 
 
 class Unreachable(ProviderError):
@@ -187,3 +191,8 @@ def need(package: str, extra: str) -> NoReturn:
     ImportError: cyllama is not installed: pip install 'arshai-kit[local]'
     """
     raise ImportError(f"{package} is not installed: pip install 'arshai-kit[{extra}]'")
+
+
+def too_large(limit: int) -> BadReply:
+    """The error for a body of more than *limit* bytes."""
+    return BadReply(f"the reply has more than {limit:,} bytes; max_body= of the model sets the limit")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from arshai_kit.errors import Misuse
 from arshai_kit.records.parts import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult
@@ -58,7 +56,9 @@ def assistant(*parts: str | Part) -> Message:
     return Message("assistant", _spoken(parts))
 
 
-def tool_result(call: ToolCall | str, content: str | tuple[Part, ...], *, name: str = "", is_error: bool = False) -> Message:
+def tool_result(
+    call: ToolCall | str, content: str | tuple[Part, ...], *, name: str = "", is_error: bool = False
+) -> Message:
     """What a tool answered to *call* (or to the call with that id).
 
     >>> tool_result(ToolCall("c1", "add", {"a": 1, "b": 2}), "3").parts[0].name
@@ -115,17 +115,21 @@ def _read(source: Source, media_type: str) -> tuple[bytes, str, str, str]:
             return data, "", media_type or kind or _sniffed(data), ""
         case str() if source.startswith(("http://", "https://", "gs://", "s3://")):
             return b"", source, media_type, ""
+    from pathlib import Path  # a tenth of the time that importing this package takes: only when a path is read
+
     path = Path(source)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise Misuse(f"{str(source)[:200]!r} cannot be read: {error.strerror}") from error
-    return data, "", media_type or _sniffed(data) or _named(path), path.name
+    return data, "", media_type or _sniffed(data) or _named(path.name), path.name
 
 
 def _data_url(url: str) -> tuple[bytes, str]:
     head, _, body = url[5:].partition(",")
     kind, *options = head.split(";")
+    from urllib.parse import unquote_to_bytes
+
     try:
         data = base64.b64decode(body, validate=True) if "base64" in options else unquote_to_bytes(body)
     except binascii.Error as error:
@@ -140,7 +144,7 @@ def _sniffed(data: bytes) -> str:
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "")
 
 
-def _named(path: Path) -> str:
+def _named(name: str) -> str:
     import mimetypes  # reads the system's tables: only when the bytes do not tell
 
-    return mimetypes.guess_type(path.name)[0] or ""
+    return mimetypes.guess_type(name)[0] or ""

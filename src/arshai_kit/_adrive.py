@@ -1,0 +1,444 @@
+"""The driver that awaits: performs what the machine asks for on asyncio or trio, in the caller's task when it is alone.
+
+With company, exchanges and async functions become tasks of a group that the run opens, sync functions go to workers,
+and the caller's task waits for whatever comes first. No task raises: what goes wrong is handed in like an answer, so
+that the caller sees the bare error and never a group of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from types import TracebackType
+from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
+
+from arshai_kit import _transport
+from arshai_kit._drive import Blocking, Streaming, in_background, report
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, is_async
+from arshai_kit._threads import Background, workers
+from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
+from arshai_kit.errors import Misuse
+from arshai_kit.machine import EVENTS, IDLE, WORK, Task, Turn
+from arshai_kit.records import Event
+
+__all__ = ["AsyncStream", "Awaiting", "AwaitingStream", "adrive", "awaiting"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CANCELLED: Final = float("-inf")
+
+
+class AsyncRun(Flights):
+    """One run, driven by awaiting. Only the consumer's task touches its plans."""
+
+    def __init__(self, plan: Plan[Any], *, listening: bool) -> None:
+        super().__init__(plan, listening=listening)
+        from anyio.lowlevel import current_token
+
+        self.home: Any = current_token().native_token
+        self.replayed = None if self.scope.world is None else self.scope.world.replay(self.machine)
+        self.outcome: Outcome[Any] | None = None
+        self.turn: Turn | None = None
+        self.queue: deque[Any] = deque()
+        self.wake: Any = None
+        self.group: Any = None
+
+    async def events(self) -> tuple[Event, ...] | None:
+        """The next events; `None` when the run is over and its `outcome` is there."""
+        try:
+            return await self._turns() if self.replayed is None else self._recorded()
+        except Halt as halt:
+            raise halt.error from halt.error.__cause__
+
+    def _recorded(self) -> tuple[Event, ...] | None:
+        try:
+            return next(self.replayed)  # type: ignore[no-any-return]  # a world hands out events
+        except StopIteration as stop:
+            self.outcome = stop.value
+            return None
+
+    async def _turns(self) -> tuple[Event, ...] | None:
+        machine, flying = self.machine, self.flying
+        what, task, payload = self.turn or machine.turn()
+        while True:
+            if machine.dropped:
+                await self._drop(self.dropped())
+            if self.spawned and self.queue:
+                self._hear()
+            if self.told:
+                self.turn = (what, task, payload)
+                return self.news()
+            if what is WORK:
+                if flying or machine.ready:
+                    self.pending.append(self.add(task, payload))
+                    what, task, payload = machine.turn()
+                else:
+                    what, task, payload = await self._alone(task, payload)
+            elif what is EVENTS:
+                self.turn = None
+                return payload  # type: ignore[no-any-return]  # the machine tells events
+            elif what is IDLE:
+                what, task, payload = await self._together()
+            else:
+                self.outcome = payload
+                return None
+
+    async def _alone(self, task: Task, effect: Any) -> Turn:
+        """Perform the only effect under way, right here."""
+        kind = type(effect)
+        if kind in INSTANT:
+            return self.hand_over(task, effect, INSTANT[kind](self, task, effect), None)
+        perform = _INLINE.get(kind)
+        if perform is None:
+            self.pending.append(self.add(task, effect))
+            return await self._together()
+        try:
+            value = await perform(self, effect)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is the plan's to answer
+            return self.hand_over(task, effect, None, error)
+        if kind is Open:
+            value = self.open_line(task, effect, value, None)
+        return self.hand_over(task, effect, value, None)
+
+    async def _together(self) -> Turn:
+        """Every plan waits: give the work away, then deliver whatever comes first."""
+        if len(self.pending) == 1 and len(self.flying) == 1 and type(self.pending[0].effect) in _INLINE:
+            flight = self.pending.popleft()
+            del self.flying[flight.task]
+            return await self._alone(flight.task, flight.effect)
+        await self.open_group()
+        while True:
+            self.launch(self._fly)
+            if (turn := self.deliver()) is not None:
+                return turn
+            await self._wait()
+            if self.told:
+                return EVENTS, None, self.news()
+
+    async def open_group(self) -> None:
+        """Make room for tasks; a stream does so when it is entered, other runs when they need it."""
+        if self.group is None:
+            from anyio import create_task_group
+
+            self.group = create_task_group()
+            await self.group.__aenter__()
+
+    async def _wait(self) -> None:
+        """Take the next answer from the queue, or let the next timer ring."""
+        from anyio import Event as Bell
+        from anyio import move_on_after
+
+        if not self.queue:
+            self.wake = Bell()
+            with move_on_after(self.patience()):
+                await self.wake.wait()
+        if self.queue:
+            await self._take(self.queue.popleft())
+        else:
+            self.ring()
+
+    def _hear(self) -> None:
+        """Take what the background has to tell."""
+        for event in [told for told in self.queue if type(told) is not tuple]:
+            self.queue.remove(event)
+            self.told.append(event)
+
+    async def _take(self, answer: Any) -> None:
+        if type(answer) is not tuple:
+            self.told.append(answer)
+            return
+        flight, value, error = answer
+        if flight.over:
+            await _dispose(flight, value)
+        elif type(flight.effect) is Open and error is None:
+            self.land(flight, self.open_line(flight.task, flight.effect, value, None), None)
+        elif type(flight.effect) is Call and isawaitable(value):
+            flight.effect = Call(_awaited, value)
+            self._task(flight, functools.partial(_awaited, value))
+        else:
+            self.land(flight, value, error)
+
+    # Giving work away
+
+    def _fly(self, flight: Flight) -> None:
+        effect = flight.effect
+        if type(effect) is not Call:
+            self._task(flight, functools.partial(_INLINE[type(effect)], self, effect))
+        elif is_async(effect.function):
+            self._task(flight, functools.partial(effect.function, *effect.args, **effect.kwargs))
+        else:
+            context = self.context(flight.task)
+            perform = functools.partial(context.run, effect.function, *effect.args, **effect.kwargs)
+            workers().run(functools.partial(self._work, flight, perform))
+
+    def _task(self, flight: Flight, perform: Callable[[], Awaitable[Any]]) -> None:
+        from anyio import CancelScope
+
+        scope = CancelScope()
+        flight.break_off = scope.cancel
+        self.context(flight.task).run(self.group.start_soon, self._perform, flight, perform, scope)
+
+    async def _perform(self, flight: Flight, perform: Callable[[], Awaitable[Any]], scope: Any) -> None:
+        from anyio import current_effective_deadline, get_cancelled_exc_class
+
+        value, error = None, None
+        with scope:
+            try:
+                value = await perform()
+            except get_cancelled_exc_class():
+                if current_effective_deadline() == _CANCELLED:
+                    raise
+                error = RuntimeError(f"{flight.effect!r} cancelled itself")
+            except BaseException as raised:  # noqa: BLE001  # SystemExit too is for the consumer, not for the group
+                error = raised
+        if not scope.cancelled_caught:
+            self.answer((flight, value, error))
+
+    def _work(self, flight: Flight, perform: Callable[[], Any]) -> None:
+        value, error = None, None
+        try:
+            value = perform()
+        except BaseException as raised:  # noqa: BLE001  # the consumer decides what it means
+            error = raised
+        self.answer_from_thread((flight, value, error))
+
+    def answer(self, answer: Any) -> None:
+        """Hand in an answer or an event."""
+        self.queue.append(answer)
+        if self.wake is not None:
+            self.wake.set()
+
+    def answer_from_thread(self, answer: Any) -> None:
+        """Hand in an answer or an event from a thread; when the event loop is gone, so is whoever asked."""
+        soon = getattr(self.home, "call_soon_threadsafe", None) or self.home.run_sync_soon
+        try:
+            soon(self.answer, answer)
+        except RuntimeError:
+            return
+
+    def spawn(self, background: Background, task: Task, effect: Spawn) -> None:
+        """Run a plan in the background: as a task of the `using` block if it is this loop's, else in a worker."""
+        group = self.scope.group
+        if group is None or self.scope.home is not self.home:
+            in_background(background, effect, self.context(task), self.answer_from_thread)
+        else:
+            number = background.add(effect.name)
+            self.context(task).run(group.start_soon, self._spawned, background, number, effect)
+
+    async def _spawned(self, background: Background, number: int, effect: Spawn) -> None:
+        try:
+            await adrive(effect.make_plan())
+        except Exception as error:  # noqa: BLE001  # nobody waits for it: it is told, and logged
+            report(effect, error, self.answer)
+        finally:
+            background.remove(number)
+
+    # Endings
+
+    async def _drop(self, lines: list[Line]) -> None:
+        """Drop replies that are not needed any more, even while this task is being cancelled."""
+        from anyio import CancelScope
+
+        with CancelScope(shield=True):
+            for line in lines:
+                await line.exchange.close()
+
+    async def close(self) -> None:
+        """End the run: break off what is under way, close the plans, drop the connections."""
+        if self.closed:
+            return
+        self.closed = True
+        for flight in self.flying.values():
+            flight.over = True
+            self.abandon(flight)
+        self.flying.clear()
+        try:
+            self.machine.close()
+        finally:
+            try:
+                if self.group is not None:
+                    self.group.cancel_scope.cancel()
+                    await self.group.__aexit__(None, None, None)
+            finally:
+                await self._drop(list(self.lines.values()))
+                for answer in self.queue:
+                    if type(answer) is tuple:
+                        await _dispose(answer[0], answer[1])
+
+
+async def _dispose(flight: Flight, value: Any) -> None:
+    """Drop what arrived too late: a reply that nobody will read."""
+    from anyio import CancelScope
+
+    if type(flight.effect) is Open and value is not None:
+        with CancelScope(shield=True):
+            await value.close()
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+# Performing leaf effects
+
+
+async def _transport_of(run: AsyncRun) -> _transport.AsyncTransport:
+    if run.scope.async_client is not None:
+        return _transport.async_transport(run.scope.async_client, run.limits)
+    kept = _kept().get({})
+    if run.limits not in kept:
+        keeper = _keeping(run.limits)
+        kept = {**kept, run.limits: (await anext(keeper), keeper)}
+        _kept().set(kept)
+    return kept[run.limits][0]  # type: ignore[no-any-return]  # a variable of the loop is untyped
+
+
+@functools.cache
+def _kept() -> Any:
+    """The connections of the event loop that is running: they go with it."""
+    from anyio.lowlevel import RunVar
+
+    return RunVar("arshai_kit.transports")
+
+
+async def _keeping(limits: Any) -> Any:
+    """Keep the connections of an event loop, which closes its async generators when it ends."""
+    transport = _transport.async_transport(None, limits)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+def _until(run: AsyncRun, effect: Send | Open) -> float:
+    return min(effect.until - run.epoch, time.monotonic() + effect.request.timeout)
+
+
+async def _send(run: AsyncRun, effect: Send) -> Reply:
+    return await (await _transport_of(run)).send(effect.request, _until(run, effect))
+
+
+async def _open(run: AsyncRun, effect: Open) -> _transport.AsyncLine:
+    return await (await _transport_of(run)).open(effect.request, _until(run, effect))
+
+
+async def _read(run: AsyncRun, effect: Read) -> bytes:
+    line = run.lines[effect.channel.number]
+    return await line.exchange.read(line.limit(effect))  # type: ignore[no-any-return]  # a line is untyped for both worlds
+
+
+async def _close(run: AsyncRun, effect: Close) -> None:
+    line = run.lines.pop(effect.channel.number, None)
+    if line is not None:
+        await line.exchange.finish()
+
+
+_INLINE: Final[dict[type, Callable[[Any, Any], Awaitable[Any]]]] = {
+    Send: _send,
+    Open: _open,
+    Read: _read,
+    Close: _close,
+}
+
+
+# Faces
+
+
+async def adrive(plan: Plan[T]) -> T:
+    """The result of *plan*, by awaiting."""
+    run = AsyncRun(plan, listening=False)
+    try:
+        while run.outcome is None:
+            await run.events()
+    finally:
+        await run.close()
+    return run.outcome.unwrap()  # type: ignore[no-any-return]  # the Outcome of a Plan[T]
+
+
+class AsyncStream:
+    """The events of a run, as they happen: `async with aio.stream(…) as events: async for event in events: …`."""
+
+    def __init__(self, plan: Plan[Any]) -> None:
+        self._plan = plan
+        self._run: AsyncRun | None = None
+        self._batch: deque[Event] = deque()
+        self._busy = False
+
+    async def __aenter__(self) -> Self:
+        if self._run is not None:
+            raise Misuse("a stream is entered once; call aio.stream(…) again")
+        self._run = AsyncRun(self._plan, listening=True)
+        await self._run.open_group()
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        batch = self._batch
+        while not batch:
+            batch.extend(await self._more())
+        return batch.popleft()
+
+    async def _more(self) -> tuple[Event, ...]:
+        run = self._run
+        if run is None:
+            raise Misuse(
+                "a stream is entered first: `async with aio.stream(…) as events: async for event in events: …`"
+            )
+        if run.outcome is not None or run.closed:
+            raise StopAsyncIteration
+        if self._busy:
+            raise Misuse("the stream was cancelled while it waited, or is being read twice: call aio.stream(…) again")
+        self._busy = True
+        events = await run.events()
+        self._busy = False
+        if events is None:
+            run.outcome.unwrap()  # type: ignore[union-attr]  # without events there is an outcome
+            raise StopAsyncIteration
+        return events
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the run: the connection is closed, and what was started is cancelled."""
+        if self._run is not None:
+            await self._run.close()
+
+
+class Awaiting(Generic[P, T]):
+    """A plan's awaiting face: awaiting its call runs *plan* to its end."""
+
+    def __init__(self, face: Blocking[P, T]) -> None:
+        functools.update_wrapper(self, face.plan)
+        self.plan = face.plan
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await adrive(self.plan(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<async function {self.plan.__name__}>"
+
+
+class AwaitingStream(Generic[P]):
+    """A plan's awaiting stream: `async with` its call gives the events of *plan* as they happen."""
+
+    def __init__(self, face: Streaming[P]) -> None:
+        functools.update_wrapper(self, face.plan)
+        self.plan = face.plan
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncStream:
+        return AsyncStream(self.plan(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<async function {self.plan.__name__}>"
+
+
+awaiting = Awaiting

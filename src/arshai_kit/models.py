@@ -1,0 +1,381 @@
+"""Models are asked, never looked into: whatever answers an `Ask` with a plan of a `Response` is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import attrs
+from attrs import field, frozen
+
+from arshai_kit._json import EMPTY, FrozenDict, Json, dumps, freeze
+from arshai_kit.effects import Channel, Close, Emit, Now, Open, Plan, Read, Reply, Request, Secret, Send
+from arshai_kit.errors import Misuse, ProviderError, StreamIncomplete, TimedOut, too_large
+from arshai_kit.records import (
+    Event,
+    Finished,
+    Message,
+    Response,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolSpec,
+    user,
+)
+from arshai_kit.retry import Retry, attempts
+from arshai_kit.sse import Splitter
+
+__all__ = [
+    "Ask",
+    "Capabilities",
+    "Dialect",
+    "Endpoint",
+    "Model",
+    "OutputSpec",
+    "Prompt",
+    "Settings",
+    "chosen",
+    "evolve",
+    "is_model",
+    "retold",
+    "thread",
+    "written",
+]
+
+R = TypeVar("R")
+
+Prompt: TypeAlias = str | Message | Response | Iterable["str | Message | Response"]
+ToolChoice: TypeAlias = Literal["auto", "none", "required"] | str
+Reasoning: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | int
+
+
+def thread(prompt: Prompt) -> tuple[Message, ...]:
+    """The messages that *prompt* stands for: a response stands for all that its run added.
+
+    >>> thread("Hello")
+    (Message('user', parts=(Text('Hello'),)),)
+    """
+    match prompt:
+        case str():
+            return (user(prompt),)
+        case Message():
+            return (prompt,)
+        case Response(messages=messages):
+            return messages
+        case dict() | bytes():
+            pass
+        case Iterable():
+            return tuple([message for each in prompt for message in thread(each)])
+    raise Misuse(f"a prompt is a string, a message, a response, or a sequence of these, not {type(prompt).__name__}")
+
+
+@frozen
+class OutputSpec:
+    """The type that an answer must have, as JSON Schema."""
+
+    name: str
+    schema: Json = field(converter=freeze)
+    strict: bool = False
+
+
+@frozen(kw_only=True)
+class Settings:
+    """How a model is to answer; what is `None` is not sent.
+
+    *reasoning* is an effort or a number of tokens, *tool_choice* may be a tool's name, and *extra* is merged into
+    the body of the request, where it wins.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | None = field(
+        default=None, converter=lambda stop: (stop,) if isinstance(stop, str) else stop and tuple(stop)
+    )
+    seed: int | None = None
+    reasoning: Reasoning | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: int | None = None
+    candidates: int | None = None
+    extra: FrozenDict = field(default=EMPTY, converter=freeze)
+
+
+_SETTINGS = tuple(spot.name for spot in attrs.fields(Settings) if spot.name != "extra")
+_NONE = Settings()
+
+
+@frozen
+class Ask:
+    """A question to a model: *settings* overrides the model's own for this one question."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    settings: Settings = _NONE
+    output: OutputSpec | None = None
+
+
+@frozen
+class Capabilities:
+    """What a model is known to take (`True`), known not to take (`False`), or nobody knows (`None`: it is tried)."""
+
+    tools: bool | None = None
+    images: bool | None = None
+    files: bool | None = None
+    audio: bool | None = None
+    json_schema: bool | None = None
+    json_object: bool | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Whatever can be asked."""
+
+    @property
+    def name(self) -> str:
+        """What the provider calls it."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Who provides it."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it is known to take."""
+        ...
+
+    def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+        """Answer *ask*, emitting events on the way when *stream*."""
+        ...
+
+
+def is_model(value: Any) -> bool:
+    """Whether *value* can be asked, rather than called."""
+    return hasattr(value, "ask") and not isinstance(value, type)
+
+
+@frozen
+class Dialect:
+    """A wire format: four pure functions between records and JSON.
+
+    *build* makes the request, *parse* the response of a whole reply. *start* makes the state of a stream, and
+    *advance* folds one server-sent event (`None` at the end of the bytes) into it and tells what there is to tell;
+    the last event is `Finished`, and the end without one raises `StreamIncomplete`.
+    """
+
+    build: Callable[[Endpoint, Ask, bool], Request]
+    parse: Callable[[Endpoint, Reply], Response]
+    start: Callable[[Endpoint], Any]
+    advance: Callable[[Any, Any], tuple[Any, tuple[Event, ...]]]
+
+
+@frozen(kw_only=True)
+class Endpoint(Settings):
+    """A model that speaks HTTP: where it lives, which dialect it speaks, and how it is to answer.
+
+    *timeout* is the longest silence and *deadline* the longest time of a whole call, both in seconds; *retry* says
+    how often, or how, a call that failed is tried again.
+    """
+
+    name: str
+    base_url: str
+    dialect: Dialect = field(repr=lambda dialect: dialect.build.__module__.rpartition(".")[2])
+    provider: str = "openai-compatible"
+    api_key: Secret | None = field(default=None, converter=lambda key: Secret(key) if isinstance(key, str) else key)
+    headers: tuple[tuple[str, str | Secret], ...] = ()
+    timeout: float = 300.0
+    connect_timeout: float = 10.0
+    deadline: float = 900.0
+    max_body: int = 64 * 1024 * 1024
+    retry: Retry | int | None = 2
+    capabilities: Capabilities = Capabilities()
+
+    def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+        """Answer *ask* over HTTP, trying again as *retry* says."""
+        began = yield from Now()
+        until = began + self.deadline
+        request = self.dialect.build(self, ask, stream)
+        if not stream:
+            return (yield from attempts(self.retry, lambda: _whole(self, request, until), began, until))
+        begun = yield from attempts(self.retry, lambda: _begun(self, request, until), began, until)
+        return (yield from _rest(begun))
+
+
+def _whole(endpoint: Endpoint, request: Request, until: float) -> Plan[Response]:
+    return endpoint.dialect.parse(endpoint, (yield from Send(request, until)))
+
+
+class _Stream:
+    """A streamed reply and what it has told so far; owned by one plan."""
+
+    __slots__ = ("advance", "channel", "error", "response", "split", "state", "told")
+
+    def __init__(self, endpoint: Endpoint, channel: Channel) -> None:
+        self.channel = channel
+        self.split = Splitter(endpoint.max_body).feed
+        self.state = endpoint.dialect.start(endpoint)
+        self.advance = endpoint.dialect.advance
+        self.told: tuple[Event, ...] = ()
+        self.response: Response | None = None
+        self.error: ProviderError | None = None
+
+    def feed(self, data: bytes) -> tuple[Event, ...]:
+        """What *data* tells; no bytes are the end of the stream. What fails waits in `error` behind what was told."""
+        told: list[Event] = []
+        advance, state = self.advance, self.state
+        try:
+            for event in self.split(data):
+                state, more = advance(state, event)
+                told += more
+            if not data and self.response is None:
+                state, more = advance(state, None)
+                told += more
+        except ProviderError as error:
+            self.error = error
+        self.state = state
+        for place, event in enumerate(told):
+            if type(event) is Finished:
+                self.response, self.error = event.response, None
+                del told[place:]
+                break
+        self.told = tuple(told)
+        return self.told
+
+    def cut(self, error: ProviderError) -> tuple[Event, ...]:
+        """What is still to tell when the connection is lost: nothing is, if the reply was complete already."""
+        told = self.feed(b"")
+        if self.error is not None:
+            error.partial = self.error.partial
+            broken = StreamIncomplete(f"{self.error}: {error}", request_id=error.request_id, partial=error.partial)
+            broken.__cause__ = error
+            self.error = error if isinstance(error, TimedOut) else broken
+        return told
+
+
+def _begun(endpoint: Endpoint, request: Request, until: float) -> Plan[_Stream]:
+    """The reply to *request*, up to the first event that it tells: so far it may be tried again."""
+    channel = yield from Open(request, until)
+    try:
+        return (yield from _first(endpoint, channel))
+    except ProviderError:
+        yield from Close(channel)
+        raise
+
+
+def _first(endpoint: Endpoint, channel: Channel) -> Plan[_Stream]:
+    stream = _Stream(endpoint, channel)
+    data = yield from Read(channel)
+    if channel.status >= 300 or data.lstrip(b"\xef\xbb\xbf \r\n")[:1] in (b"{", b"<"):
+        stream.response = yield from _not_streamed(endpoint, channel, data)
+        stream.told = retold(stream.response)
+        return stream
+    silent = Read(channel, heard=False)
+    while not stream.feed(data) and stream.error is stream.response is None:
+        data = yield silent
+    if stream.error is not None and not stream.told:
+        raise stream.error
+    return stream
+
+
+def _not_streamed(endpoint: Endpoint, channel: Channel, data: bytes) -> Plan[Response]:
+    """The reply as a whole: an error, or the answer of a server that does not stream."""
+    read, parts, size = Read(channel, heard=False), [data], len(data)
+    while data and size <= endpoint.max_body:
+        data = yield read
+        parts.append(data)
+        size += len(data)
+    if size > endpoint.max_body:
+        raise too_large(endpoint.max_body)
+    return endpoint.dialect.parse(endpoint, Reply(channel.status, channel.headers, b"".join(parts)))
+
+
+def _rest(stream: _Stream) -> Plan[Response]:
+    """The response of a stream that has begun, its events told one network read at a time."""
+    heard, silent = Read(stream.channel), Read(stream.channel, heard=False)
+    told = stream.told
+    while True:
+        if told:
+            yield Emit(told)
+        if stream.response is not None:
+            break
+        if stream.error is not None:
+            raise stream.error
+        try:
+            data = yield heard if told else silent
+        except ProviderError as error:
+            told = stream.cut(error)
+        else:
+            told = stream.feed(data)
+    yield from Close(stream.channel)
+    return stream.response
+
+
+def retold(response: Response) -> tuple[Event, ...]:
+    """The events that stream *response*'s final message in one go.
+
+    >>> from arshai_kit.records import assistant
+    >>> retold(Response((assistant("Hello"),)))
+    (TextDelta('Hello'),)
+    """
+    told: list[Event] = []
+    calls = 0
+    for part in response.message.parts:
+        match part:
+            case Text(text) if text:
+                told.append(TextDelta(text))
+            case Thinking(text) if text:
+                told.append(ThinkingDelta(text))
+            case ToolCall(name=name):
+                told.append(ToolCallDelta(calls, name, written(part), part))
+                calls += 1
+    return tuple(told)
+
+
+def written(call: ToolCall) -> str:
+    """The arguments of *call* as the text that a model writes.
+
+    >>> written(ToolCall("c1", "add", {"a": 1}))
+    '{"a":1}'
+    """
+    return call.broken if call.broken is not None else dumps(call.arguments).decode()
+
+
+def chosen(endpoint: Settings, settings: Settings) -> Settings:
+    """The settings of *endpoint*, where *settings* does not override them.
+
+    >>> chosen(Settings(temperature=1, seed=7), Settings(temperature=0)).temperature
+    0
+    """
+    if settings is _NONE:
+        return endpoint
+    names = [name for name in _SETTINGS if getattr(settings, name) is not None]
+    changes: dict[str, Any] = {name: getattr(settings, name) for name in names}
+    if settings.extra:
+        changes["extra"] = {**endpoint.extra, **settings.extra}
+    return attrs.evolve(endpoint, **changes)
+
+
+def evolve(record: R, **changes: Any) -> R:
+    """*record* with *changes*; a wrapper hands on what is not its own to what it wraps.
+
+    >>> evolve(Settings(seed=1), seed=2).seed
+    2
+    """
+    own = {spot.name for spot in attrs.fields(type(record))}  # type: ignore[misc]  # attrs says so if it is none
+    foreign = {name: value for name, value in changes.items() if name not in own}
+    if foreign:
+        if "model" not in own:
+            raise Misuse(
+                f"{type(record).__name__} has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(own))}"
+            )
+        changes = {name: value for name, value in changes.items() if name in own}
+        changes["model"] = evolve(changes.get("model", record.model), **foreign)  # type: ignore[attr-defined]  # seen in own
+    return attrs.evolve(record, **changes)  # type: ignore[type-var]  # attrs says so if it is none

@@ -1,0 +1,96 @@
+"""tenacity decides, the world supplies: its objects are asked inside a recorded effect, on the clock of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from arshai_kit.effects import Call, Now, Plan, Sleep
+from arshai_kit.errors import ProviderError, Unreachable
+
+__all__ = ["Retry", "attempts", "transient"]
+
+T = TypeVar("T")
+
+_TRANSIENT = frozenset({408, 409, 429})
+
+
+@frozen
+class Retry:
+    """When to try again, and how long to wait between tries: tenacity's own objects, `None` for our defaults.
+
+    By default three attempts in all, of what is `transient`, with full jitter up to 0.5, 1, 2, … 8 s. What the
+    provider asks for (`Retry-After`) goes before *wait*; when it is more than *ceiling* seconds, the call fails at once.
+    """
+
+    stop: Any = None
+    wait: Any = None
+    retry: Any = None
+    ceiling: float = 120.0
+
+    @classmethod
+    def times(cls, number: int) -> Retry:
+        """Try again *number* times."""
+        from tenacity import stop_after_attempt
+
+        return cls(stop_after_attempt(number + 1))
+
+
+def transient(error: BaseException) -> bool:
+    """Whether the same call may succeed in a moment: 408, 409, 429, 5xx, and connections that could not be made or broke.
+
+    >>> from arshai_kit.errors import RateLimited, BadRequest
+    >>> transient(RateLimited(status=429)), transient(BadRequest(status=400))
+    (True, False)
+    """
+    if not isinstance(error, ProviderError):
+        return False
+    if error.should_retry is not None:
+        return error.should_retry
+    if error.status is None:
+        return isinstance(error, Unreachable)
+    return error.status in _TRANSIENT or error.status >= 500
+
+
+def attempts(retry: Retry | int | None, once: Callable[[], Plan[T]], began: float, until: float) -> Plan[T]:
+    """The result of *once*, made anew as often as *retry* says and while there is time *until* then."""
+    number = 1
+    while True:
+        try:
+            return (yield from once())
+        except ProviderError as error:
+            now = yield from Now()
+            pause = yield from Call(decided, retry, error, number, now - began)
+            if pause is None or now + pause >= until:
+                raise
+        yield from Sleep(pause)
+        number += 1
+
+
+def decided(retry: Retry | int | None, error: ProviderError, number: int, elapsed: float) -> float | None:
+    """Seconds to wait before the next attempt, after *number* of them failed; `None` to give up."""
+    if not retry:
+        return None
+    from tenacity import retry_if_exception, stop_after_attempt, wait_random_exponential
+
+    policy = Retry.times(retry) if isinstance(retry, int) else retry
+    state = _state(error, number, elapsed)
+    if not (policy.retry or retry_if_exception(transient))(state) or (policy.stop or stop_after_attempt(3))(state):
+        return None
+    if error.retry_after is not None:
+        return error.retry_after if error.retry_after <= policy.ceiling else None
+    return float((policy.wait or wait_random_exponential(multiplier=0.5, max=8))(state))
+
+
+def _state(error: ProviderError, number: int, elapsed: float) -> Any:
+    """What tenacity's objects look at, filled from the clock of the run."""
+    from tenacity import Future, RetryCallState
+
+    state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]  # its own loop is not used
+    state.attempt_number = number
+    state.start_time, state.outcome_timestamp = 0.0, elapsed
+    state.outcome = Future(number)
+    state.outcome.set_exception(error)
+    return state

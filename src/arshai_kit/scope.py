@@ -1,0 +1,171 @@
+"""Which clients, limits, layers and tags are in force here; the only `ContextVar`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar, Token
+from functools import cache
+from inspect import iscoroutinefunction
+from typing import Any, Self
+
+from attrs import evolve, field, frozen
+
+from arshai_kit._json import EMPTY, FrozenDict, freeze
+from arshai_kit._threads import Background, BackgroundTask, process_background
+from arshai_kit.effects import Layer
+from arshai_kit.errors import Misuse
+
+__all__ = ["BackgroundTask", "Limits", "Scope", "background_tasks", "current", "using"]
+
+
+def _limit(name: str, default: int) -> int:
+    """The whole number above zero that the environment gives for *name*."""
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) < 1:
+        raise Misuse(f"{name} is {text!r}; it must be a whole number above zero")
+    return int(text)
+
+
+@frozen
+class Limits:
+    """How much may be under way at a time: connections in all and to one host, and foreign calls of one run."""
+
+    max_connections: int = field(factory=lambda: _limit("ARSHAI_MAX_CONNECTIONS", 1000))
+    max_connections_per_host: int = field(
+        factory=lambda: _limit("ARSHAI_MAX_CONNECTIONS_PER_HOST", _limit("ARSHAI_MAX_CONNECTIONS", 1000))
+    )
+    max_threads: int = field(factory=lambda: _limit("ARSHAI_MAX_THREADS", min(32, 2 * (os.cpu_count() or 1))))
+
+
+@cache
+def default_limits() -> Limits:
+    """The limits that the environment gives, read once, at the first run."""
+    return Limits()
+
+
+@frozen(eq=False)
+class Scope:
+    """What is in force; *world*, when given, drives the runs in place of the real one (`testing`'s recordings)."""
+
+    client: Any = None
+    async_client: Any = None
+    layers: tuple[Layer, ...] = ()
+    limits: Limits | None = None
+    tags: FrozenDict = EMPTY
+    background: Background | None = None
+    group: Any = None
+    home: Any = None
+    world: Any = None
+
+
+_SCOPE: ContextVar[Scope] = ContextVar("arshai_kit.scope", default=Scope())  # noqa: B039  # a Scope cannot change
+
+
+def current() -> Scope:
+    """The scope in force here."""
+    return _SCOPE.get()
+
+
+def enter(scope: Scope) -> Token[Scope]:
+    """Put *scope* in force, until `leave`."""
+    return _SCOPE.set(scope)
+
+
+def leave(token: Token[Scope]) -> None:
+    """Put back what was in force before."""
+    _SCOPE.reset(token)
+
+
+def background_tasks() -> tuple[BackgroundTask, ...]:
+    """What runs in the background of the innermost `using` block, or of the process."""
+    return owner(current()).tasks()
+
+
+def owner(scope: Scope) -> Background:
+    """Who owns what is started in the background."""
+    return scope.background or process_background()
+
+
+class using:  # noqa: N801  # reads as the statement that it makes: `with using(client=…):`
+    """Change the world for a block of code: `with using(…)` or `async with using(…)`.
+
+    *client* is an `httpx.Client` or `httpx.AsyncClient` (or of a library with the same interface), *layers* stand
+    around those already in force, innermost last, *tags* go with every step. What is started in the background inside
+    the block is waited for at its end, for at most *drain* seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: Any = None,
+        layers: Iterable[Layer] = (),
+        limits: Limits | None = None,
+        tags: Mapping[str, Any] = EMPTY,
+        drain: float = 5.0,
+    ) -> None:
+        changes: dict[str, Any] = {} if limits is None else {"limits": limits}
+        if client is not None:
+            changes["async_client" if iscoroutinefunction(client.send) else "client"] = client
+        self._layers = tuple(layers)
+        self._tags = tags
+        self._changes = changes
+        self._drain = drain
+        self._token: Token[Scope] | None = None
+        self._background = Background()
+        self._group: Any = None
+        self._home: Any = None
+
+    def _enter(self) -> None:
+        if self._token is not None:
+            raise Misuse("a using(…) is entered once; make another one")
+        outer = current()
+        tags = freeze({**outer.tags, **self._tags})
+        layers = (*outer.layers, *self._layers)
+        self._token = enter(
+            evolve(
+                outer,
+                layers=layers,
+                tags=tags,
+                background=self._background,
+                group=self._group,
+                home=self._home,
+                **self._changes,
+            )
+        )
+
+    def __enter__(self) -> Self:
+        self._enter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            leave(self._token)
+        self._background.wait(self._drain)
+        self._background.abandon()
+
+    async def __aenter__(self) -> Self:
+        from anyio import create_task_group
+        from anyio.lowlevel import current_token
+
+        self._home = current_token().native_token
+        self._group = create_task_group()
+        await self._group.__aenter__()
+        self._enter()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        from anyio import move_on_after, sleep
+
+        if self._token is not None:
+            leave(self._token)
+        try:
+            with move_on_after(self._drain):
+                while self._background.tasks():
+                    await sleep(0.01)
+        finally:
+            self._background.abandon()
+            self._group.cancel_scope.cancel()
+            await self._group.__aexit__(None, None, None)
