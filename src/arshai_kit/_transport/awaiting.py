@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache, partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import httpcore
@@ -79,7 +79,7 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
 
     def __init__(self, stream: anyio.abc.ByteStream, serving: Exchange) -> None:
         self._stream = stream
-        self._facts: Mapping[Any, Any] = stream.extra_attributes
+        self._facts = cast("Mapping[Any, Any]", stream.extra_attributes)  # its own type fits no single key
         self._sock = self._facts[SocketAttribute.raw_socket]()
         self._serving = serving
         self._head = b""

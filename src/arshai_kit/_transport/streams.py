@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import ssl
@@ -29,16 +31,22 @@ JOINED = 64 * 1024
 
 DAY = 86_400.0
 
+UNDERWAY = {errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)}
+
 
 def readable(sock: Any) -> bool:
     """Whether an idle connection has something to read, which can only be that the server closed it."""
-    if sock.fileno() < 0:
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([sock], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+    return sock.fileno() < 0 or _ready(sock, 0)
+
+
+def _ready(sock: Any, seconds: float, *, to_send: bool = False) -> bool:
+    """Whether *sock* can be read, or written, or has failed, within *seconds*."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT if to_send else select.POLLIN)
+        return bool(poll.poll(min(seconds, DAY) * 1000))
+    one = [sock]  # Windows
+    return any(select.select([] if to_send else one, one if to_send else [], one, min(seconds, DAY)))
 
 
 class Stream(httpcore.NetworkStream):
@@ -234,10 +242,18 @@ class Backend(httpcore.NetworkBackend):
 
 def _connected(exchange: Exchange, sock: socket.socket, address: Any, seconds: float) -> socket.socket:
     try:
-        sock.settimeout(seconds)
+        sock.setblocking(False)
+        # A fuse can wake a socket that has begun to connect, but not one that is only about to: so begin, then wait.
+        code = sock.connect_ex(address)
+        if code in UNDERWAY:
+            exchange.hold(sock)
+            if not _ready(sock, seconds, to_send=True):
+                raise TimeoutError
+            exchange.check()
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
         exchange.hold(sock)
-        sock.connect(address)
-        exchange.check()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         keep_alive(sock)
     except BaseException:
