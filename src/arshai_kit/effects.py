@@ -7,6 +7,7 @@ composes plans, and an effect is itself a plan of one step: `reply = yield from 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from functools import partial
 from types import GeneratorType
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
@@ -201,7 +202,10 @@ class Call(Effect[T]):
     @property
     def name(self) -> str:
         """What the function is called."""
-        return getattr(self.function, "__name__", type(self.function).__name__)
+        function: Any = self.function
+        while isinstance(function, partial):
+            function = function.func
+        return getattr(function, "__name__", type(function).__name__)
 
     def __repr__(self) -> str:
         return f"Call({self.name})"
@@ -241,9 +245,10 @@ class Spawn(Effect[None]):
 
 @frozen(eq=False)
 class Owner:
-    """A frame of the run that plans can belong to."""
+    """A frame of the run that plans can belong to; *listening* says whether anybody wants the events."""
 
     frame: Any
+    listening: bool = False
 
 
 class Handle(Generic[T]):

@@ -74,11 +74,28 @@ def thread(prompt: Prompt) -> tuple[Message, ...]:
 
 @frozen
 class OutputSpec:
-    """The type that an answer must have, as JSON Schema."""
+    """The type that an answer must have, as JSON Schema.
+
+    In the mode `json_schema` the provider holds the model to it; in the mode `json_object` it only sees to it that the
+    answer is JSON (the schema goes along where it is understood).
+    """
 
     name: str
     schema: Json = field(converter=freeze)
-    strict: bool = False
+    strict: bool | None = None
+    mode: Literal["json_schema", "json_object"] = "json_schema"
+
+
+def _stops(stop: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    return (stop,) if isinstance(stop, str) else None if stop is None else tuple(stop)
+
+
+def _spoken(dialect: Dialect) -> str:
+    return dialect.build.__module__.rpartition(".")[2]
+
+
+def _key(key: str | Secret | None) -> Secret | None:
+    return Secret(key) if isinstance(key, str) else key
 
 
 @frozen(kw_only=True)
@@ -93,9 +110,7 @@ class Settings:
     top_p: float | None = None
     top_k: int | None = None
     max_tokens: int | None = None
-    stop: tuple[str, ...] | None = field(
-        default=None, converter=lambda stop: (stop,) if isinstance(stop, str) else stop and tuple(stop)
-    )
+    stop: tuple[str, ...] | None = field(default=None, converter=_stops)
     seed: int | None = None
     reasoning: Reasoning | None = None
     tool_choice: ToolChoice | None = None
@@ -187,9 +202,9 @@ class Endpoint(Settings):
 
     name: str
     base_url: str
-    dialect: Dialect = field(repr=lambda dialect: dialect.build.__module__.rpartition(".")[2])
+    dialect: Dialect = field(repr=_spoken)
     provider: str = "openai-compatible"
-    api_key: Secret | None = field(default=None, converter=lambda key: Secret(key) if isinstance(key, str) else key)
+    api_key: Secret | None = field(default=None, converter=_key)
     headers: tuple[tuple[str, str | Secret], ...] = ()
     timeout: float = 300.0
     connect_timeout: float = 10.0
@@ -232,8 +247,8 @@ class _Stream:
         told: list[Event] = []
         advance, state = self.advance, self.state
         try:
-            for event in self.split(data):
-                state, more = advance(state, event)
+            for sent in self.split(data):
+                state, more = advance(state, sent)
                 told += more
             if not data and self.response is None:
                 state, more = advance(state, None)
@@ -278,7 +293,7 @@ def _first(endpoint: Endpoint, channel: Channel) -> Plan[_Stream]:
         stream.told = retold(stream.response)
         return stream
     silent = Read(channel, heard=False)
-    while not stream.feed(data) and stream.error is stream.response is None:
+    while not stream.feed(data) and stream.error is None and stream.response is None:
         data = yield silent
     if stream.error is not None and not stream.told:
         raise stream.error
@@ -369,13 +384,12 @@ def evolve(record: R, **changes: Any) -> R:
     >>> evolve(Settings(seed=1), seed=2).seed
     2
     """
-    own = {spot.name for spot in attrs.fields(type(record))}  # type: ignore[misc]  # attrs says so if it is none
+    own = {spot.name for spot in attrs.fields(type(record))}  # type: ignore[arg-type]  # attrs says so if it is none
     foreign = {name: value for name, value in changes.items() if name not in own}
     if foreign:
         if "model" not in own:
-            raise Misuse(
-                f"{type(record).__name__} has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(own))}"
-            )
+            raise Misuse(f"{type(record).__name__} has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(own))}")
         changes = {name: value for name, value in changes.items() if name in own}
-        changes["model"] = evolve(changes.get("model", record.model), **foreign)  # type: ignore[attr-defined]  # seen in own
-    return attrs.evolve(record, **changes)  # type: ignore[type-var]  # attrs says so if it is none
+        inner = changes.get("model", record.model)  # type: ignore[attr-defined]  # it has one: see above
+        changes["model"] = evolve(inner, **foreign)
+    return attrs.evolve(record, **changes)  # type: ignore[misc]  # attrs says so if it is no record

@@ -1,0 +1,99 @@
+"""The async face: the same names as `arshai_kit`, to be awaited; nothing else is in here."""
+
+from arshai_kit import completion
+from arshai_kit._adrive import AwaitingStream, awaiting
+from arshai_kit.completion import request
+from arshai_kit.errors import ArshaiError
+from arshai_kit.models import evolve
+from arshai_kit.providers import openai_compatible
+from arshai_kit.records import (
+    Audio,
+    BackgroundFailed,
+    BackgroundStarted,
+    File,
+    Finished,
+    Image,
+    Message,
+    Opaque,
+    PartialOutput,
+    Response,
+    StepFinished,
+    StepStarted,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolFailed,
+    ToolFinished,
+    ToolProgress,
+    ToolResult,
+    ToolRun,
+    ToolSpec,
+    ToolStarted,
+    Usage,
+    assistant,
+    audio,
+    file,
+    image,
+    system,
+    tool_result,
+    user,
+)
+from arshai_kit.scope import using
+from arshai_kit.tools import background, tool
+
+__all__ = [
+    "ArshaiError",
+    "Audio",
+    "BackgroundFailed",
+    "BackgroundStarted",
+    "File",
+    "Finished",
+    "Image",
+    "Message",
+    "Opaque",
+    "PartialOutput",
+    "Response",
+    "StepFinished",
+    "StepStarted",
+    "Text",
+    "TextDelta",
+    "Thinking",
+    "ThinkingDelta",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolFailed",
+    "ToolFinished",
+    "ToolProgress",
+    "ToolResult",
+    "ToolRun",
+    "ToolSpec",
+    "ToolStarted",
+    "Usage",
+    "assistant",
+    "audio",
+    "background",
+    "complete",
+    "evolve",
+    "extract",
+    "file",
+    "image",
+    "openai_compatible",
+    "request",
+    "run",
+    "run_tools",
+    "stream",
+    "system",
+    "tool",
+    "tool_result",
+    "user",
+    "using",
+]
+
+complete = awaiting(completion.complete)
+extract = awaiting(completion.extract)
+run = awaiting(completion.run)
+run_tools = awaiting(completion.run_tools)
+stream = AwaitingStream(completion.stream)
