@@ -43,7 +43,8 @@ def public_modules(package: ModuleType = arshai_kit) -> list[str]:
     for _, name, is_folder in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if not name.rpartition(".")[2].startswith("_"):
             module = import_module(name)
-            names += [name] if not is_folder or getattr(module, "__all__", ()) else [name, *public_modules(module)]
+            speaks = not is_folder or hasattr(module, "__all__")
+            names += [name] if speaks else [name, *public_modules(module)]
     return names
 
 
@@ -59,6 +60,24 @@ def home(name: str) -> str:
     return f"[`{origin}`]({origin}.md)" if (HERE / "api" / f"{origin}.md").is_file() else "a type"
 
 
+def borrowed(module: str, modules: list[str], told: set[str]) -> list[str]:
+    """The names that *module* lists and another page tells of; what this page tells of is added to *told*."""
+    names = []
+    for name in getattr(import_module(module), "__all__", ()):
+        origin = getattr(getattr(import_module(module), name), "__module__", module)
+        elsewhere = origin in modules and not f"{origin}.".startswith(f"{module}.")
+        if elsewhere or f"{origin}.{name}" in told:
+            names.append(name)
+        told.add(f"{origin}.{name}")
+    return names
+
+
+def page(module: str, left_out: list[str]) -> str:
+    """The page of one module."""
+    option = f"\n   :exclude-members: {', '.join(left_out)}" if left_out else ""
+    return f"# {module}\n\n```{{eval-rst}}\n.. automodule:: {module}{option}\n```\n"
+
+
 def write(path: Path, text: str) -> None:
     """Write only what has changed, so that the builder reads again only what it must."""
     if not path.is_file() or path.read_text("utf-8") != text:
@@ -72,8 +91,9 @@ def reference(_app: Sphinx) -> None:
     modules = public_modules()
     for stale in set(folder.glob("*.md")) - {folder / f"{name}.md" for name in [*modules, "index"]}:
         stale.unlink()
+    told: set[str] = set()
     for name in modules:
-        write(folder / f"{name}.md", f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n")
+        write(folder / f"{name}.md", page(name, borrowed(name, modules, told)))
     rows = [f"| `{name}` | {home(name)} |" for name in getattr(arshai_kit, "__all__", ())]
     top = "\n".join(["| name | from |", "|---|---|", *rows])
     laws = "\n".join(f"- [`{name}`]({name}.md): {law(name)}" for name in modules)

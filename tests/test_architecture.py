@@ -36,7 +36,7 @@ ROWS = (
     ("dialects",),
     ("providers",),
     ("embeddings",),
-    ("tools",),
+    ("tools", "output"),
     ("completion",),
     ("agents",),
     ("cost",),

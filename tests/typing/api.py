@@ -13,7 +13,6 @@ from arshai_kit import (
     Response,
     TextDelta,
     Usage,
-    agent,
     aio,
     complete,
     evolve,
@@ -108,10 +107,9 @@ async def async_face() -> None:
 
 
 def scopes() -> None:
-    """An agent is a function; `using` is a block."""
-    helper = agent(model, system="Help.", tools=[weather])
+    """`using` is a block."""
     with using(tags={"user": "7"}):
-        assert_type(helper("hello"), Response)
+        assert_type(complete(model, "hello"), Response)
 
 
 def plans() -> Plan[str]:
