@@ -90,3 +90,5 @@ __all__ = [
     "user",
     "using",
 ]
+
+__version__ = "0.1.0"

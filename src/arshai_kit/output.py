@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -120,23 +121,33 @@ def wanted(output: Any) -> Wanted | None:
     """How to ask for the type *output*; `None` when no type is wanted."""
     if output is None:
         return None
+    if isinstance(output, Mapping):
+        return _by_schema(output)
     try:
         return _wanted_once(output)
     except TypeError:  # a type that cannot be hashed
         return _wanted(output)
 
 
+def _by_schema(schema: Mapping[str, Any]) -> Wanted:
+    """An answer that a JSON Schema describes: it stays plain JSON data."""
+    return _asking(Any, dict(schema), str(schema.get("title", "answer")))
+
+
 def _wanted(output: Any) -> Wanted:
     from arshai_kit.schema import json_schema
 
-    schema = json_schema(output)
+    return _asking(output, json_schema(output), getattr(output, "__name__", "answer"))
+
+
+def _asking(output: Any, schema: dict[str, Any], title: str) -> Wanted:
     wrapped = schema.get("type") != "object"
     if wrapped:
         inner = {key: value for key, value in schema.items() if key != "$defs"}
         defs = {"$defs": schema["$defs"]} if "$defs" in schema else {}
         schema = {"type": "object", "properties": {"value": inner}, "required": ["value"], **defs}
         schema["additionalProperties"] = False
-    name = re.sub(r"\W+", "_", getattr(output, "__name__", "answer"), flags=re.ASCII).strip("_") or "answer"
+    name = re.sub(r"\W+", "_", title, flags=re.ASCII).strip("_")[:64] or "answer"
     return Wanted(output, OutputSpec(name, schema), wrapped)
 
 
