@@ -1,0 +1,119 @@
+"""Tool calls that come in fragments, and when each is closed: only then may it run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from arshai_kit._json import dumps
+from arshai_kit.dialects.chat._message import call, void
+from arshai_kit.records import Part, ToolCall, ToolCallDelta
+
+__all__ = ["Calls", "Reopened"]
+
+_OF_FRAGMENT = frozenset({"id", "type", "index", "function"})
+
+
+class Reopened(ValueError):
+    """A fragment belongs to a call that was handed over as closed."""
+
+
+class _Growing:
+    """A call that is being written."""
+
+    __slots__ = ("arguments", "closed", "extra", "id", "index", "legacy", "name")
+
+    def __init__(self, index: Any, key: str, *, legacy: bool) -> None:
+        self.index, self.id, self.legacy = index, key, legacy
+        self.name = ""
+        self.arguments: list[str] = []
+        self.extra: dict[str, Any] = {}
+        self.closed: ToolCall | None = None
+
+    def read(self, provider: str, *, complete: bool) -> ToolCall:
+        """The call as it is so far."""
+        state: dict[str, Any] = {"chat": provider}
+        if self.extra:
+            state["extra"] = self.extra
+        if self.legacy:
+            state["legacy"] = True
+        told = state if len(state) > 1 else None
+        return call(self.id, self.name, "".join(self.arguments), complete=complete, state=told)
+
+
+class Calls:
+    """The calls of one candidate.
+
+    A fragment joins the last call with its index, unless it brings another id; without an index the id decides, and
+    without either it goes on with the last call, unless that has its arguments and this one brings a name. A call is
+    closed when its arguments are a JSON object and a later call has begun, or when the provider says that it is done.
+    """
+
+    __slots__ = ("_growing", "_provider")
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._growing: list[_Growing] = []
+
+    def fragment(self, wire: Mapping[str, Any], *, legacy: bool = False) -> Iterator[ToolCallDelta]:
+        """What *wire* adds, and which calls it closes."""
+        function = wire.get("function")
+        function = function if isinstance(function, dict) else {}
+        name, text = function.get("name") or "", function.get("arguments")
+        text = text if isinstance(text, str) else "" if text is None else dumps(text).decode()
+        growing = self._target(wire, name=bool(name), legacy=legacy)
+        if growing is None:
+            growing = _Growing(wire.get("index"), _key(wire), legacy=legacy)
+            self._growing.append(growing)
+            yield from self.close(done=False)
+        if growing.closed:
+            self._reopened(growing, text)
+        else:
+            yield from self._grown(growing, wire, str(name), text)
+
+    def close(self, *, done: bool, complete: bool = False) -> Iterator[ToolCallDelta]:
+        """The calls that are closed now: all if the provider is *done*, else those before the last that are whole."""
+        for place, growing in enumerate(self._growing if done else self._growing[:-1]):
+            if growing.closed is None and (done or growing.arguments):
+                told = growing.read(self._provider, complete=done and complete)
+                if done or told.broken is None:
+                    growing.closed = told
+                    yield ToolCallDelta(place, told.name, "", told)
+
+    def closed(self) -> Iterator[Part]:
+        """The calls that may run."""
+        return (growing.closed for growing in self._growing if growing.closed is not None)
+
+    def _grown(self, growing: _Growing, wire: Mapping[str, Any], name: str, text: str) -> Iterator[ToolCallDelta]:
+        growing.id = growing.id or _key(wire)
+        news = name if name != growing.name else ""
+        growing.name += news
+        if text:
+            growing.arguments.append(text)
+        if len(wire) > len(_OF_FRAGMENT & wire.keys()):
+            growing.extra.update((k, v) for k, v in wire.items() if k not in _OF_FRAGMENT and not void(v))
+        if news or text:
+            yield ToolCallDelta(self._growing.index(growing), news, text)
+        if growing is not self._growing[-1]:
+            yield from self.close(done=False)
+
+    def _target(self, wire: Mapping[str, Any], *, name: bool, legacy: bool) -> _Growing | None:
+        """The call that *wire* goes on with."""
+        index, key = wire.get("index"), _key(wire)
+        if index is not None or legacy:
+            same = [each for each in self._growing if each.index == index and each.legacy == legacy]
+            return same[-1] if same and (not key or not same[-1].id or same[-1].id == key) else None
+        if key:
+            return next((each for each in reversed(self._growing) if each.id == key), None)
+        last = self._growing[-1] if self._growing else None
+        return None if last is None or (name and last.arguments) else last
+
+    def _reopened(self, growing: _Growing, text: str) -> None:
+        """Refuse *text* for a call that may be running; what only says again what was said is let pass."""
+        if text and text != "".join(growing.arguments):
+            raise Reopened(f"the provider went on with a call of {growing.name!r} that was complete")
+
+
+def _key(wire: Mapping[str, Any]) -> str:
+    key = wire.get("id")
+    return key if isinstance(key, str) else "" if key is None else str(key)

@@ -1,0 +1,197 @@
+"""Bodies of Chat Completions, read leniently: what recordings of some twenty-five vendors show is handled by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from arshai_kit.dialects.chat._message import calls, message
+from arshai_kit.dialects.failures import decoded, failure, request_id, scrubbed
+from arshai_kit.effects import Reply
+from arshai_kit.errors import BadReply
+from arshai_kit.models import Endpoint
+from arshai_kit.records import FinishReason, Message, Opaque, Part, Response, Usage
+
+__all__ = ["complete", "cost", "parsed", "response", "says_error", "usage"]
+
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+    "refusal": "refusal",
+    "error": "error",
+    "network_error": "error",
+    "malformed_function_call": "error",
+}
+_COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
+_COSTS = ("cost", "total_cost", "estimated_cost")
+
+
+def parsed(endpoint: Endpoint, reply: Reply) -> Response:
+    """The response that *reply* holds as a whole."""
+    body = decoded(endpoint, reply)
+    if says_error(body):
+        raise failure(endpoint, body, headers=reply.headers)
+    told = request_id(reply.headers) or _text(body.get("request_id"))
+    choice = _choice(body)
+    if choice is None:
+        shown = scrubbed(endpoint, str(body)[:200])
+        raise BadReply(f"what came is no answer: it has no choices: {shown}", status=reply.status, request_id=told)
+    try:
+        answer = response(endpoint, body, choice, told)
+    except ValueError as error:
+        raise BadReply(f"what came cannot be kept: {error}", status=reply.status, request_id=told) from error
+    if choice.get("error"):
+        raise failure(endpoint, choice, headers=reply.headers, partial=answer)
+    return answer
+
+
+def response(
+    endpoint: Endpoint,
+    body: dict[str, Any],
+    choice: Mapping[str, Any],
+    told: str = "",
+    called: Iterable[Part] | None = None,
+) -> Response:
+    """The response that *choice* of *body* gives; the other candidates stay in `raw`."""
+    raw = choice.get("finish_reason")
+    raw = raw if raw is None or isinstance(raw, str) else str(raw)
+    wire = choice.get("message")
+    wire = wire if isinstance(wire, dict) else {}
+    if called is None:
+        called = calls(wire, endpoint.provider, complete=complete(raw))
+    said = message(wire, endpoint.provider, called)
+    return Response(
+        (said,),
+        _finish(raw, said),
+        raw,
+        usage(body),
+        cost(_usage(body)),
+        _text(body.get("model")),
+        endpoint.provider,
+        _text(body.get("id")),
+        told,
+        raw=body,
+    )
+
+
+def says_error(body: Mapping[str, Any]) -> bool:
+    """Whether *body* tells an error rather than an answer.
+
+    >>> says_error({"detail": "Not here"}), says_error({"error": None, "choices": []})
+    (True, False)
+    """
+    if body.get("error"):
+        return True
+    return not body.get("choices") and any(body.get(name) for name in ("detail", "message", "errors"))
+
+
+def complete(raw: str | None) -> bool:
+    """Whether *raw* says that the model came to its end, so that arguments it did not write are none."""
+    return _FINISH.get((raw or "stop").lower()) not in {"length", "content_filter", "error"}
+
+
+def _finish(raw: str | None, said: Message) -> FinishReason:
+    """Why the reply ended; when the provider did not say, that it calls tools is all that is known."""
+    if any(type(part) is Opaque and part.kind == "refusal" for part in said.parts):
+        return "refusal"
+    known = _FINISH.get(raw.lower(), "other") if raw else "other"
+    if said.tool_calls and (known == "stop" or not raw):
+        return "tool_calls"
+    return known
+
+
+def _choice(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The first candidate, if it is an answer at all."""
+    choices = body.get("choices")
+    found = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
+    first = next((each for each in found if not each.get("index")), found[0] if found else {})
+    answers = isinstance(first.get("message"), dict) or first.get("finish_reason") or first.get("error")
+    return first if answers else None
+
+
+def usage(body: Mapping[str, Any]) -> Usage:
+    """The tokens that *body* tells of; providers that count reasoning apart are seen by their total.
+
+    >>> usage({"usage": {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 9,
+    ...     "completion_tokens_details": {"reasoning_tokens": 3}}}).output_tokens
+    5
+    """
+    told = _usage(body)
+    before, after = _dict(told.get("prompt_tokens_details")), _dict(told.get("completion_tokens_details"))
+    count, output = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
+    reasoning = _one_of(after.get("reasoning_tokens"), told.get("reasoning_tokens"))
+    cached = _one_of(
+        before.get("cached_tokens"), *map(told.get, ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens")),
+        told.get("cache_read_input_tokens"),
+    )  # fmt: skip
+    total = _count(told.get("total_tokens"))
+    if reasoning and count is not None and output is not None and total == count + output + reasoning:
+        output += reasoning
+    if total is None and count is not None and output is not None:
+        total = count + output
+    found = (count, output, cached, reasoning, total)
+    missing = frozenset(name for name, value in zip(_COUNTS, found, strict=True) if value is None)
+    return Usage(count or 0, output or 0, cached or 0, reasoning or 0, total or 0, missing)
+
+
+def cost(told: Mapping[str, Any]) -> Decimal | None:
+    """The US dollars that the usage *told* names; `None` when it does not.
+
+    >>> cost({"cost": 0.00007159}), cost({"prompt_tokens": 3})
+    (Decimal('0.00007159'), None)
+    """
+    for name in _COSTS:
+        value = told.get(name)
+        value = value.get("total_cost") if isinstance(value, dict) else value
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return _decimal(str(value))
+    ticks = _count(told.get("cost_in_usd_ticks"))
+    return None if ticks is None else Decimal(ticks).scaleb(-10)
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return None
+    return value + 0 if value.is_finite() and value >= 0 else None
+
+
+def _usage(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _dict(body.get("usage")) or _dict(_dict(body.get("x_groq")).get("usage"))
+
+
+def _one_of(*values: Any) -> int | None:
+    return next((count for value in values if (count := _count(value)) is not None), None)
+
+
+def _count(value: Any) -> int | None:
+    match value:
+        case bool():
+            return None
+        case int() if value >= 0:
+            return value
+        case float() if value >= 0 and value.is_integer():
+            return int(value)
+    return None
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,358 @@
+"""Questions as bodies of Chat Completions; each part goes back with what came on it, to the provider that sent it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from arshai_kit._json import dumps
+from arshai_kit.effects import Request, Secret
+from arshai_kit.errors import Misuse
+from arshai_kit.models import Ask, Capabilities, Endpoint, OutputSpec, Settings, chosen, written
+from arshai_kit.records import Audio, File, Image, Message, Opaque, Text, Thinking, ToolCall, ToolResult, ToolSpec
+
+__all__ = ["STANDARD", "Style", "body", "messages", "output_mode", "request"]
+
+Wire = dict[str, Any]
+
+_SENT = (
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
+    ("top_k", "top_k"),
+    ("seed", "seed"),
+    ("presence_penalty", "presence_penalty"),
+    ("frequency_penalty", "frequency_penalty"),
+    ("candidates", "n"),
+    ("stop", "stop"),
+)
+_OF_TOOLS = frozenset({"auto", "none", "required"})
+_FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a", "x-m4a": "m4a"}
+_STAYS = frozenset({"provider_metadata", "executed_tools", "channel", "token_ids", "prefix"})
+"""Fields that are only ever told: sent back, they are refused or of no use."""
+
+
+@frozen
+class Style:
+    """Where providers differ in what they take.
+
+    *limit* names the field for the most tokens, *effort* says whether the effort of reasoning is a field of its own,
+    or belongs into the object `reasoning`, which also takes a number of tokens.
+    """
+
+    limit: str = "max_tokens"
+    effort: bool = True
+
+
+STANDARD = Style()
+
+
+def request(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Request:
+    """The HTTP request that puts *ask* to *endpoint*; the headers of the endpoint win."""
+    headers: dict[str, str | Secret] = {
+        "content-type": "application/json",
+        "accept": "text/event-stream" if stream else "application/json",
+    }
+    if endpoint.api_key is not None and endpoint.api_key.reveal():
+        headers["authorization"] = Secret(f"Bearer {endpoint.api_key.reveal()}")
+    for name, value in endpoint.headers:
+        headers[name.lower()] = value
+    return Request(
+        "POST",
+        _address(endpoint.base_url),
+        tuple(headers.items()),
+        dumps(body(endpoint, ask, style, stream=stream)),
+        endpoint.timeout,
+        endpoint.connect_timeout,
+        endpoint.max_body,
+    )
+
+
+def _address(base_url: str) -> str:
+    """Where questions go.
+
+    >>> _address("https://example.org/v1/"), _address("https://example.org/v1?api-version=2")
+    ('https://example.org/v1/chat/completions', 'https://example.org/v1/chat/completions?api-version=2')
+    """
+    base, mark, query = base_url.partition("?")
+    return base.rstrip("/").removesuffix("/chat/completions") + "/chat/completions" + mark + query
+
+
+def body(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Wire:
+    """The body of the request; what is not set is not sent, and what is `extra` wins."""
+    settings = chosen(endpoint, ask.settings)
+    wire: Wire = {"model": endpoint.name, "messages": messages(ask.messages, endpoint.provider)}
+    if stream:
+        wire["stream"] = True
+        wire["stream_options"] = {"include_usage": True}
+    _set(wire, settings, style)
+    if ask.tools:
+        wire["tools"] = [_tool(spec) for spec in ask.tools]
+    if ask.tools or "tools" in settings.extra:
+        _choose(wire, settings)
+    if ask.output is not None:
+        _shape(wire, ask.output, output_mode(endpoint.capabilities))
+    wire.update(settings.extra)
+    return wire
+
+
+def _set(wire: Wire, settings: Settings, style: Style) -> None:
+    for name, key in _SENT:
+        value = getattr(settings, name)
+        if value is not None:
+            wire[key] = value
+    if settings.max_tokens is not None:
+        wire[style.limit] = settings.max_tokens
+    if settings.logprobs is not None:
+        wire["logprobs"] = True
+        if settings.logprobs:
+            wire["top_logprobs"] = settings.logprobs
+    match settings.reasoning:
+        case None:
+            pass
+        case str(effort) if style.effort:
+            wire["reasoning_effort"] = effort
+        case str(effort):
+            wire["reasoning"] = {"effort": effort}
+        case tokens if style.effort:
+            raise Misuse(
+                f"reasoning={tokens}: Chat Completions has no field for a number of tokens; give an effort such as "
+                "reasoning='low', or the provider's own field in extra={…}"
+            )
+        case tokens:
+            wire["reasoning"] = {"max_tokens": tokens}
+
+
+def _choose(wire: Wire, settings: Settings) -> None:
+    if settings.parallel_tool_calls is not None:
+        wire["parallel_tool_calls"] = settings.parallel_tool_calls
+    choice = settings.tool_choice
+    if choice is not None:
+        wire["tool_choice"] = choice if choice in _OF_TOOLS else {"type": "function", "function": {"name": choice}}
+
+
+def _tool(spec: ToolSpec) -> Wire:
+    function: Wire = {"name": spec.name, "description": spec.description}
+    if not spec.description:
+        del function["description"]
+    function["parameters"] = spec.parameters or {"type": "object", "properties": {}}
+    if spec.strict is not None:
+        function["strict"] = spec.strict
+    return {"type": "function", "function": function}
+
+
+# The shape of the answer
+
+
+def output_mode(capabilities: Capabilities) -> str:
+    """How the type of an answer is asked for: `json_schema`, `json_object` with the schema in words, or `words` alone.
+
+    >>> output_mode(Capabilities()), output_mode(Capabilities(json_schema=False))
+    ('json_schema', 'json_object')
+    """
+    if capabilities.json_schema is not False:
+        return "json_schema"
+    return "words" if capabilities.json_object is False else "json_object"
+
+
+def _shape(wire: Wire, output: OutputSpec, mode: str) -> None:
+    if mode == "json_schema":
+        schema: Wire = {"name": output.name, "schema": output.schema}
+        if output.strict:
+            schema["strict"] = True
+        wire["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return
+    if mode == "json_object":
+        wire["response_format"] = {"type": "json_object"}
+    words = f"Answer with JSON alone, no other words. It must fit this JSON Schema: {dumps(output.schema).decode()}"
+    first, *rest = wire["messages"] or [{}]
+    if first.get("role") == "system" and isinstance(first["content"], str):
+        wire["messages"] = [{**first, "content": f"{first['content']}\n\n{words}"}, *rest]
+    else:
+        wire["messages"] = [{"role": "system", "content": words}, *wire["messages"]]
+
+
+# Messages
+
+
+def messages(said: Iterable[Message], provider: str) -> list[Wire]:
+    """The messages *said*, as *provider* takes them."""
+    wires: list[Wire] = []
+    for message in said:
+        role, parts = message.role, message.parts
+        if len(parts) == 1 and type(part := parts[0]) is Text and part.state is None and not message.name:
+            wires.append({"role": role, "content": part.text})  # most messages, and long histories of them
+        elif role == "tool":
+            wires += _results(message, provider, wires)
+        else:
+            wire = _assistant(message, provider) if role == "assistant" else _spoken(message, provider)
+            wires.append({**wire, "name": message.name} if message.name else wire)
+    return wires
+
+
+def _spoken(message: Message, provider: str) -> Wire:
+    return {"role": message.role, "content": _contents(message.parts, provider, flat=message.role == "system")}
+
+
+def _contents(parts: Iterable[Any], provider: str, *, flat: bool) -> str | list[Wire]:
+    """The content of *parts*: one text, or a list; *flat* joins texts, which is what most servers take there."""
+    wires = [wire for part in parts for wire in _CONTENT[type(part)](part, provider)]
+    if all(wire.keys() == {"type", "text"} for wire in wires) and (flat or len(wires) < 2):  # noqa: PLR2004  # one text
+        return "".join([wire["text"] for wire in wires])
+    return wires
+
+
+def _results(message: Message, provider: str, before: list[Wire]) -> list[Wire]:
+    """One message for each result; those of calls in the legacy shape go back in theirs."""
+    legacy = bool(before) and "function_call" in before[-1]
+    wires: list[Wire] = []
+    for part in message.parts:
+        if type(part) is ToolResult:
+            who = {"role": "function", "name": part.name} if legacy else {"role": "tool", "tool_call_id": part.id}
+            wires.append({**who, "content": _result(part, provider)})
+    return wires
+
+
+def _result(part: ToolResult, provider: str) -> str | list[Wire]:
+    if isinstance(part.content, str):
+        failed = part.is_error and not part.content.lower().startswith("error")
+        return f"Error: {part.content}" if failed else part.content
+    said = (Text("Error:"), *part.content) if part.is_error else part.content
+    return _contents(said, provider, flat=False)
+
+
+def _assistant(message: Message, provider: str) -> Wire:
+    wire: Wire = {"role": "assistant", "content": None}
+    said: list[Any] = []
+    for part in message.parts:
+        keep = _SAID.get(type(part))
+        if keep is None or not keep(wire, part, provider):
+            said.append(part)
+    if said:
+        wire["content"] = _contents(said, provider, flat=True)
+    elif len(wire) == 2:  # noqa: PLR2004  # nothing but the role: servers want a text then
+        wire["content"] = ""
+    return wire
+
+
+def _thinking(wire: Wire, part: Thinking, provider: str) -> bool:
+    state = _ours(part, provider)
+    if "part" in state:
+        return False
+    if "details" in state:
+        wire["reasoning_details"] = [*wire.get("reasoning_details", ()), *state["details"]]
+    if "field" in state:
+        wire[state["field"]] = wire.get(state["field"], "") + part.text
+    return True
+
+
+def _called(wire: Wire, part: ToolCall, provider: str) -> bool:
+    state = _ours(part, provider)
+    function = {"name": part.name, "arguments": written(part)}
+    if state.get("legacy"):
+        wire["function_call"] = function
+        return True
+    call = {"id": part.id, "type": "function", "function": function, **state.get("extra", {})}
+    wire.setdefault("tool_calls", []).append(call)
+    return True
+
+
+def _opaque(wire: Wire, part: Opaque, provider: str) -> bool:
+    """Send *part* back as the field of the message that it came as, if it came from *provider*."""
+    state = _ours(part, provider)
+    match state.get("field"):
+        case "content":
+            return False
+        case "tool_calls":
+            wire.setdefault("tool_calls", []).append(part.value)
+        case _ if part.kind == "refusal":
+            wire["refusal"] = part.value
+        case _ if part.kind == "audio" and isinstance(part.value, dict):
+            wire["audio"] = {"id": part.value.get("id", "")}
+        case _ if state and part.kind not in _STAYS:
+            wire[part.kind] = part.value
+    return True
+
+
+def _picture(wire: Wire, part: Image, provider: str) -> bool:
+    if _ours(part, provider).get("field") != "images":
+        return False
+    wire.setdefault("images", []).extend(_image(part, provider))
+    return True
+
+
+def _ours(part: Any, provider: str) -> Mapping[str, Any]:
+    """The state of *part*, if it came from *provider* in this dialect."""
+    state = part.state
+    return state if type(state) is not str and isinstance(state, Mapping) and state.get("chat") == provider else {}
+
+
+_SAID: dict[type, Callable[[Wire, Any, str], bool]] = {
+    Thinking: _thinking,
+    ToolCall: _called,
+    Opaque: _opaque,
+    Image: _picture,
+}
+"""What a part of an assistant's message adds to it; a false answer says that it is content."""
+
+
+# Content
+
+
+def _text(part: Text, provider: str) -> list[Wire]:
+    return [{"type": "text", "text": part.text, **_ours(part, provider).get("part", {})}]
+
+
+def _image(part: Image, provider: str) -> list[Wire]:
+    image = {"url": part.url or _data_url(part.media_type or "image/png", part.data)}
+    if part.detail:
+        image["detail"] = part.detail
+    return [{"type": "image_url", "image_url": image, **_ours(part, provider).get("part", {})}]
+
+
+def _file(part: File, provider: str) -> list[Wire]:
+    data = part.url or _data_url(part.media_type or "application/octet-stream", part.data)
+    name = part.name or part.url.rpartition("/")[2] or "file." + (part.media_type.rpartition("/")[2] or "bin")
+    return [{"type": "file", "file": {"filename": name, "file_data": data}, **_ours(part, provider).get("part", {})}]
+
+
+def _audio(part: Audio, provider: str) -> list[Wire]:
+    if part.url:
+        return [{"type": "audio_url", "audio_url": {"url": part.url}}]
+    kind = part.media_type.rpartition("/")[2] or "wav"
+    sound = {"data": base64.b64encode(part.data).decode(), "format": _FORMATS.get(kind, kind)}
+    return [{"type": "input_audio", "input_audio": sound, **_ours(part, provider).get("part", {})}]
+
+
+def _thought(part: Thinking, provider: str) -> list[Wire]:
+    state = _ours(part, provider)
+    told = {"type": "thinking", "thinking": [{"type": "text", "text": part.text}]}
+    return [{**told, **state["part"]}] if "part" in state else []
+
+
+def _unknown(part: Opaque, provider: str) -> list[Wire]:
+    """What a user made, or came from *provider*."""
+    mine = part.state is None or _ours(part, provider)
+    return [dict(part.value)] if mine and isinstance(part.value, dict) else []
+
+
+def _nothing(_: Any, __: str) -> list[Wire]:
+    return []
+
+
+def _data_url(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+_CONTENT: dict[type, Callable[[Any, str], list[Wire]]] = {
+    Text: _text,
+    Image: _image,
+    File: _file,
+    Audio: _audio,
+    Thinking: _thought,
+    Opaque: _unknown,
+    ToolCall: _nothing,
+    ToolResult: _nothing,
+}

@@ -1,0 +1,241 @@
+"""What a provider tells when it fails, in whatever shape, as the error that says whose fault it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Any
+from urllib.parse import urlsplit
+
+from arshai_kit._json import loads
+from arshai_kit.effects import Reply, Secret
+from arshai_kit.errors import (
+    BadReply,
+    BadRequest,
+    ContentTooLong,
+    NotFound,
+    ProviderError,
+    RateLimited,
+    ServerFailed,
+    Unauthorized,
+)
+from arshai_kit.models import Endpoint
+from arshai_kit.records import Response
+
+__all__ = ["came", "decoded", "failed", "failure", "request_id", "retry_after", "scrubbed"]
+
+Headers = Iterable[tuple[str, str]]
+
+_LONGEST = 200
+_LONGEST_WAIT = 30 * 24 * 3600.0
+_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-goog-request-id", "cf-ray")
+_MESSAGE = ("message", "msg", "error_message", "error", "detail", "details", "errors", "title", "error_description")
+_CODE = ("code", "type", "status", "error_code")
+_STATUS = ("status_code", "statusCode", "status", "code", "http_status")
+
+_BY_STATUS: dict[int, type[ProviderError]] = {
+    401: Unauthorized,
+    402: RateLimited,
+    403: Unauthorized,
+    404: NotFound,
+    408: ProviderError,
+    410: NotFound,
+    429: RateLimited,
+}
+_BY_CODE: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+    (re.compile(r"rate.?limit|quota|too_many_requests|resource_exhausted|credit|billing", re.I), RateLimited),
+    (re.compile(r"api_key|authenticat|unauthori[sz]ed|permission|forbidden", re.I), Unauthorized),
+    (re.compile(r"not_?found", re.I), NotFound),
+    (re.compile(r"server|overload|unavailable|internal|timeout|upstream", re.I), ServerFailed),
+    (re.compile(r"invalid|bad_?request|content_filter|unsupported|unprocessable|tool_use_failed", re.I), BadRequest),
+)
+_TOO_LONG = re.compile(
+    r"context.{0,3}(length|window|size|limit)|maximum context|too.many.(prompt.|input.)?tokens|(prompt|input|messages) "
+    r"(is|are) too long|too.long.*(context|tokens)|reduce the length|exceeds?.{0,40}(context|token limit)",
+    re.I,
+)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
+
+
+def failed(endpoint: Endpoint, reply: Reply) -> ProviderError:
+    """The error that *reply*, whose status is none of success, stands for."""
+    headers = dict(reply.headers)
+    if reply.status < 400:
+        host = urlsplit(headers.get("location", "")).hostname or "another place"
+        message = f"HTTP {reply.status}: {endpoint.base_url} points to {host}; correct base_url, keys are not carried on"
+        return ProviderError(scrubbed(endpoint, message), status=reply.status, request_id=request_id(reply.headers))
+    try:
+        body = loads(reply.body)
+    except ValueError:
+        body = came(reply.body)
+        if reply.status == 404:
+            body += "; base_url may be wrong (many end in /v1)"
+    return failure(endpoint, body, status=reply.status, headers=reply.headers)
+
+
+def failure(
+    endpoint: Endpoint,
+    body: Any,
+    *,
+    status: int | None = None,
+    headers: Headers = (),
+    partial: Response | None = None,
+) -> ProviderError:
+    """The error that *body* tells: parsed JSON in any of the shapes that providers use, or text.
+
+    Without an HTTP *status* of its own, one that the body names counts.
+    """
+    body = body[0] if isinstance(body, list) and body else body
+    inner = _inner(body)
+    code, message = _first(inner, _CODE), _message(inner) or came(str(body).encode())
+    status = status or next(filter(None, map(_as_status, (inner.get(key) for key in _STATUS))), None)
+    told = dict(headers)
+    kind = _kind(status, f"{inner.get('code')} {inner.get('type')}", message)
+    return kind(
+        scrubbed(endpoint, f"HTTP {status}: {message}" if status else message),
+        status=status,
+        code=code,
+        retry_after=retry_after(headers),
+        request_id=request_id(headers) or _first(body if isinstance(body, dict) else {}, ("request_id",)),
+        should_retry={"true": True, "false": False}.get(told.get("x-should-retry", "").lower()),
+        partial=partial,
+    )
+
+
+def decoded(endpoint: Endpoint, reply: Reply) -> dict[str, Any]:
+    """The JSON object that *reply* holds."""
+    if reply.status >= 300:
+        raise failed(endpoint, reply)
+    try:
+        body = loads(reply.body)
+    except ValueError as error:
+        why = "" if not reply.body.strip() or b"<" in reply.body[:200] else f" ({str(error)[:100]})"
+        message = f"what came is no JSON{why}: {came(reply.body)}"
+    else:
+        if isinstance(body, dict):
+            return body
+        message = f"what came is no answer: {came(reply.body)}"
+    raise BadReply(scrubbed(endpoint, message), status=reply.status, request_id=request_id(reply.headers))
+
+
+def came(body: bytes) -> str:
+    """What *body* begins with, for an error to show.
+
+    >>> came(b"<html><title>502 Bad Gateway</title>...")
+    "an HTML page, '502 Bad Gateway'"
+    >>> came(b"")
+    'nothing'
+    """
+    text = body[: 16 * _LONGEST].decode(errors="replace").strip()
+    if not text:
+        return "nothing"
+    if text[:1] == "<" and (title := _TITLE.search(text)):
+        return f"an HTML page, {title[1].strip()[:_LONGEST]!r}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def request_id(headers: Headers) -> str:
+    """What the provider's support wants to know.
+
+    >>> request_id((("x-request-id", "req_7"),))
+    'req_7'
+    """
+    told = dict(headers)
+    return next((told[name] for name in _IDS if told.get(name)), "")
+
+
+def retry_after(headers: Headers) -> float | None:
+    """The seconds to wait that the provider asks for, if it does and they make sense.
+
+    A date counts from the reply's own, so that no clock is needed.
+
+    >>> retry_after((("retry-after", "2"),)), retry_after((("retry-after-ms", "250"),)), retry_after((("retry-after", "-5"),))
+    (2.0, 0.25, None)
+    """
+    told = dict(headers)
+    milliseconds = _seconds(told.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    after = told.get("retry-after", "")
+    seconds = _seconds(after)
+    return _between(told.get("date", ""), after) if seconds is None else seconds
+
+
+def scrubbed(endpoint: Endpoint, text: str) -> str:
+    """*text* without the keys of *endpoint*, which some providers repeat."""
+    for secret in (endpoint.api_key, *(value for _, value in endpoint.headers)):
+        if isinstance(secret, Secret) and (key := secret.reveal().removeprefix("Bearer ")):
+            text = text.replace(key, "***")
+    return text
+
+
+def _inner(body: Any) -> Mapping[str, Any]:
+    """The innermost object of *body* that holds the error, of those nested under the names in use."""
+    told: dict[str, Any] = {}
+    while isinstance(body, dict):
+        told = {**told, **body}
+        body = next((body[name] for name in ("error", "response", "detail") if isinstance(body.get(name), dict)), None)
+    return told
+
+
+def _message(inner: Mapping[str, Any]) -> str:
+    for name in _MESSAGE:
+        value = inner.get(name)
+        if isinstance(value, str) and value:
+            return value[: 10 * _LONGEST] + _upstream(inner)
+        if isinstance(value, list) and value:
+            return "; ".join(map(_item, value[:10]))[: 10 * _LONGEST]
+    return ""
+
+
+def _item(value: Any) -> str:
+    """One of several complaints, as FastAPI lists them: where, and what."""
+    if not isinstance(value, dict):
+        return str(value)
+    where = value.get("loc")
+    path = ".".join(map(str, where)) + ": " if isinstance(where, list) else ""
+    return path + str(value.get("msg") or value.get("message") or value)
+
+
+def _upstream(inner: Mapping[str, Any]) -> str:
+    """What the provider behind a gateway said."""
+    metadata = inner.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f" ({raw[:_LONGEST]})" if isinstance(raw, str) and raw else ""
+
+
+def _first(inner: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    values = (inner.get(name) for name in names)
+    return next((str(value) for value in values if isinstance(value, str | int) and value), "")
+
+
+def _as_status(value: Any) -> int | None:
+    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 3 else value
+    return number if type(number) is int and 300 <= number < 600 else None
+
+
+def _kind(status: int | None, code: str, message: str) -> type[ProviderError]:
+    if status in {None, 400, 409, 413, 422} and _TOO_LONG.search(f"{code} {message}"):
+        return ContentTooLong
+    if status is None:
+        return next((kind for pattern, kind in _BY_CODE if pattern.search(code)), ServerFailed)
+    return _BY_STATUS.get(status, ServerFailed if status >= 500 else BadRequest)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) and 0 <= number <= _LONGEST_WAIT else None
+
+
+def _between(start: str, end: str) -> float | None:
+    from email.utils import parsedate_to_datetime  # slow to import, and seldom needed
+
+    try:
+        seconds = (parsedate_to_datetime(end) - parsedate_to_datetime(start)).total_seconds()
+    except (ValueError, TypeError):  # no date, or one with a time zone and one without
+        return None
+    return min(max(seconds, 0.0), _LONGEST_WAIT)

@@ -1,0 +1,124 @@
+"""Providers are values: a name, an address and a key make a model."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict, Unpack
+from urllib.parse import urlsplit
+
+from arshai_kit.dialects.chat import CHAT
+from arshai_kit.effects import Secret
+from arshai_kit.errors import Misuse
+from arshai_kit.models import Capabilities, Endpoint, Reasoning, ToolChoice
+from arshai_kit.retry import Retry
+
+__all__ = ["Options", "openai_compatible"]
+
+Headers = Mapping[str, str | Secret] | Iterable[tuple[str, str | Secret]]
+
+_SECRET = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+
+
+class Options(TypedDict, total=False):
+    """What every provider's constructor takes: how the model answers, and how it is asked.
+
+    What is not given is not sent. *reasoning* is an effort or a number of tokens, *tool_choice* may be a tool's
+    name, *extra* is merged into the body of each request, where it wins. *timeout* is the longest silence and
+    *deadline* the longest time of a call, in seconds; *max_body* the most bytes of a reply.
+    """
+
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    max_tokens: int | None
+    stop: str | Iterable[str] | None
+    seed: int | None
+    reasoning: Reasoning | None
+    tool_choice: ToolChoice | None
+    parallel_tool_calls: bool | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logprobs: int | None
+    candidates: int | None
+    extra: Mapping[str, Any]
+    timeout: float
+    connect_timeout: float
+    deadline: float
+    max_body: int
+    retry: Retry | int | None
+    capabilities: Capabilities
+
+
+def openai_compatible(
+    name: str,
+    *,
+    base_url: str,
+    api_key: str | Secret | None = None,
+    headers: Headers = (),
+    **options: Unpack[Options],
+) -> Endpoint:
+    """A model behind any server that speaks Chat Completions: Ollama, llama.cpp, vLLM, LM Studio, Groq, DeepSeek, …
+
+    Without *api_key* the environment's `OPENAI_COMPATIBLE_API_KEY` counts, and without that no key is sent, which is
+    what local servers expect; `api_key=""` sends none in any case.
+
+    >>> openai_compatible("llama3.2", base_url="http://localhost:11434/v1", api_key="", temperature=0).name
+    'llama3.2'
+    """
+    if not name or not isinstance(name, str):
+        raise Misuse("the first argument is the name of the model, as the server calls it: 'llama3.2'")
+    return Endpoint(
+        name=name,
+        base_url=_address(base_url),
+        dialect=CHAT,
+        api_key=_key(api_key, "OPENAI_COMPATIBLE_API_KEY"),
+        headers=_headers(headers),
+        **_checked(options),
+    )
+
+
+def _checked(options: Options) -> dict[str, Any]:
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        known = ", ".join(Options.__annotations__)
+        raise Misuse(f"there is no option {', '.join(sorted(unknown))}; put what only this provider knows into extra={{…}}, "
+                     f"or use {known}")  # fmt: skip
+    return dict(options)
+
+
+def _address(base_url: str) -> str:
+    """*base_url*, if it can be one.
+
+    >>> _address("localhost:8080")
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Misuse: base_url='localhost:8080' is no address; it looks like 'https://api.example.com/v1'
+    """
+    address = base_url.strip() if isinstance(base_url, str) else ""
+    try:
+        parts = urlsplit(address)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        fits = False
+    if not fits or any(letter.isspace() for letter in address):
+        raise Misuse(f"base_url={base_url!r} is no address; it looks like 'https://api.example.com/v1'")
+    if parts.username or parts.password:
+        raise Misuse("base_url= holds a user name or password; pass it as api_key= or headers=, where it stays secret")
+    return address
+
+
+def _key(given: str | Secret | None, variable: str) -> Secret | None:
+    """The key *given*, else the one in the environment; read once, when the model is made."""
+    value = given.reveal() if isinstance(given, Secret) else given
+    key = (os.environ.get(variable, "") if value is None else value).strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise Misuse(f"api_key= (or {variable}) holds characters that no key has; was it copied whole?")
+    return Secret(key) if key else None
+
+
+def _headers(given: Headers) -> tuple[tuple[str, str | Secret], ...]:
+    """The headers *given*; what is secret by its name is kept so."""
+    pairs = given.items() if isinstance(given, Mapping) else given
+    return tuple([(name, Secret(value) if isinstance(value, str) and _SECRET.search(name) else value) for name, value in pairs])
