@@ -170,12 +170,13 @@ def _model(found: Shape, where: str, book: Book) -> Schema:
     name, new = book.name(found.type)
     if new:
         suffix, written, own = "", _asked(found.type, where, ""), book.definitions
+        del own[name]  # free for pydantic, which may want the same
         while any(own.get(f"{key}{suffix}", each) != each for key, each in written.get("$defs", {}).items()):
             suffix = str(int(suffix or 1) + 1)
             written = _asked(found.type, where, suffix)
         inner = {f"{key}{suffix}": each for key, each in written.pop("$defs", {}).items()}
         book.foreign |= inner.keys()
-        own |= {**inner, name: written}
+        own |= {name: written, **inner}
     return {"$ref": _REF.format(name)}
 
 

@@ -109,7 +109,7 @@ def _string(value: Any, _: Any) -> str:
 
 def _anything(value: Any, _: Any) -> Any:
     """JSON as it is, in containers of its own: what is frozen thaws, so that a function may change what it got."""
-    if isinstance(value, dict | Mapping):
+    if isinstance(value, Mapping):
         return {key: _anything(each, _) for key, each in value.items()}
     return [_anything(each, _) for each in value] if is_array(value) else value
 
@@ -170,7 +170,7 @@ def _map(found: Shape, made: dict[str, list[Hook]]) -> Hook:
         key = _string
 
     def mapping(value: Any, of: Any) -> dict[Any, Any]:
-        if not isinstance(value, dict | Mapping):
+        if not isinstance(value, Mapping):
             raise unfit("an object", value)
         return {key(name, of): item(each, of) for name, each in value.items()}
 

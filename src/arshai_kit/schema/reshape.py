@@ -144,7 +144,7 @@ def _tight(schema: Mapping[str, Any]) -> Schema:
 def _nullable(schema: Schema, original: Mapping[str, Any]) -> Schema:
     """*schema*, or `null` in place of its default."""
     text = schema.get("description", "")
-    if "default" in original:
+    if original.get("default") is not None:
         remark = f"null: the default, {json.dumps(original['default'], ensure_ascii=False)}"
         text = f"{text} ({remark})" if text else remark
     rest = {key: value for key, value in schema.items() if key != "description"}

@@ -53,7 +53,18 @@ class Settling:
     [(True, '[]'), (True, "['ab']"), (True, "['ab', 12]")]
     """
 
-    __slots__ = ("_above", "_begun", "_escaped", "_expected", "_key", "_pieces", "_under", "complete", "value")
+    __slots__ = (
+        "_above",
+        "_begun",
+        "_broken",
+        "_escaped",
+        "_expected",
+        "_key",
+        "_pieces",
+        "_under",
+        "complete",
+        "value",
+    )
 
     def __init__(self) -> None:
         self.value: Any = None
@@ -64,10 +75,20 @@ class Settling:
         self._under = ""  # what is under way: '"' for a string, "0" for a number or literal
         self._pieces: list[str] = []  # of that token
         self._escaped = False  # the last piece of the string ended in a backslash
+        self._broken: Misfit | None = None  # what ended the reading: the same at each further piece
         self._begun = 0  # how many characters came in earlier pieces
 
     def feed(self, text: str) -> bool:
         """Read on; whether more is certain than before. What is no JSON raises `Misfit`, and so does a key twice."""
+        if self._broken:
+            raise self._broken
+        try:
+            return self._read(text)
+        except Misfit as misfit:
+            self._broken = misfit
+            raise
+
+    def _read(self, text: str) -> bool:
         changed, at = False, 0
         while at < len(text):
             if self._under == '"':

@@ -62,10 +62,13 @@ def describe(fn: Callable[..., Any], *, name: str = "", description: str = "") -
     """
     inner, bound = _opened(fn)
     called = name or _name(inner)
-    found = _parameters(fn, inner, bound, called)
-    about, texts = told(_documented(inner), [each.name for each in found])
-    inside = tuple(attrs.evolve(each, description=texts.get(each.name, each.description)) for each in found)
-    return Described(called, description or about, object_schema(inside, f"{called}()"), inside)
+    try:
+        found = _parameters(fn, inner, bound)
+        about, texts = told(_documented(inner), [each.name for each in found])
+        inside = tuple(attrs.evolve(each, description=texts.get(each.name, each.description)) for each in found)
+        return Described(called, description or about, object_schema(inside), inside)
+    except BadSchema as error:
+        raise BadSchema(f"{called}(): {error}") from error.__cause__
 
 
 def _opened(fn: Any) -> tuple[Any, frozenset[str]]:
@@ -90,23 +93,21 @@ def _documented(fn: Any) -> Any:
     return type(fn).__call__ if type(fn).__call__.__doc__ else type(fn)
 
 
-def _parameters(fn: Callable[..., Any], inner: Any, bound: frozenset[str], called: str) -> tuple[Field, ...]:
+def _parameters(fn: Callable[..., Any], inner: Any, bound: frozenset[str]) -> tuple[Field, ...]:
     if isinstance(inner, type) and is_record(inner):
         return tuple(each for each in fields(inner) if each.name not in bound)
     try:
         parameters = inspect.signature(fn).parameters
     except (TypeError, ValueError) as error:
-        raise BadSchema(f"{called}: its signature cannot be read ({error}); wrap it in a function of yours") from error
+        raise BadSchema(f"its signature cannot be read ({error}); wrap it in a function of yours") from error
     scope, inside = _scope(inner)
     free = (each for name, each in parameters.items() if name not in bound)
-    return tuple(one for each in free for one in _fields(each, scope, inside, called))
+    return tuple(one for each in free for one in _fields(each, scope, inside))
 
 
-def _fields(
-    parameter: inspect.Parameter, scope: Mapping[str, Any], inside: Mapping[str, Any], called: str
-) -> tuple[Field, ...]:
+def _fields(parameter: inspect.Parameter, scope: Mapping[str, Any], inside: Mapping[str, Any]) -> tuple[Field, ...]:
     """What there is to fill for one parameter: one field, unless it is variadic."""
-    where = f"{called}(): {parameter.name}"
+    where = parameter.name
     tp = Any if parameter.annotation is parameter.empty else parameter.annotation
     tp = evaluated(tp, scope, inside, where)
     if parameter.kind not in _BY:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar, overload
 from arshai_kit.schema.fields import Field, fields
 from arshai_kit.schema.hooks import Branch, fitting, hook
 from arshai_kit.schema.misfit import Misfit, at, joined
-from arshai_kit.schema.shapes import bare, is_array, kind_of, members, takes
+from arshai_kit.schema.shapes import bare, is_array, kind_of, members, shape, takes
+from arshai_kit.schema.texts import wanted
 
 __all__ = ["misfit", "structured"]
 
@@ -55,7 +56,7 @@ def _found(error: Exception, value: Any, tp: Any, path: str) -> Misfit:
     if isinstance(error, RecursionError):
         raise error
     if isinstance(error, Misfit):
-        return Misfit(joined(path, error.path), error.message)
+        return Misfit(joined(path, error.path), _none_fits(value, tp) or error.message)
     return Misfit(path, str(error) or type(error).__name__)
 
 
@@ -67,9 +68,9 @@ def _inside(value: Any, tp: Any, path: str) -> Iterator[tuple[Any, Any, str]]:
             yield from ((each, found.parts[0], at(path, index)) for index, each in enumerate(value))
         case "tuple" if is_array(value) and len(value) == len(found.parts):
             yield from ((each, of, at(path, n)) for n, (each, of) in enumerate(zip(value, found.parts, strict=True)))
-        case "map" if isinstance(value, dict | Mapping):
+        case "map" if isinstance(value, Mapping):
             yield from ((each, found.parts[1], at(path, str(key))) for key, each in value.items())
-        case "record" if isinstance(value, dict | Mapping):
+        case "record" if isinstance(value, Mapping):
             yield from given(value, fields(found.type), path)
         case "union":
             yield from ((value, each, path) for each in _meant(value, tp))
@@ -82,23 +83,38 @@ def given(value: Mapping[str, Any], inside: Iterable[Field], path: str) -> Itera
             yield value[each.name], each.type, at(path, each.name)
 
 
+def _branches(value: Any, tp: Any) -> list[Branch]:
+    """The types of a union that *value* may have been meant to be, by its JSON type."""
+    return fitting([Branch(each, hook(each), takes(each)) for each in members(bare(tp).type)], kind_of(value))
+
+
 def _meant(value: Any, tp: Any) -> tuple[Any, ...]:
-    """The one type of a union that *value* was meant to be, where that is plain: by its kind, then by its tags."""
-    branches = [Branch(each, hook(each), takes(each)) for each in members(bare(tp).type)]
-    fit = fitting(branches, kind_of(value))
-    if len(fit) > 1 and isinstance(value, dict | Mapping):
-        fit = [each for each in fit if _tagged(value, each.type)]
-    return tuple(each.type for each in fit) if len(fit) == 1 else ()
+    """The one type of a union that *value* was meant to be, where that is plain: by its JSON type, or by its keys."""
+    fit = [each.type for each in _branches(value, tp)]
+    if len(fit) > 1 and isinstance(value, Mapping):
+        likeness = [_likeness(value, each) for each in fit]
+        fit = [each for each, like in zip(fit, likeness, strict=True) if like == max(likeness)]
+    return tuple(fit) if len(fit) == 1 else ()
 
 
-def _tagged(value: Mapping[str, Any], tp: Any) -> bool:
-    """Whether the members of *value* that choose among records choose *tp*."""
+def _likeness(value: Mapping[str, Any], tp: Any) -> int:
+    """How much the keys of *value* are those of *tp*; a tag (a field with one value only) counts for ten."""
     found = bare(tp)
     if found.kind != "record":
-        return False
-    tags = [each for each in fields(found.type) if bare(each.type).kind == "choice" and each.name in value]
-    return all((type(value[tag.name]), value[tag.name]) in _listed(tag.type) for tag in tags)
+        return 0
+    inside = {each.name: bare(each.type) for each in fields(found.type)}
+    tags = {name: each.parts[0][0] for name, each in inside.items() if each.kind == "choice" and len(each.parts) == 1}
+    keys = sum(1 if name in inside else -1 for name in value)
+    return keys + sum(10 if value[name] == tag else -10 for name, tag in tags.items() if name in value)
 
 
-def _listed(tp: Any) -> list[tuple[type, Any]]:
-    return [(type(value), value) for value, _ in bare(tp).parts]
+def _none_fits(value: Any, tp: Any) -> str:
+    """Why *value* is none of several types of a union that it might have been; nothing to say for other types."""
+    fit = _branches(value, tp) if bare(tp).kind == "union" else []
+    reasons = []
+    for each in fit if len(fit) > 1 else ():
+        try:
+            each.made(value, each.type)
+        except Exception as error:  # noqa: BLE001  # a constructor may raise anything
+            reasons.append(f"{wanted(shape(each.type))} ({_found(error, value, each.type, '')})")
+    return f"fits none of: {'; '.join(reasons)}" if reasons else ""
