@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from importlib import import_module
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import arshai_kit
 
@@ -32,7 +33,7 @@ myst_heading_anchors = 3
 default_role = "code"  # docstrings write `name` for what Markdown, too, shows as code
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": True}
+autodoc_default_options = {"show-inheritance": True}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 100
 
@@ -53,29 +54,43 @@ def law(module: str) -> str:
     return (import_module(module).__doc__ or "").strip().partition("\n")[0]
 
 
-def home(name: str) -> str:
-    """The module that defines a name of the top level, as a link to its page."""
-    value = getattr(arshai_kit, name)
-    origin = value.__name__ if name == "aio" else getattr(value, "__module__", "")
-    return f"[`{origin}`]({origin}.md)" if (HERE / "api" / f"{origin}.md").is_file() else "a type"
+def owner(name: str, module: str, modules: list[str]) -> str:
+    """The public module whose page tells of *name*: the one that defines it, or else the one that lists it."""
+    origin = f"{getattr(getattr(import_module(module), name), '__module__', module)}."
+    return next((each for each in modules if origin.startswith(f"{each}.")), module)
 
 
-def borrowed(module: str, modules: list[str], told: set[str]) -> list[str]:
-    """The names that *module* lists and another page tells of; what this page tells of is added to *told*."""
-    names = []
-    for name in getattr(import_module(module), "__all__", ()):
-        origin = getattr(getattr(import_module(module), name), "__module__", module)
-        elsewhere = origin in modules and not f"{origin}.".startswith(f"{module}.")
-        if elsewhere or f"{origin}.{name}" in told:
-            names.append(name)
-        told.add(f"{origin}.{name}")
-    return names
+def own(module: str, modules: list[str], told: set[int]) -> list[str]:
+    """The names that *module* lists and no page before tells of; they are added to *told*."""
+    listed = getattr(import_module(module), "__all__", ())
+    names = [name for name in listed if owner(name, module, modules) == module]
+    fresh = [name for name in names if id(getattr(import_module(module), name)) not in told]
+    told.update(id(getattr(import_module(module), name)) for name in fresh)
+    return fresh
 
 
-def page(module: str, left_out: list[str]) -> str:
-    """The page of one module."""
-    option = f"\n   :exclude-members: {', '.join(left_out)}" if left_out else ""
-    return f"# {module}\n\n```{{eval-rst}}\n.. automodule:: {module}{option}\n```\n"
+def page(module: str, names: list[str]) -> str:
+    """The page of one module; a face is an instance, and shown as the function that it stands for."""
+    faces = [name for name in names if is_face(getattr(import_module(module), name))]
+    members = ", ".join(name for name in names if name not in faces)
+    lines = [f".. automodule:: {module}", *([f"   :members: {members}"] if members else [])]
+    lines += [f"\n.. autofunction:: {module}.{name}" for name in faces]
+    return "\n".join([f"# {module}", "", "```{eval-rst}", *lines, "```", ""])
+
+
+def is_face(thing: object) -> bool:
+    """Whether *thing* runs: an instance that carries the plan it drives."""
+    return hasattr(thing, "plan") and not isinstance(thing, type)
+
+
+def answered(_app: Sphinx, _what: str, _name: str, thing: object, _options: object, *signature: str) -> Any:
+    """A face shows what it returns, not the plan that it drives."""
+    if not is_face(thing):
+        return None
+    arguments, returned = signature
+    says = type(thing).__call__.__annotations__["return"]
+    plan = re.search(r"Any\], [~.\w]*Any, (.*)\]$", returned or "")
+    return arguments, plan[1] if plan and says == "T" else says
 
 
 def write(path: Path, text: str) -> None:
@@ -91,10 +106,11 @@ def reference(_app: Sphinx) -> None:
     modules = public_modules()
     for stale in set(folder.glob("*.md")) - {folder / f"{name}.md" for name in [*modules, "index"]}:
         stale.unlink()
-    told: set[str] = set()
+    told: set[int] = set()
     for name in modules:
-        write(folder / f"{name}.md", page(name, borrowed(name, modules, told)))
-    rows = [f"| `{name}` | {home(name)} |" for name in getattr(arshai_kit, "__all__", ())]
+        write(folder / f"{name}.md", page(name, own(name, modules, told)))
+    homes = {name: owner(name, "arshai_kit", modules) for name in arshai_kit.__all__}
+    rows = [f"| `{name}` | [`{home}`]({home}.md) |" for name, home in homes.items()]
     top = "\n".join(["| name | from |", "|---|---|", *rows])
     laws = "\n".join(f"- [`{name}`]({name}.md): {law(name)}" for name in modules)
     tree = "\n".join(["```{toctree}", ":hidden:", "", *modules, "```"])
@@ -102,5 +118,6 @@ def reference(_app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Write the reference before anything is read."""
+    """Write the reference before anything is read, and show faces as functions."""
     app.connect("builder-inited", reference)
+    app.connect("autodoc-process-signature", answered)

@@ -5,7 +5,7 @@ What must be refused is marked `type: ignore[code]`; mypy complains when it is n
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, assert_type
+from typing import Any, Literal, TypedDict, assert_type
 
 import attrs
 
@@ -18,7 +18,6 @@ from arshai_kit import (
     evolve,
     extract,
     openai_compatible,
-    run,
     run_tools,
     stream,
     tool,
@@ -77,7 +76,8 @@ def sync_face() -> None:
     assert_type(extract(model, "where?", list[City]), list[City])
     assert_type(extract(model, "where?", Trip), Trip)
     assert_type(extract(model, "how many?", int), int)
-    assert_type(run(weather, "Tehran"), str)
+    assert_type(extract(model, "which?", Literal["a", "b"]), Literal["a", "b"])
+    assert_type(extract(model, "which?", City | Trip), City | Trip)
     complete(model)  # type: ignore[call-arg]
 
 
