@@ -15,7 +15,7 @@ Json: TypeAlias = Any
 """Frozen JSON: `None`, `bool`, `int`, finite `float`, `str`, a tuple of these, or a `FrozenDict` of them."""
 
 _DEEPEST = 200
-_BIG_NUMBER = re.compile(r"\d{16}")
+_BIG_NUMBER = re.compile(r"\d{19}")
 
 
 class FrozenDict(dict[str, Any]):
@@ -28,7 +28,7 @@ class FrozenDict(dict[str, Any]):
     __slots__ = ("_hash",)
     _hash: int
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]  # dict has none; this one cannot change
         try:
             return self._hash
         except AttributeError:
@@ -64,20 +64,22 @@ def freeze(value: Any, *, depth: int = 0) -> Json:
     ValueError: nan is not JSON
     """
     match value:
-        case None | bool() | int() | FrozenDict():
+        case None | bool() | FrozenDict():
             return value
         case str():
             return value if type(value) is str else str.__str__(value)
+        case int():
+            return value if type(value) is int else int(value)
         case float():
             if value - value != 0:
                 raise ValueError(f"{value} is not JSON")
-            return value
-    if depth > _DEEPEST:
+            return value if type(value) is float else float(value)
+    if depth >= _DEEPEST:
         raise ValueError("the value is circular, or nested more than 200 levels deep")
     if isinstance(value, Mapping):
         return FrozenDict(_frozen_items(value, depth))
     if isinstance(value, list | tuple):
-        return tuple(freeze(each, depth=depth + 1) for each in value)
+        return tuple([freeze(each, depth=depth + 1) for each in value])
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 

@@ -1,7 +1,8 @@
-"""Records print short: only what differs from the default, long text cut, bytes counted."""
+"""Records print short: only what differs from the default, long text cut, bytes and base64 counted."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
@@ -9,6 +10,8 @@ import attrs
 __all__ = ["shown"]
 
 _LONGEST = 80
+_DENSE = re.compile(r"[A-Za-z0-9+/_-]{60}")
+"""Base64, a key, a hash: long, and nothing that a person reads."""
 
 
 def shown(self: Any) -> str:
@@ -33,8 +36,25 @@ def _short(value: Any) -> str:
     match value:
         case bytes():
             return f"<{len(value):,} bytes>"
-        case str() if len(value) > _LONGEST:
-            return f"{value[:_LONGEST]!r}… ({len(value):,} characters)"
-        case dict() | tuple() if len(text := repr(value)) > 4 * _LONGEST:
-            return f"{text[: 4 * _LONGEST]}… ({len(value):,} items)"
+        case str():
+            return _text(value)
+        case dict():
+            return _cut(f"{{{', '.join([f'{key!r}: {_short(each)}' for key, each in value.items()])}}}", len(value))
+        case tuple():
+            inside = ", ".join([_short(each) for each in value])
+            return _cut(f"({inside},)" if len(value) == 1 else f"({inside})", len(value))
     return repr(value)
+
+
+def _text(value: str) -> str:
+    if len(value) <= _LONGEST and not value.startswith("data:"):
+        return f"<{len(value):,} characters>" if _DENSE.search(value) else repr(value)
+    head, comma, _ = value.partition(",")
+    if comma and value.startswith("data:") and len(head) < _LONGEST:
+        return f"{head + comma!r}… ({len(value):,} characters)"
+    start = value[:_LONGEST]
+    return f"<{len(value):,} characters>" if _DENSE.search(start) else f"{start!r}… ({len(value):,} characters)"
+
+
+def _cut(text: str, size: int) -> str:
+    return text if len(text) <= 4 * _LONGEST else f"{text[: 4 * _LONGEST]}… ({size:,} items)"

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from arshai_kit._json import Json
+from arshai_kit._json import Json, freeze
 from arshai_kit.records._show import shown
 from arshai_kit.records.parts import Part, ToolCall
 from arshai_kit.records.responses import Response
@@ -71,7 +71,7 @@ class ToolCallDelta:
 class PartialOutput:
     """A typed answer as far as it can no longer change, as plain JSON data."""
 
-    value: Json
+    value: Json = field(converter=freeze)
     path: str = _path()
     __repr__ = shown
 
@@ -90,7 +90,7 @@ class ToolProgress:
     """A tool that yields has got so far."""
 
     call: ToolCall
-    value: Any
+    value: Any = field(hash=False)
     path: str = _path()
     __repr__ = shown
 

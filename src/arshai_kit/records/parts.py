@@ -32,6 +32,14 @@ def _state() -> Any:
     return field(default=None, converter=freeze, kw_only=True)
 
 
+def _content(value: Any) -> Any:
+    return value if isinstance(value, str) else tuple(value)
+
+
+def _example(value: Any) -> Any:
+    return None if value is None else (value[0], freeze(value[1]))
+
+
 @frozen(repr=False)
 class Text:
     """Words."""
@@ -106,7 +114,7 @@ class ToolResult:
 
     id: str
     name: str
-    content: str | tuple[Part, ...]
+    content: str | tuple[Part, ...] = field(converter=_content)
     is_error: bool = False
     state: Json = _state()
     __repr__ = shown
@@ -168,6 +176,6 @@ class ToolSpec:
     name: str
     description: str = ""
     parameters: Json = field(default=EMPTY, converter=freeze)
-    example: tuple[str, Json] | None = None
+    example: tuple[str, Json] | None = field(default=None, converter=_example)
     strict: bool | None = None
     __repr__ = shown

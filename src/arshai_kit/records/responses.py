@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +16,10 @@ __all__ = ["FinishReason", "Response", "ToolRun", "Usage"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error", "other"]
 
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+
+
+def _names(value: Iterable[str]) -> frozenset[str]:
+    return frozenset(value)
 
 
 @frozen(repr=False)
@@ -34,7 +39,7 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     total_tokens: int = Factory(lambda self: self.input_tokens + self.output_tokens, takes_self=True)
-    missing: frozenset[str] = frozenset()
+    missing: frozenset[str] = field(default=frozenset(), converter=_names)
     __repr__ = shown
 
     @classmethod
@@ -81,7 +86,7 @@ class Response:
     `None` when unknown; *raw* is the parsed body of the last reply, outside equality, hash and `repr`.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = field(converter=tuple)
     finish_reason: FinishReason = "stop"
     raw_finish_reason: str | None = None
     usage: Usage = _UNKNOWN
@@ -90,7 +95,7 @@ class Response:
     provider: str = ""
     id: str = ""
     request_id: str = ""
-    tool_runs: tuple[ToolRun, ...] = ()
+    tool_runs: tuple[ToolRun, ...] = field(default=(), converter=tuple)
     output: Any = field(default=None, hash=False, kw_only=True)
     raw: Any = field(default=None, eq=False, repr=False, kw_only=True)
     __repr__ = shown
