@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import select
 import socket
 import ssl
 import threading
@@ -237,20 +238,15 @@ def socks(peer: Peer) -> None:
 
 
 def relay(one: socket.socket, other: socket.socket) -> None:
-    """Pass bytes both ways until either side ends."""
-
-    def pass_on(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(each, socket.SHUT_RDWR)
-
-    back = Thread(target=pass_on, args=(other, one), daemon=True)
-    back.start()
-    pass_on(one, other)
-    back.join(SOON)
+    """Pass bytes both ways until either side ends; in one thread, since a TLS socket serves only one at a time."""
+    facing = {one: other, other: one}
+    while True:
+        held = [sock for sock in facing if isinstance(sock, ssl.SSLSocket) and sock.pending()]
+        ready = held or select.select(list(facing), [], [], SOON)[0]
+        for source in ready:
+            if not (data := source.recv(65536)):
+                return
+            facing[source].sendall(data)
 
 
 def eventually(holds: Callable[[], object]) -> None:

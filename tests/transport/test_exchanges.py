@@ -33,7 +33,8 @@ def asking(url: str, *, content: bytes = b"{}", max_body: int = 1000) -> Request
     return Request("POST", f"{url}/v1/chat", (("authorization", Secret(KEY)),), content, max_body=max_body)
 
 
-def test_key_is_only_on_the_wire(world: World = World("sync")) -> None:
+@everywhere
+def test_a_key_is_revealed_to_the_server(world: World) -> None:
     with serving(echo) as server:
         (answer,) = world.send(asking(server.url))
     assert KEY.encode() in answer.body
@@ -256,7 +257,11 @@ DRIPS = {
 @ours
 @pytest.mark.parametrize("data", DRIPS.values(), ids=DRIPS.keys())
 def test_a_drip_ends_with_the_time(world: World, data: bytes) -> None:
-    with serving(lambda peer: peer.request() and peer.drip(data, server.over)) as server:
+    def behave(peer: Peer) -> None:
+        peer.request()
+        peer.drip(data, server.over)
+
+    with serving(behave) as server:
         started = monotonic()
         with pytest.raises(TimedOut):
             world.send(asking(server.url), seconds=0.3)

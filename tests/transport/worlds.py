@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -17,6 +17,8 @@ from arshai_kit._transport import AsyncTransport, Transport
 from arshai_kit.effects import Reply, Request
 from arshai_kit.errors import ArshaiError
 from tests.transport.server import SOON
+
+T = TypeVar("T")
 
 
 @frozen
@@ -85,8 +87,8 @@ class World:
             if client is not None:
                 client.close()
 
-    def _awaited(self, asked: Callable[[AsyncTransport], Awaitable[Any]]) -> Any:
-        async def main() -> Any:
+    def _awaited(self, asked: Callable[[AsyncTransport], Awaitable[list[T]]]) -> list[T]:
+        async def main() -> list[T]:
             client = import_module(self.library).AsyncClient() if self.foreign else None
             transport = _transport.async_transport(client, self.limits)
             try:
@@ -99,9 +101,9 @@ class World:
         return anyio.run(main, backend=self.backend)
 
 
-def _heard(transport: Transport, request: Request, seconds: float, most: int, polite: bool) -> Heard:  # noqa: FBT001
+def _heard(transport: Transport, request: Request, seconds: float, most: int, polite: bool) -> Heard:
     line = transport.open(request, monotonic() + seconds)
-    pieces = []
+    pieces: list[bytes] = []
     error = None
     try:
         while len(pieces) < most and (piece := line.read(monotonic() + seconds)):
@@ -112,9 +114,9 @@ def _heard(transport: Transport, request: Request, seconds: float, most: int, po
     return Heard(line.status, line.headers, tuple(pieces), error)
 
 
-async def _aheard(transport: AsyncTransport, request: Request, seconds: float, most: int, polite: bool) -> Heard:  # noqa: FBT001, E501
+async def _aheard(transport: AsyncTransport, request: Request, seconds: float, most: int, polite: bool) -> Heard:
     line = await transport.open(request, monotonic() + seconds)
-    pieces = []
+    pieces: list[bytes] = []
     error = None
     try:
         while len(pieces) < most and (piece := await line.read(monotonic() + seconds)):

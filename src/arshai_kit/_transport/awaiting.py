@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import httpcore
 from anyio.abc import SocketAttribute
-from anyio.streams.tls import TLSAttribute, TLSStream
+from anyio.streams.tls import TLSStream
 
 from arshai_kit._transport.blame import blame, tls_failed, unconnected
 from arshai_kit._transport.body import Gathering, Inflation, headers_of, inflation
@@ -74,13 +74,30 @@ async def abandoned(parts: AsyncIterator[bytes]) -> None:
             pass
 
 
+class Content:
+    """The body of a request; no generator, which a cancelled send would leave to the event loop (see `abandoned`)."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, content: bytes) -> None:
+        self._left = [content]
+
+    def __aiter__(self) -> Content:
+        return Content(self._left[0])
+
+    async def __anext__(self) -> bytes:
+        if self._left:
+            return self._left.pop()
+        raise StopAsyncIteration
+
+
 class AwaitedStream(httpcore.AsyncNetworkStream):
     """A connection, serving one exchange after another; httpcore passes the exchange in the place of a time-out."""
 
     def __init__(self, stream: anyio.abc.ByteStream, serving: Exchange) -> None:
         self._stream = stream
-        self._facts = cast("Mapping[Any, Any]", stream.extra_attributes)  # its own type fits no single key
-        self._sock = self._facts[SocketAttribute.raw_socket]()
+        facts = cast("Mapping[Any, Any]", stream.extra_attributes)  # its own type fits no single key
+        self.sock = facts[SocketAttribute.raw_socket]()
         self._serving = serving
         self._head = b""
 
@@ -138,19 +155,12 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
                 await self.aclose()
             if isinstance(error, ArshaiError) or not isinstance(error, Exception):
                 raise
-            raise tls_failed(exchange.host, error) from error
+            raise tls_failed(exchange, error) from error
         return AwaitedStream(stream, exchange)
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks about a connection."""
-        match info:
-            case "is_readable":
-                return readable(self._sock)
-            case "ssl_object":
-                return self._facts.get(TLSAttribute.ssl_object, _none)()
-            case "socket":
-                return self._sock
-        return None
+        """What httpcore asks about an idle connection; that it speaks no HTTP/2 is told by `None`."""
+        return readable(self.sock) if info == "is_readable" else None
 
     def _serve(self, exchange: Exchange) -> None:
         """Begin the next exchange on a connection that has served others."""
@@ -180,9 +190,6 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(str(error.__cause__ or "")) from error
 
 
-def _none() -> None: ...
-
-
 class AwaitedBackend(httpcore.AsyncNetworkBackend):
     """Makes connections."""
 
@@ -203,9 +210,9 @@ class AwaitedBackend(httpcore.AsyncNetworkBackend):
         except ArshaiError:
             raise
         except (OSError, UnicodeError) as error:
-            raise unconnected(exchange.host, error) from error
+            raise unconnected(exchange, error) from error
         made = AwaitedStream(stream, exchange)
-        keep_alive(made.get_extra_info("socket"))
+        keep_alive(made.sock)
         return made
 
 
@@ -277,7 +284,11 @@ class OwnAsync:
         headers = head(request, route, accepted)
         await self._take_turn(exchange)
         raw = httpcore.Request(
-            request.method, address, headers=headers, content=request.content, extensions=call_options(exchange)
+            request.method,
+            address,
+            headers=headers,
+            content=Content(request.content),
+            extensions=call_options(exchange),
         )
         while True:
             try:

@@ -20,6 +20,8 @@ _LIBRARIES = {"httpcore", "httpx", "httpcore2", "httpx2", "h11", "h2", "socksio"
 def blame(error: Exception, exchange: Exchange) -> NoReturn:
     """Raise what *error* means to the caller: itself when it is ours, or a mistake in the user's own code."""
     told = _told(error, exchange)
+    if isinstance(error, ArshaiError) and told is error:
+        raise error from exchange.cause  # on its way through httpcore it has lost its own
     if told is error:
         raise error
     if isinstance(told, Misuse):
@@ -50,13 +52,15 @@ def _told(error: Exception, exchange: Exchange) -> Exception:
     return error
 
 
-def unconnected(host: str, error: Exception) -> Unreachable:
+def unconnected(exchange: Exchange, error: Exception) -> Unreachable:
     """No connection came about."""
-    return Unreachable(f"no connection to {host}: {_said(error)}")
+    exchange.cause = error
+    return Unreachable(f"no connection to {exchange.host}: {_said(error)}")
 
 
-def tls_failed(host: str, error: Exception) -> Unreachable:
+def tls_failed(exchange: Exchange, error: Exception) -> Unreachable:
     """The connection stands, but not its encryption."""
+    exchange.cause, host = error, exchange.host
     why = getattr(error, "verify_message", "")
     if why:
         remedy = "SSL_CERT_FILE can name a file with your own authorities"

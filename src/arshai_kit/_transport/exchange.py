@@ -79,6 +79,7 @@ class Exchange:
 
     __slots__ = (
         "broken",
+        "cause",
         "connect_until",
         "fresh",
         "fuse",
@@ -103,6 +104,7 @@ class Exchange:
         self.socket: Any = None
         self.waiting: Any = None
         self.broken = False
+        self.cause: BaseException | None = None
         self.gate: Gate | None = None
         self.heard = False
         self.reused = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from threading import Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from arshai_kit._transport.blame import blame
 from arshai_kit._transport.blocking import Line
 from arshai_kit._transport.body import Gathering, headers_of
 from arshai_kit._transport.exchange import Exchange, Fuse
+from arshai_kit._transport.pools import LINGER
 from arshai_kit._transport.route import STREAMED, WHOLE, named, sent_headers
 from arshai_kit.effects import Reply
 
@@ -53,7 +55,7 @@ class ForeignSync:
         exchange, response = self._answered(request, until, fuse, STREAMED)
         try:
             over = partial(_over, exchange, response)
-            return Line(exchange, response.status_code, _headers(response), _timed(exchange, response), over)
+            return _ForeignLine(exchange, response.status_code, _headers(response), _timed(exchange, response), over)
         except BaseException:
             _over(exchange, response)
             raise
@@ -69,7 +71,7 @@ class ForeignSync:
             exchange.check()
             response = self._client.send(_built(self._client, exchange, accepted), stream=True, follow_redirects=False)
             exchange.heard = True
-            with suppress(AttributeError):  # only a real network has one
+            with suppress(AttributeError, KeyError):  # only a real network has one
                 exchange.socket = response.extensions["network_stream"].get_extra_info("socket")
             if exchange.broken:
                 response.close()
@@ -80,6 +82,22 @@ class ForeignSync:
                 blame(error, exchange)
             raise
         return exchange, response
+
+
+class _ForeignLine(Line):
+    """A reply whose body is still coming through a client that lets nobody shorten its waits."""
+
+    __slots__ = ()
+
+    def finish(self) -> None:
+        """Be done, but read what little is left, so that the connection can be used again."""
+        timer = Timer(LINGER, self._exchange.break_off)
+        timer.daemon = True
+        timer.start()
+        try:
+            super().finish()
+        finally:
+            timer.cancel()
 
 
 class ForeignAsync:

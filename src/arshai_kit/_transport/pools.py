@@ -47,7 +47,9 @@ class Address(httpcore.URL):
     @classmethod
     def of(cls, route: Route) -> Address:
         """The address that *route* leads to."""
-        return cls(scheme=route.scheme, host=route.host, port=route.port, target=route.target)
+        usual = {"http": 80, "https": 443}[route.scheme]  # left out, as a proxy is told the address by its text
+        port = None if route.port == usual else route.port
+        return cls(scheme=route.scheme, host=route.host, port=port, target=route.target)
 
 
 def pool_options(scheme: str, proxy: ProxyAddress | None, limits: Limits, backend: Any) -> dict[str, Any]:

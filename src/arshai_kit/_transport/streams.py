@@ -126,7 +126,7 @@ class Stream(httpcore.NetworkStream):
                 sock = ssl_context.wrap_socket(self.sock, server_hostname=name, do_handshake_on_connect=False)
         except (OSError, ValueError) as error:
             self.close()
-            raise tls_failed(exchange.host, error) from error
+            raise tls_failed(exchange, error) from error
         stream = Stream(sock, exchange, self._streams)
         stream._shake_hands()
         return stream
@@ -144,19 +144,12 @@ class Stream(httpcore.NetworkStream):
             if isinstance(error, TimeoutError) and not isinstance(error, ArshaiError):
                 raise exchange.late_to_connect() from error
             if isinstance(error, OSError) and not isinstance(error, ArshaiError):
-                raise tls_failed(exchange.host, error) from error
+                raise tls_failed(exchange, error) from error
             raise
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks about a connection."""
-        match info:
-            case "is_readable":
-                return readable(self.sock)
-            case "ssl_object":
-                return self.sock if isinstance(self.sock, ssl.SSLSocket) else getattr(self.sock, "tls", None)
-            case "socket":
-                return self.sock
-        return None
+        """What httpcore asks about an idle connection; that it speaks no HTTP/2 is told by `None`."""
+        return readable(self.sock) if info == "is_readable" else None
 
     def _raw(self) -> Any:
         return getattr(self.sock, "outer", self.sock)
@@ -218,7 +211,7 @@ class Backend(httpcore.NetworkBackend):
             # It cannot be broken off, nor does it know the time; whoever blew the fuse does not wait for us.
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise unconnected(exchange.host, error) from error
+            raise unconnected(exchange, error) from error
         refused: OSError | None = None
         for tried, (family, kind, protocol, _, address) in enumerate(found):
             # Each address gets its share of the time, so that one which swallows packets leaves some for the next.
@@ -232,7 +225,7 @@ class Backend(httpcore.NetworkBackend):
                 return Stream(sock, exchange, self.streams)
         if isinstance(refused, TimeoutError):
             raise exchange.late_to_connect() from refused
-        raise unconnected(exchange.host, refused or OSError("its name has no address")) from refused
+        raise unconnected(exchange, refused or OSError("its name has no address")) from refused
 
     def abandon(self) -> None:
         """Close our copies of the parent's sockets, in a forked child; says nothing to the servers."""
