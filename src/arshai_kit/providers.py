@@ -83,8 +83,10 @@ def _checked(options: Options) -> dict[str, Any]:
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
         known = ", ".join(Options.__annotations__)
-        raise Misuse(f"there is no option {', '.join(sorted(unknown))}; put what only this provider knows into extra={{…}}, "
-                     f"or use {known}")  # fmt: skip
+        raise Misuse(
+            f"there is no option {', '.join(sorted(unknown))}; what only this provider knows goes into extra={{…}}, "
+            f"known are {known}"
+        )
     return dict(options)
 
 
@@ -121,4 +123,8 @@ def _key(given: str | Secret | None, variable: str) -> Secret | None:
 def _headers(given: Headers) -> tuple[tuple[str, str | Secret], ...]:
     """The headers *given*; what is secret by its name is kept so."""
     pairs = given.items() if isinstance(given, Mapping) else given
-    return tuple([(name, Secret(value) if isinstance(value, str) and _SECRET.search(name) else value) for name, value in pairs])
+    return tuple([(name, _veiled(name, value)) for name, value in pairs])
+
+
+def _veiled(name: str, value: str | Secret) -> str | Secret:
+    return Secret(value) if isinstance(value, str) and _SECRET.search(name) else value

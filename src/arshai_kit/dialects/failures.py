@@ -63,7 +63,9 @@ def failed(endpoint: Endpoint, reply: Reply) -> ProviderError:
     headers = dict(reply.headers)
     if reply.status < 400:
         host = urlsplit(headers.get("location", "")).hostname or "another place"
-        message = f"HTTP {reply.status}: {endpoint.base_url} points to {host}; correct base_url, keys are not carried on"
+        message = (
+            f"HTTP {reply.status}: {endpoint.base_url} points to {host}; correct base_url, keys are not carried on"
+        )
         return ProviderError(scrubbed(endpoint, message), status=reply.status, request_id=request_id(reply.headers))
     try:
         body = loads(reply.body)
@@ -150,7 +152,7 @@ def retry_after(headers: Headers) -> float | None:
 
     A date counts from the reply's own, so that no clock is needed.
 
-    >>> retry_after((("retry-after", "2"),)), retry_after((("retry-after-ms", "250"),)), retry_after((("retry-after", "-5"),))
+    >>> retry_after([("retry-after", "2")]), retry_after([("retry-after-ms", "250")]), retry_after([("retry-after", "-5")])
     (2.0, 0.25, None)
     """
     told = dict(headers)

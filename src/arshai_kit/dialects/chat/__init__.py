@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from arshai_kit.dialects.chat._reply import parsed
-from arshai_kit.dialects.chat._request import STANDARD, Style, body, output_mode, request
-from arshai_kit.dialects.chat._stream import Told, advanced
+from arshai_kit.dialects.chat._request import STANDARD, Style, body, messages, request
+from arshai_kit.dialects.chat._stream import Told, advance
 from arshai_kit.effects import Reply, Request
 from arshai_kit.models import Ask, Dialect, Endpoint
-from arshai_kit.records import Event, Response
-from arshai_kit.sse import ServerSent
+from arshai_kit.records import Response
 
 __all__ = [
     "CHAT",
@@ -17,7 +16,7 @@ __all__ = [
     "advance",
     "body",
     "build",
-    "output_mode",
+    "messages",
     "parse",
     "request",
     "start",
@@ -37,11 +36,6 @@ def parse(endpoint: Endpoint, reply: Reply) -> Response:
 def start(endpoint: Endpoint) -> Told:
     """The state of a stream of which nothing has come yet."""
     return Told(endpoint)
-
-
-def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ...]]:
-    """Fold *event* into *told*, and tell what it says; `None` is the end of the bytes."""
-    return told, advanced(told, event)
 
 
 CHAT = Dialect(build, parse, start, advance)

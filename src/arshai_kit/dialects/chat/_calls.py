@@ -7,7 +7,7 @@ from typing import Any
 
 from arshai_kit._json import dumps
 from arshai_kit.dialects.chat._message import call, void
-from arshai_kit.records import Part, ToolCall, ToolCallDelta
+from arshai_kit.records import Event, Part, ToolCall, ToolCallDelta
 
 __all__ = ["Calls", "Reopened"]
 
@@ -55,8 +55,8 @@ class Calls:
         self._provider = provider
         self._growing: list[_Growing] = []
 
-    def fragment(self, wire: Mapping[str, Any], *, legacy: bool = False) -> Iterator[ToolCallDelta]:
-        """What *wire* adds, and which calls it closes."""
+    def fragment(self, wire: Mapping[str, Any], out: list[Event], *, legacy: bool = False) -> None:
+        """Add *wire*; what it adds and which calls it closes goes to *out*."""
         function = wire.get("function")
         function = function if isinstance(function, dict) else {}
         name, text = function.get("name") or "", function.get("arguments")
@@ -65,26 +65,26 @@ class Calls:
         if growing is None:
             growing = _Growing(wire.get("index"), _key(wire), legacy=legacy)
             self._growing.append(growing)
-            yield from self.close(done=False)
+            self.close(out, done=False)
         if growing.closed:
             self._reopened(growing, text)
         else:
-            yield from self._grown(growing, wire, str(name), text)
+            self._grown(growing, wire, str(name), text, out)
 
-    def close(self, *, done: bool, complete: bool = False) -> Iterator[ToolCallDelta]:
-        """The calls that are closed now: all if the provider is *done*, else those before the last that are whole."""
+    def close(self, out: list[Event], *, done: bool, complete: bool = False) -> None:
+        """Close all calls if the provider is *done*, else those before the last that are whole."""
         for place, growing in enumerate(self._growing if done else self._growing[:-1]):
             if growing.closed is None and (done or growing.arguments):
                 told = growing.read(self._provider, complete=done and complete)
                 if done or told.broken is None:
                     growing.closed = told
-                    yield ToolCallDelta(place, told.name, "", told)
+                    out.append(ToolCallDelta(place, told.name, "", told))
 
     def closed(self) -> Iterator[Part]:
         """The calls that may run."""
         return (growing.closed for growing in self._growing if growing.closed is not None)
 
-    def _grown(self, growing: _Growing, wire: Mapping[str, Any], name: str, text: str) -> Iterator[ToolCallDelta]:
+    def _grown(self, growing: _Growing, wire: Mapping[str, Any], name: str, text: str, out: list[Event]) -> None:
         growing.id = growing.id or _key(wire)
         news = name if name != growing.name else ""
         growing.name += news
@@ -93,9 +93,9 @@ class Calls:
         if len(wire) > len(_OF_FRAGMENT & wire.keys()):
             growing.extra.update((k, v) for k, v in wire.items() if k not in _OF_FRAGMENT and not void(v))
         if news or text:
-            yield ToolCallDelta(self._growing.index(growing), news, text)
+            out.append(ToolCallDelta(self._growing.index(growing), news, text))
         if growing is not self._growing[-1]:
-            yield from self.close(done=False)
+            self.close(out, done=False)
 
     def _target(self, wire: Mapping[str, Any], *, name: bool, legacy: bool) -> _Growing | None:
         """The call that *wire* goes on with."""

@@ -125,8 +125,8 @@ def calls(wire: Mapping[str, Any], provider: str, *, complete: bool) -> Iterator
             yield Opaque("tool_calls", each, state={"chat": provider, "field": "tool_calls"})
     legacy = wire.get("function_call")
     if isinstance(legacy, dict) and legacy.get("name"):
-        state = {"chat": provider, "legacy": True}
-        yield call("", str(legacy["name"]), legacy.get("arguments"), complete=complete, state=state)
+        mark = {"chat": provider, "legacy": True}
+        yield call("", str(legacy["name"]), legacy.get("arguments"), complete=complete, state=mark)
 
 
 def call(key: str, name: str, arguments: Any, *, complete: bool, state: Any = None) -> ToolCall:

@@ -11,10 +11,10 @@ from attrs import frozen
 from arshai_kit._json import dumps
 from arshai_kit.effects import Request, Secret
 from arshai_kit.errors import Misuse
-from arshai_kit.models import Ask, Capabilities, Endpoint, OutputSpec, Settings, chosen, written
+from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings, chosen, written
 from arshai_kit.records import Audio, File, Image, Message, Opaque, Text, Thinking, ToolCall, ToolResult, ToolSpec
 
-__all__ = ["STANDARD", "Style", "body", "messages", "output_mode", "request"]
+__all__ = ["STANDARD", "Style", "body", "messages", "request"]
 
 Wire = dict[str, Any]
 
@@ -93,7 +93,7 @@ def body(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Wire:
     if ask.tools or "tools" in settings.extra:
         _choose(wire, settings)
     if ask.output is not None:
-        _shape(wire, ask.output, output_mode(endpoint.capabilities))
+        wire["response_format"] = _shape(ask.output)
     wire.update(settings.extra)
     return wire
 
@@ -143,35 +143,14 @@ def _tool(spec: ToolSpec) -> Wire:
     return {"type": "function", "function": function}
 
 
-# The shape of the answer
-
-
-def output_mode(capabilities: Capabilities) -> str:
-    """How the type of an answer is asked for: `json_schema`, `json_object` with the schema in words, or `words` alone.
-
-    >>> output_mode(Capabilities()), output_mode(Capabilities(json_schema=False))
-    ('json_schema', 'json_object')
-    """
-    if capabilities.json_schema is not False:
-        return "json_schema"
-    return "words" if capabilities.json_object is False else "json_object"
-
-
-def _shape(wire: Wire, output: OutputSpec, mode: str) -> None:
-    if mode == "json_schema":
-        schema: Wire = {"name": output.name, "schema": output.schema}
-        if output.strict:
-            schema["strict"] = True
-        wire["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return
-    if mode == "json_object":
-        wire["response_format"] = {"type": "json_object"}
-    words = f"Answer with JSON alone, no other words. It must fit this JSON Schema: {dumps(output.schema).decode()}"
-    first, *rest = wire["messages"] or [{}]
-    if first.get("role") == "system" and isinstance(first["content"], str):
-        wire["messages"] = [{**first, "content": f"{first['content']}\n\n{words}"}, *rest]
-    else:
-        wire["messages"] = [{"role": "system", "content": words}, *wire["messages"]]
+def _shape(output: OutputSpec) -> Wire:
+    """The shape of the answer; with `json_object` the schema goes along, for servers that heed it there."""
+    if output.mode == "json_object":
+        return {"type": "json_object", "schema": output.schema}
+    schema: Wire = {"name": output.name, "schema": output.schema}
+    if output.strict is not None:
+        schema["strict"] = output.strict
+    return {"type": "json_schema", "json_schema": schema}
 
 
 # Messages
@@ -199,7 +178,7 @@ def _spoken(message: Message, provider: str) -> Wire:
 def _contents(parts: Iterable[Any], provider: str, *, flat: bool) -> str | list[Wire]:
     """The content of *parts*: one text, or a list; *flat* joins texts, which is what most servers take there."""
     wires = [wire for part in parts for wire in _CONTENT[type(part)](part, provider)]
-    if all(wire.keys() == {"type", "text"} for wire in wires) and (flat or len(wires) < 2):  # noqa: PLR2004  # one text
+    if all(wire.keys() == {"type", "text"} for wire in wires) and (flat or len(wires) < 2):
         return "".join([wire["text"] for wire in wires])
     return wires
 
@@ -232,7 +211,7 @@ def _assistant(message: Message, provider: str) -> Wire:
             said.append(part)
     if said:
         wire["content"] = _contents(said, provider, flat=True)
-    elif len(wire) == 2:  # noqa: PLR2004  # nothing but the role: servers want a text then
+    elif len(wire) == 2:  # nothing but the role: servers want a text then
         wire["content"] = ""
     return wire
 
