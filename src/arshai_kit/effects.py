@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from functools import partial
 from types import GeneratorType
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
@@ -81,19 +81,31 @@ class Halt(BaseException):  # noqa: N818  # not an error itself: it carries the 
 # What goes over the wire
 
 
-@frozen(repr=False, order=False)
 class Secret:
-    """A key that no repr, log, error, trace, pickle or JSON shows.
+    """A key that no repr, log, error, trace, pickle or JSON shows; no attrs record, or `asdict` would look inside.
 
     >>> Secret("sk-123"), str(Secret("sk-123")), Secret("sk-123").reveal()
     (Secret('***'), '***', 'sk-123')
     """
 
+    __slots__ = ("_value",)
     _value: str
+
+    def __init__(self, value: str) -> None:
+        object.__setattr__(self, "_value", value)
 
     def reveal(self) -> str:
         """The key itself, for the request that needs it."""
         return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Secret and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a secret does not change; make a new one")
 
     def __repr__(self) -> str:
         return "Secret('***')"
@@ -103,6 +115,12 @@ class Secret:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Secret, ("",)
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Secret:
+        return self
 
 
 @frozen
