@@ -56,7 +56,7 @@ def agent(model: Any, question: str) -> str:
 
 def listed(model: Any, question: str) -> list[Item]:
     """The answer as typed records."""
-    answer: list[Item] = arshai_kit.extract(model, question, list[Item]).output
+    answer: list[Item] = arshai_kit.extract(model, question, list[Item])
     return answer
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import cache
+from json import dumps
 from typing import Any
 
 ROUNDS, CALLS = 5, 4
 """The agent row: so many rounds, with so many tool calls side by side in each."""
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46}
+
+
+def compact(value: Any) -> str:
+    """*value* in JSON without spaces, as providers send it.
+
+    >>> compact({"a": [1, 2]})
+    '{"a":[1,2]}'
+    """
+    return dumps(value, separators=(",", ":"))
 
 
 def choice(message: dict[str, Any], finish: str) -> dict[str, Any]:
@@ -26,7 +35,7 @@ def reply(message: dict[str, Any], finish: str = "stop") -> bytes:
 
 def framed(status: int, body: Any, *headers: str) -> bytes:
     """An HTTP/1.1 reply that leaves the connection open."""
-    data = json.dumps(body).encode()
+    data = compact(body).encode()
     lines = [f"HTTP/1.1 {status} -", "content-type: application/json", f"content-length: {len(data)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + data
 
@@ -45,7 +54,7 @@ def delta(delta: dict[str, Any], finish: str | None = None) -> bytes:
     """One chunk of a streamed reply."""
     head = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1700000000, "model": "bench-1"}
     choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-    return chunk(json.dumps({**head, "system_fingerprint": "fp_bench", "choices": choices}).encode())
+    return chunk(compact({**head, "system_fingerprint": "fp_bench", "choices": choices}).encode())
 
 
 STREAM_HEAD = b"HTTP/1.1 200 -\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -65,7 +74,7 @@ def streamed(chunks: int) -> tuple[bytes, ...]:
     """A streamed reply of *chunks* words, one part a write."""
     texts = [delta({"content": word(n)}) for n in range(chunks)]
     usage = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "model": "bench-1", "choices": []}
-    tail = delta({}, "stop") + chunk(json.dumps({**usage, "usage": USAGE}).encode()) + chunk(b"[DONE]") + b"0\r\n\r\n"
+    tail = delta({}, "stop") + chunk(compact({**usage, "usage": USAGE}).encode()) + chunk(b"[DONE]") + b"0\r\n\r\n"
     return (STREAM_HEAD + delta({"role": "assistant", "content": ""}), *texts, tail)
 
 
@@ -81,7 +90,7 @@ def asking(number: int) -> bytes:
 
 def arguments(n: int) -> str:
     """What the n-th call of a round asks for."""
-    return json.dumps({"city": f"City {n}", "days": n})
+    return compact({"city": f"City {n}", "days": n})
 
 
 def items(count: int) -> list[dict[str, Any]]:
@@ -100,7 +109,7 @@ def rounds_done(body: bytes) -> int:
 @cache
 def listed(count: int, key: str) -> bytes:
     """A reply whose text is a JSON object with a list of *count* items under *key*."""
-    return reply({"content": json.dumps({key: items(count)})})
+    return reply({"content": compact({key: items(count)})})
 
 
 def refused(status: int) -> bytes:
