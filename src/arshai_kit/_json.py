@@ -15,7 +15,7 @@ Json: TypeAlias = Any
 """Frozen JSON: `None`, `bool`, `int`, finite `float`, `str`, a tuple of these, or a `FrozenDict` of them."""
 
 _DEEPEST = 200
-_BIG_NUMBER = re.compile(r"\d{19}")
+_BIG_NUMBER = r"\d{19}"
 
 
 class FrozenDict(dict[str, Any]):
@@ -108,7 +108,7 @@ def exact(text: str) -> Any:
     >>> exact("123456789012345678901234567890")
     123456789012345678901234567890
     """
-    return _slow_loads(text) if _BIG_NUMBER.search(text) else loads(text)
+    return _slow_loads(text) if re.search(_BIG_NUMBER, text) else loads(text)
 
 
 def _slow_loads(data: bytes | str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from attrs import evolve, field, frozen
 
 from arshai_kit._drive import blocking, streaming
+from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Start, Step, Where, intercept
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import ArshaiError, BadAnswer, Exhausted, Misuse
@@ -23,9 +24,11 @@ from arshai_kit.records import (
     ToolRun,
     Usage,
     assistant,
-    system as system_message,
     tool_result,
     user,
+)
+from arshai_kit.records import (
+    system as system_message,
 )
 from arshai_kit.tools import Toolbox, ToolLike, answered, toolbox
 
@@ -219,8 +222,8 @@ def as_response(value: Any) -> Response:
 # Many questions
 
 
-@frozen
-class Loop:
+@frozen(eq=False, repr=False)
+class Loop(Record):
     """How a model and its tools go on together."""
 
     model: Model
@@ -331,8 +334,8 @@ def _with_early(partial: Any, early: dict[Any, tuple[ToolCall, Handle[ToolRun]]]
     return evolve(before, messages=(*before.messages, *results), tool_runs=(*before.tool_runs, *runs))
 
 
-@frozen
-class Total:
+@frozen(eq=False, repr=False)
+class Total(Record):
     """What a run has added so far."""
 
     messages: tuple[Message, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from arshai_kit._json import Json
+from arshai_kit._record import Record
 from arshai_kit.errors import Misuse
 from arshai_kit.records import Event
 
@@ -58,7 +59,7 @@ P = ParamSpec("P")
 FOREVER = float("inf")
 
 
-class Effect(Generic[A]):
+class Effect(Record, Generic[A]):
     """Something asked of the world; typed by its answer."""
 
     __slots__ = ()
@@ -123,8 +124,8 @@ class Secret:
         return self
 
 
-@frozen
-class Request:
+@frozen(eq=False, repr=False)
+class Request(Record):
     """One HTTP request.
 
     *timeout* is the longest silence in seconds, *connect_timeout* the longest wait for a connection to be made,
@@ -140,8 +141,8 @@ class Request:
     max_body: int = 64 * 1024 * 1024
 
 
-@frozen
-class Reply:
+@frozen(eq=False, repr=False)
+class Reply(Record):
     """A whole HTTP reply; names of headers are in lower case."""
 
     status: int
@@ -149,8 +150,8 @@ class Reply:
     body: bytes = field(default=b"", repr=False)
 
 
-@frozen
-class Channel:
+@frozen(eq=False, repr=False)
+class Channel(Record):
     """A streamed HTTP reply that is still coming; *number* tells it from the others of its run."""
 
     number: int
@@ -161,7 +162,7 @@ class Channel:
 # Leaf effects: what drivers perform
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Send(Effect[Reply]):
     """Exchange one request for a whole reply; *until* is the deadline on the clock of `Now`."""
 
@@ -169,7 +170,7 @@ class Send(Effect[Reply]):
     until: float = FOREVER
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Open(Effect[Channel]):
     """Exchange one request for a reply that streams."""
 
@@ -177,7 +178,7 @@ class Open(Effect[Channel]):
     until: float = FOREVER
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Read(Effect[bytes]):
     """The next bytes of a streamed reply, empty at its end.
 
@@ -188,7 +189,7 @@ class Read(Effect[bytes]):
     heard: bool = True
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Close(Effect[None]):
     """Be done with a streamed reply, reading what little is left of it so that its connection can be used again."""
 
@@ -199,6 +200,8 @@ class Call(Effect[T]):
     """Call a foreign function, sync or async: `yield from Call(fn, *args, **kwargs)`."""
 
     __slots__ = ("args", "function", "kwargs", "seconds")
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -229,24 +232,22 @@ class Call(Effect[T]):
         return f"Call({self.name})"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Sleep(Effect[None]):
     """Wait for *seconds*."""
 
     seconds: float
 
 
-@frozen
 class Now(Effect[float]):
     """Seconds since the epoch, on a clock that never jumps while a run lasts."""
 
 
-@frozen
 class Random(Effect[float]):
     """A number from [0, 1)."""
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Spawn(Effect[None]):
     """Run the plan that *make_plan* returns in the background, owned by the innermost `using` block or the process.
 
@@ -261,7 +262,7 @@ class Spawn(Effect[None]):
 # Effects that the machine answers itself
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Owner:
     """A frame of the run that plans can belong to; *listening* says whether anybody wants the events."""
 
@@ -284,8 +285,8 @@ class Handle(Generic[T]):
         return f"Handle({self.path})"
 
 
-@frozen
-class Outcome(Generic[T]):
+@frozen(eq=False, repr=False)
+class Outcome(Record, Generic[T]):
     """How a plan ended: a value, or an error."""
 
     value: T | None = None
@@ -298,7 +299,7 @@ class Outcome(Generic[T]):
         return self.value  # type: ignore[return-value]  # without an error there is a value of type T
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Start(Effect[Handle[T]]):
     """Let *plan* run beside this one; idempotent for one *key* of one *owner* (by default the frame that asks).
 
@@ -312,26 +313,25 @@ class Start(Effect[Handle[T]]):
     limit: int | None = None
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Join(Effect[tuple[Outcome[Any], ...]]):
     """The outcomes of plans that run side by side, in the order of *handles*, once all have ended."""
 
     handles: tuple[Handle[Any], ...]
 
 
-@frozen
 class Here(Effect[Owner]):
     """The frame that this plan runs in."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Emit(Effect[None]):
     """Tell *events* to whoever is streaming."""
 
     events: tuple[Event, ...]
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Step(Effect[T]):
     """A named sub-plan: a model call, a tool call, an agent, a memory or search operation.
 
@@ -347,8 +347,8 @@ class Step(Effect[T]):
 # Layers
 
 
-@frozen
-class Where:
+@frozen(eq=False, repr=False)
+class Where(Record):
     """The place of an effect in its run: *path* is its name, *tags* come from `using(tags=…)`."""
 
     path: str

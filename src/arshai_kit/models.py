@@ -9,6 +9,7 @@ import attrs
 from attrs import field, frozen
 
 from arshai_kit._json import EMPTY, FrozenDict, Json, dumps, freeze
+from arshai_kit._record import Record
 from arshai_kit.effects import Channel, Close, Emit, Now, Open, Plan, Read, Reply, Request, Secret, Send
 from arshai_kit.errors import Misuse, ProviderError, StreamIncomplete, TimedOut, too_large
 from arshai_kit.records import (
@@ -72,8 +73,8 @@ def thread(prompt: Prompt) -> tuple[Message, ...]:
     raise Misuse(f"a prompt is a string, a message, a response, or a sequence of these, not {type(prompt).__name__}")
 
 
-@frozen
-class OutputSpec:
+@frozen(eq=False, repr=False)
+class OutputSpec(Record):
     """The type that an answer must have, as JSON Schema.
 
     In the mode `json_schema` the provider holds the model to it; in the mode `json_object` it only sees to it that the
@@ -90,16 +91,12 @@ def _stops(stop: str | Iterable[str] | None) -> tuple[str, ...] | None:
     return (stop,) if isinstance(stop, str) else None if stop is None else tuple(stop)
 
 
-def _spoken(dialect: Dialect) -> str:
-    return dialect.build.__module__.rpartition(".")[2]
-
-
 def _key(key: str | Secret | None) -> Secret | None:
     return Secret(key) if isinstance(key, str) else key
 
 
-@frozen(kw_only=True)
-class Settings:
+@frozen(kw_only=True, eq=False, repr=False)
+class Settings(Record):
     """How a model is to answer; what is `None` is not sent.
 
     *reasoning* is an effort or a number of tokens, *tool_choice* may be a tool's name, and *extra* is merged into
@@ -126,8 +123,8 @@ _SETTINGS = tuple(spot.name for spot in attrs.fields(Settings) if spot.name != "
 _NONE = Settings()
 
 
-@frozen
-class Ask:
+@frozen(eq=False, repr=False)
+class Ask(Record):
     """A question to a model: *settings* overrides the model's own for this one question."""
 
     messages: tuple[Message, ...]
@@ -136,8 +133,8 @@ class Ask:
     output: OutputSpec | None = None
 
 
-@frozen
-class Capabilities:
+@frozen(eq=False, repr=False)
+class Capabilities(Record):
     """What a model is known to take (`True`), known not to take (`False`), or nobody knows (`None`: it is tried)."""
 
     tools: bool | None = None
@@ -177,8 +174,8 @@ def is_model(value: Any) -> bool:
     return hasattr(value, "ask") and not isinstance(value, type)
 
 
-@frozen
-class Dialect:
+@frozen(eq=False, repr=False)
+class Dialect(Record):
     """A wire format: four pure functions between records and JSON.
 
     *build* makes the request, *parse* the response of a whole reply. *start* makes the state of a stream, and
@@ -192,7 +189,7 @@ class Dialect:
     advance: Callable[[Any, Any], tuple[Any, tuple[Event, ...]]]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Endpoint(Settings):
     """A model that speaks HTTP: where it lives, which dialect it speaks, and how it is to answer.
 
@@ -202,7 +199,7 @@ class Endpoint(Settings):
 
     name: str
     base_url: str
-    dialect: Dialect = field(repr=_spoken)
+    dialect: Dialect
     provider: str = "openai-compatible"
     api_key: Secret | None = field(default=None, converter=_key)
     headers: tuple[tuple[str, str | Secret], ...] = ()
@@ -212,6 +209,11 @@ class Endpoint(Settings):
     max_body: int = 64 * 1024 * 1024
     retry: Retry | int | None = 2
     capabilities: Capabilities = Capabilities()
+
+    def __repr__(self) -> str:
+        own = ("base_url", "provider", "api_key", "timeout", "deadline", "retry")
+        given = [name for name in _SETTINGS if getattr(self, name) is not None] + ["extra"] * bool(self.extra)
+        return f"Endpoint({self.name!r}, {', '.join([f'{name}={getattr(self, name)!r}' for name in (*own, *given)])})"
 
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
         """Answer *ask* over HTTP, trying again as *retry* says."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import evolve, frozen
 
 from arshai_kit._json import dumps, exact, freeze
+from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Plan, Where, intercept
 from arshai_kit.errors import ArshaiError, BadAnswer, BadRequest, ServerFailed
 from arshai_kit.models import Ask, Model, OutputSpec, Settings
@@ -19,11 +20,11 @@ __all__ = ["Mode", "Wanted", "wanted"]
 
 Mode: TypeAlias = Literal["json_schema", "json_object", "tool"]
 
-_FENCED = re.compile(r"\s*```[a-z]*\s*\n(.*)\n\s*```\s*", re.DOTALL)
+_FENCED = r"\s*```[a-z]*\s*\n(.*)\n\s*```\s*"
 
 
-@frozen
-class Wanted:
+@frozen(eq=False, repr=False)
+class Wanted(Record):
     """A type that an answer is to have. *wrapped*: the value is the one member of an object, as providers demand."""
 
     type: Any
@@ -76,7 +77,7 @@ class Wanted:
         if response.finish_reason in ("length", "content_filter", "refusal"):
             why = response.refusal or f"it ended with {response.raw_finish_reason or response.finish_reason!r}"
             raise BadAnswer(f"there is no whole answer: {why}", text=text, partial=response)
-        fenced = _FENCED.fullmatch(text)
+        fenced = re.fullmatch(_FENCED, text, re.DOTALL)
         try:
             value = exact(fenced[1] if fenced else text)
         except ValueError as error:

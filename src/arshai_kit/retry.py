@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
+from arshai_kit._record import Record
 from arshai_kit.effects import Call, Now, Plan, Sleep
 from arshai_kit.errors import ProviderError, Unreachable
 
@@ -17,8 +18,8 @@ T = TypeVar("T")
 _TRANSIENT = frozenset({408, 409, 429})
 
 
-@frozen
-class Retry:
+@frozen(eq=False, repr=False)
+class Retry(Record):
     """When to try again, and how long to wait between tries: tenacity's own objects, `None` for our defaults.
 
     By default three attempts in all, of what is `transient`, with full jitter up to 0.5, 1, 2, … 8 s. What the

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import evolve, field, frozen
 
 from arshai_kit._json import dumps, freeze
+from arshai_kit._record import Record
 from arshai_kit._threads import BackgroundTask
 from arshai_kit.effects import Call, Emit, Now, Plan, Spawn, Step
 from arshai_kit.errors import ArshaiError, Misuse
@@ -50,8 +51,8 @@ __all__ = [
 _PARTS = (Text, Image, File, Audio)
 
 
-@frozen
-class Tool:
+@frozen(eq=False, repr=False)
+class Tool(Record):
     """A function that a model may ask for.
 
     *timeout* is the longest that a call may take and *longest* the most characters that the model is told of its

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from attrs import evolve, field, frozen
 
 from arshai_kit._json import Json, freeze
-from arshai_kit.records._show import shown
+from arshai_kit._record import Record
 from arshai_kit.records.parts import Part, ToolCall
 from arshai_kit.records.responses import Response
 
@@ -34,26 +34,24 @@ def _path() -> Any:
     return field(default="", kw_only=True)
 
 
-@frozen(repr=False)
-class TextDelta:
+@frozen(eq=False, repr=False)
+class TextDelta(Record):
     """More words of the answer."""
 
     text: str
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class ThinkingDelta:
+@frozen(eq=False, repr=False)
+class ThinkingDelta(Record):
     """More of what the model thinks."""
 
     text: str
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class ToolCallDelta:
+@frozen(eq=False, repr=False)
+class ToolCallDelta(Record):
     """More of a call that the model is writing: *arguments* is a fragment of JSON text.
 
     The last one of a call holds the whole *call*.
@@ -64,104 +62,93 @@ class ToolCallDelta:
     arguments: str = ""
     call: ToolCall | None = None
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class PartialOutput:
+@frozen(eq=False, repr=False)
+class PartialOutput(Record):
     """A typed answer as far as it can no longer change, as plain JSON data."""
 
     value: Json = field(converter=freeze)
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class ToolStarted:
+@frozen(eq=False, repr=False)
+class ToolStarted(Record):
     """A tool is being called."""
 
     call: ToolCall
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class ToolProgress:
+@frozen(eq=False, repr=False)
+class ToolProgress(Record):
     """A tool that yields has got so far."""
 
     call: ToolCall
     value: Any = field(hash=False)
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class ToolFinished:
+@frozen(eq=False, repr=False)
+class ToolFinished(Record):
     """A tool has answered; *result* is what the model is told."""
 
     call: ToolCall
     result: str | tuple[Part, ...]
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class ToolFailed:
+@frozen(eq=False, repr=False)
+class ToolFailed(Record):
     """A tool has failed; *error* is what the model is told."""
 
     call: ToolCall
     error: str
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class BackgroundStarted:
+@frozen(eq=False, repr=False)
+class BackgroundStarted(Record):
     """A tool has been started that nobody waits for."""
 
     call: ToolCall
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class BackgroundFailed:
+@frozen(eq=False, repr=False)
+class BackgroundFailed(Record):
     """A tool that nobody waited for has failed."""
 
     call: ToolCall
     error: str
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class StepStarted:
+@frozen(eq=False, repr=False)
+class StepStarted(Record):
     """A named step of the run has begun: a model call, a tool call, an agent."""
 
     kind: str
     name: str
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class StepFinished:
+@frozen(eq=False, repr=False)
+class StepFinished(Record):
     """A named step of the run has ended; *error* says how, if it failed."""
 
     kind: str
     name: str
     error: str = ""
     path: str = _path()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class Finished:
+@frozen(eq=False, repr=False)
+class Finished(Record):
     """The run has ended; always the last event."""
 
     response: Response
     path: str = _path()
-    __repr__ = shown
 
 
 Event: TypeAlias = (

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from arshai_kit._json import EMPTY, Json, freeze
-from arshai_kit.records._show import shown
+from arshai_kit._record import Record
 
 __all__ = [
     "Audio",
@@ -40,17 +40,16 @@ def _example(value: Any) -> Any:
     return None if value is None else (value[0], freeze(value[1]))
 
 
-@frozen(repr=False)
-class Text:
+@frozen(eq=False, repr=False)
+class Text(Record):
     """Words."""
 
     text: str
     state: Json = _state()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class Image:
+@frozen(eq=False, repr=False)
+class Image(Record):
     """A picture: its bytes, or an address where the provider finds it."""
 
     data: bytes = b""
@@ -58,11 +57,10 @@ class Image:
     media_type: str = ""
     detail: str = ""
     state: Json = _state()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class File:
+@frozen(eq=False, repr=False)
+class File(Record):
     """A document, such as a PDF: its bytes, or an address where the provider finds it."""
 
     data: bytes = b""
@@ -70,31 +68,28 @@ class File:
     media_type: str = ""
     name: str = ""
     state: Json = _state()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class Audio:
+@frozen(eq=False, repr=False)
+class Audio(Record):
     """Sound: its bytes, or an address where the provider finds it."""
 
     data: bytes = b""
     url: str = ""
     media_type: str = ""
     state: Json = _state()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class Thinking:
+@frozen(eq=False, repr=False)
+class Thinking(Record):
     """What a model thought before it answered, as far as its provider shows it."""
 
     text: str = ""
     state: Json = _state()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class ToolCall:
+@frozen(eq=False, repr=False)
+class ToolCall(Record):
     """A model asks for a tool: *id* pairs the call with its result, *arguments* is a JSON object.
 
     *broken* holds the text of arguments that are no JSON object; *arguments* is then empty.
@@ -105,11 +100,10 @@ class ToolCall:
     arguments: Json = field(default=EMPTY, converter=freeze)
     broken: str | None = None
     state: Json = _state()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class ToolResult:
+@frozen(eq=False, repr=False)
+class ToolResult(Record):
     """What a tool answered: text, or parts. *id* is that of its call."""
 
     id: str
@@ -117,17 +111,15 @@ class ToolResult:
     content: str | tuple[Part, ...] = field(converter=_content)
     is_error: bool = False
     state: Json = _state()
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class Opaque:
+@frozen(eq=False, repr=False)
+class Opaque(Record):
     """Something of the provider's that we do not know: kept, and sent back as it came."""
 
     kind: str
     value: Json = field(default=None, converter=freeze)
     state: Json = _state()
-    __repr__ = shown
 
 
 Part: TypeAlias = Text | Image | File | Audio | Thinking | ToolCall | ToolResult | Opaque
@@ -137,8 +129,8 @@ def _parts(value: Any) -> tuple[Part, ...]:
     return (Text(value),) if isinstance(value, str) else tuple(value)
 
 
-@frozen(repr=False)
-class Message:
+@frozen(eq=False, repr=False)
+class Message(Record):
     """One turn of a conversation: who speaks, and the parts of what is said.
 
     >>> Message("user", "Hello")
@@ -148,7 +140,6 @@ class Message:
     role: Role
     parts: tuple[Part, ...] = field(default=(), converter=_parts)
     name: str = ""
-    __repr__ = shown
 
     @property
     def text(self) -> str:
@@ -166,8 +157,8 @@ class Message:
         return tuple([part for part in self.parts if type(part) is ToolCall])
 
 
-@frozen(repr=False)
-class ToolSpec:
+@frozen(eq=False, repr=False)
+class ToolSpec(Record):
     """A tool as a model sees it: *parameters* is the JSON Schema of an object.
 
     *example* is a question and the arguments that answer it, for models that need to be shown.
@@ -178,4 +169,3 @@ class ToolSpec:
     parameters: Json = field(default=EMPTY, converter=freeze)
     example: tuple[str, Json] | None = field(default=None, converter=_example)
     strict: bool | None = None
-    __repr__ = shown

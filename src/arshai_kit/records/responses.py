@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import Factory, field, frozen
 
-from arshai_kit.records._show import shown
+from arshai_kit._record import Record
 from arshai_kit.records.parts import Message, Opaque, Part, ToolCall
 
 __all__ = ["FinishReason", "Response", "ToolRun", "Usage"]
@@ -22,8 +22,8 @@ def _names(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
 
 
-@frozen(repr=False)
-class Usage:
+@frozen(eq=False, repr=False)
+class Usage(Record):
     """Tokens used; a monoid under `+` that knows which counts somebody did not report.
 
     `output_tokens` counts reasoning in. *missing* names the counts that are not known to be whole.
@@ -40,7 +40,6 @@ class Usage:
     reasoning_tokens: int = 0
     total_tokens: int = Factory(lambda self: self.input_tokens + self.output_tokens, takes_self=True)
     missing: frozenset[str] = field(default=frozenset(), converter=_names)
-    __repr__ = shown
 
     @classmethod
     def unknown(cls) -> Usage:
@@ -66,8 +65,8 @@ class Usage:
 _UNKNOWN = Usage(missing=frozenset(_COUNTS))
 
 
-@frozen(repr=False)
-class ToolRun:
+@frozen(eq=False, repr=False)
+class ToolRun(Record):
     """A call that was answered: *result* is what the model was told, *error* what went wrong, if anything."""
 
     call: ToolCall
@@ -75,11 +74,10 @@ class ToolRun:
     error: str | None = None
     seconds: float = field(default=0.0, eq=False)
     background: bool = False
-    __repr__ = shown
 
 
-@frozen(repr=False)
-class Response:
+@frozen(eq=False, repr=False)
+class Response(Record):
     """What a run answered.
 
     *messages* is all that the run added to the conversation, the final one included; *cost* is in US dollars,
@@ -98,7 +96,6 @@ class Response:
     tool_runs: tuple[ToolRun, ...] = field(default=(), converter=tuple)
     output: Any = field(default=None, hash=False, kw_only=True)
     raw: Any = field(default=None, eq=False, repr=False, kw_only=True)
-    __repr__ = shown
 
     @property
     def message(self) -> Message:

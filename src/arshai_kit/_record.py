@@ -1,0 +1,86 @@
+"""What all records share: they print short, and are equal and hashed by what they hold.
+
+attrs would write these methods anew for each class, at three times the cost of importing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
+from typing import Any
+
+import attrs
+
+__all__ = ["Record"]
+
+_LONGEST = 80
+
+
+class Record:
+    """A frozen record: only what differs from the default is printed, long text is cut, bytes are counted.
+
+    >>> @attrs.frozen(eq=False, repr=False)
+    ... class Pair(Record):
+    ...     left: int
+    ...     right: int = 0
+    >>> Pair(1), Pair(1, 2), Pair(1) == Pair(1, 0), hash(Pair(1)) == hash(Pair(1, 0))
+    (Pair(1), Pair(1, right=2), True, True)
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        told: list[str] = []
+        for place, spot in enumerate(_spots(type(self))):
+            value = getattr(self, spot.name)
+            if spot.repr and not _default(self, spot, value):
+                told.append(f"{spot.name}={_short(value)}" if place else _short(value))
+        return f"{type(self).__name__}({', '.join(told)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        held = _compared(type(self))
+        return bool(held(self) == held(other))
+
+    def __hash__(self) -> int:
+        return hash((type(self), _hashed(type(self))(self)))
+
+
+def _spots(kind: type) -> tuple[Any, ...]:
+    """The fields of *kind*; one without any need not be made by attrs."""
+    return getattr(kind, "__attrs_attrs__", ())
+
+
+@cache
+def _compared(kind: type) -> Callable[[Any], Any]:
+    return _getter([spot.name for spot in _spots(kind) if spot.eq])
+
+
+@cache
+def _hashed(kind: type) -> Callable[[Any], Any]:
+    return _getter([spot.name for spot in _spots(kind) if (spot.eq if spot.hash is None else spot.hash)])
+
+
+def _getter(names: list[str]) -> Callable[[Any], Any]:
+    return attrgetter(*names) if names else lambda record: ()
+
+
+def _default(self: Any, spot: Any, value: Any) -> bool:
+    match spot.default:
+        case attrs.Factory(factory=factory, takes_self=takes_self):  # type: ignore[misc]  # a function to the type checker
+            return bool(value == (factory(self) if takes_self else factory()))
+        case default:
+            return value is default or (type(value) is type(default) and bool(value == default))
+
+
+def _short(value: Any) -> str:
+    match value:
+        case bytes():
+            return f"<{len(value):,} bytes>"
+        case str() if len(value) > _LONGEST:
+            return f"{value[:_LONGEST]!r}… ({len(value):,} characters)"
+        case dict() | tuple() if len(text := repr(value)) > 4 * _LONGEST:
+            return f"{text[: 4 * _LONGEST]}… ({len(value):,} items)"
+    return repr(value)
