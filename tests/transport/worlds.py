@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from arshai_kit import _transport
 from arshai_kit._transport import AsyncTransport, Transport
+from arshai_kit._transport.environment import tls_context
 from arshai_kit.effects import Reply, Request
 from arshai_kit.errors import ArshaiError
 from tests.transport.server import SOON
@@ -78,7 +79,7 @@ class World:
     @contextmanager
     def blocking(self) -> Iterator[Transport]:
         """The blocking transport of this world."""
-        client = import_module(self.library).Client() if self.foreign else None
+        client = import_module(self.library).Client(verify=tls_context()) if self.foreign else None
         transport = _transport.sync_transport(client, self.limits)
         try:
             yield transport
@@ -89,7 +90,7 @@ class World:
 
     def _awaited(self, asked: Callable[[AsyncTransport], Awaitable[list[T]]]) -> list[T]:
         async def main() -> list[T]:
-            client = import_module(self.library).AsyncClient() if self.foreign else None
+            client = import_module(self.library).AsyncClient(verify=tls_context()) if self.foreign else None
             transport = _transport.async_transport(client, self.limits)
             try:
                 return await asked(transport)
