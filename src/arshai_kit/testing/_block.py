@@ -1,0 +1,50 @@
+"""A block of code in which another scope is in force, entered by `with` or by `async with`."""
+
+from __future__ import annotations
+
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Self
+
+from attrs import evolve
+
+from arshai_kit.errors import Misuse
+from arshai_kit.scope import Scope, current, enter, leave
+
+__all__ = ["Block"]
+
+
+class Block:
+    """Changes the scope for the code inside it; what is inside says how, and what there is to do at the end."""
+
+    def __init__(self) -> None:
+        self._token: Token[Scope] | None = None
+
+    def _changes(self, _outer: Scope) -> dict[str, Any]:
+        """What is different inside."""
+        raise NotImplementedError
+
+    def _end(self, *, failed: bool) -> None:
+        """What to do when the block has ended, *failed* if by an exception."""
+
+    def __enter__(self) -> Self:
+        if self._token is not None:
+            raise Misuse(f"this block ({type(self).__name__}) is entered once; make another one")
+        outer = current()
+        self._token = enter(evolve(outer, **self._changes(outer)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            leave(self._token)
+        self._end(failed=error is not None)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
