@@ -10,15 +10,16 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import AsyncExitStack
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from arshai_kit import _transport
 from arshai_kit._drive import Blocking, Streaming, in_background, report
-from arshai_kit._flight import INSTANT, Flight, Flights, Line, is_async
-from arshai_kit._threads import Background, workers
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
+from arshai_kit._threads import Background, outside, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, IDLE, WORK, Task, Turn
@@ -28,8 +29,6 @@ __all__ = ["AsyncStream", "Awaiting", "AwaitingStream", "adrive", "awaiting"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_CANCELLED: Final = float("-inf")
 
 
 class AsyncRun(Flights):
@@ -50,13 +49,13 @@ class AsyncRun(Flights):
     async def events(self) -> tuple[Event, ...] | None:
         """The next events; `None` when the run is over and its `outcome` is there."""
         try:
-            return await self._turns() if self.replayed is None else self._recorded()
+            return await self._turns() if self.replayed is None else self._recorded(self.replayed)
         except Halt as halt:
             raise halt.error from halt.error.__cause__
 
-    def _recorded(self) -> tuple[Event, ...] | None:
+    def _recorded(self, events: Generator[tuple[Event, ...], None, Outcome[Any]]) -> tuple[Event, ...] | None:
         try:
-            return next(self.replayed)  # type: ignore[no-any-return]  # a world hands out events
+            return next(events)
         except StopIteration as stop:
             self.outcome = stop.value
             return None
@@ -69,7 +68,7 @@ class AsyncRun(Flights):
                 await self._drop(self.dropped())
             if self.spawned and self.queue:
                 self._hear()
-            if self.told:
+            if self.told and self.due(what, payload):
                 self.turn = (what, task, payload)
                 return self.news()
             if what is WORK:
@@ -90,25 +89,24 @@ class AsyncRun(Flights):
     async def _alone(self, task: Task, effect: Any) -> Turn:
         """Perform the only effect under way, right here."""
         kind = type(effect)
-        if kind in INSTANT:
-            return self.hand_over(task, effect, INSTANT[kind](self, task, effect), None)
-        perform = _INLINE.get(kind)
-        if perform is None:
+        inline = _INLINE.get(kind)
+        if inline is None and kind not in INSTANT:
             self.pending.append(self.add(task, effect))
             return await self._together()
+        value, error = None, None
         try:
-            value = await perform(self, effect)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is the plan's to answer
-            return self.hand_over(task, effect, None, error)
-        if kind is Open:
+            value = INSTANT[kind](self, task, effect) if inline is None else await inline(self, effect)
+        except Exception as raised:  # noqa: BLE001  # whatever it is, it is the plan's to answer
+            error = raised
+        if kind is Open and error is None:
             value = self.open_line(task, effect, value, None)
-        return self.hand_over(task, effect, value, None)
+        return self.hand_over(task, effect, value, error)
 
     async def _together(self) -> Turn:
         """Every plan waits: give the work away, then deliver whatever comes first."""
-        if len(self.pending) == 1 and len(self.flying) == 1 and type(self.pending[0].effect) in _INLINE:
+        if len(self.pending) == len(self.flying) == 1 and type(self.pending[0].effect) in _INLINE:
             flight = self.pending.popleft()
-            del self.flying[flight.task]
+            self.flying.clear()
             return await self._alone(flight.task, flight.effect)
         await self.open_group()
         while True:
@@ -128,7 +126,7 @@ class AsyncRun(Flights):
             await self.group.__aenter__()
 
     async def _wait(self) -> None:
-        """Take the next answer from the queue, or let the next timer ring."""
+        """Take the next answer from the queue, and let the next timer ring if it is time."""
         from anyio import Event as Bell
         from anyio import move_on_after
 
@@ -138,8 +136,7 @@ class AsyncRun(Flights):
                 await self.wake.wait()
         if self.queue:
             await self._take(self.queue.popleft())
-        else:
-            self.ring()
+        self.ring()
 
     def _hear(self) -> None:
         """Take what the background has to tell."""
@@ -156,9 +153,9 @@ class AsyncRun(Flights):
             await _dispose(flight, value)
         elif type(flight.effect) is Open and error is None:
             self.land(flight, self.open_line(flight.task, flight.effect, value, None), None)
-        elif type(flight.effect) is Call and isawaitable(value):
-            flight.effect = Call(_awaited, value)
-            self._task(flight, functools.partial(_awaited, value))
+        elif type(flight.effect) is Call and flight.awaitable is None and isawaitable(value):
+            flight.awaitable, flight.done = value, False
+            self.pending.append(flight)
         else:
             self.land(flight, value, error)
 
@@ -166,121 +163,107 @@ class AsyncRun(Flights):
 
     def _fly(self, flight: Flight) -> None:
         effect = flight.effect
-        if type(effect) is not Call:
-            self._task(flight, functools.partial(_INLINE[type(effect)], self, effect))
-        elif is_async(effect.function):
-            self._task(flight, functools.partial(effect.function, *effect.args, **effect.kwargs))
-        else:
-            context = self.context(flight.task)
-            perform = functools.partial(context.run, effect.function, *effect.args, **effect.kwargs)
-            workers().run(functools.partial(self._work, flight, perform))
+        match effect:
+            case Call() if flight.awaitable is not None or is_async(effect.function):
+                self._task(flight, flight.awaited)
+            case Call():
+                context = outside(self.context(flight.task))
+                performed = functools.partial(context.run, effect.function, *effect.args, **effect.kwargs)
+                flight.threaded = True
+                workers().run(functools.partial(work, flight, performed, self.answer_from_thread))
+            case Read() | Close():
+                line = self.line(effect.channel)
+                line.reader = flight
+                self._task(flight, functools.partial(_reading, self, line, effect))
+            case Send() | Open():
+                self._task(flight, functools.partial(_INLINE[type(effect)], self, effect))
+            case _:
+                raise Misuse(f"no driver knows how to perform {type(effect).__name__}")
 
-    def _task(self, flight: Flight, perform: Callable[[], Awaitable[Any]]) -> None:
-        from anyio import CancelScope
+    def _task(self, flight: Flight, begin: Callable[[], Awaitable[Any]]) -> None:
+        flight.threaded, flight.break_off = False, flight.cancel
+        self.context(flight.task).run(self.group.start_soon, perform, flight, begin, self.answer)
 
-        scope = CancelScope()
-        flight.break_off = scope.cancel
-        self.context(flight.task).run(self.group.start_soon, self._perform, flight, perform, scope)
+    def answer(self, flight: Flight, value: Any, error: BaseException | None) -> None:
+        """Hand in an answer."""
+        self.hear((flight, value, error))
 
-    async def _perform(self, flight: Flight, perform: Callable[[], Awaitable[Any]], scope: Any) -> None:
-        from anyio import current_effective_deadline, get_cancelled_exc_class
+    def answer_from_thread(self, flight: Flight, value: Any, error: BaseException | None) -> None:
+        """Hand in an answer from a thread."""
+        soon(self.home, self.hear, (flight, value, error))
 
-        value, error = None, None
-        with scope:
-            try:
-                value = await perform()
-            except get_cancelled_exc_class():
-                if current_effective_deadline() == _CANCELLED:
-                    raise
-                error = RuntimeError(f"{flight.effect!r} cancelled itself")
-            except BaseException as raised:  # noqa: BLE001  # SystemExit too is for the consumer, not for the group
-                error = raised
-        if not scope.cancelled_caught:
-            self.answer((flight, value, error))
-
-    def _work(self, flight: Flight, perform: Callable[[], Any]) -> None:
-        value, error = None, None
-        try:
-            value = perform()
-        except BaseException as raised:  # noqa: BLE001  # the consumer decides what it means
-            error = raised
-        self.answer_from_thread((flight, value, error))
-
-    def answer(self, answer: Any) -> None:
-        """Hand in an answer or an event."""
-        self.queue.append(answer)
+    def hear(self, told: Any) -> None:
+        """Take an answer, or an event of the background, into the queue."""
+        if self.closed and type(told) is tuple:
+            discard(told[1])
+        self.queue.append(told)
         if self.wake is not None:
             self.wake.set()
-
-    def answer_from_thread(self, answer: Any) -> None:
-        """Hand in an answer or an event from a thread; when the event loop is gone, so is whoever asked."""
-        soon = getattr(self.home, "call_soon_threadsafe", None) or self.home.run_sync_soon
-        try:
-            soon(self.answer, answer)
-        except RuntimeError:
-            return
 
     def spawn(self, background: Background, task: Task, effect: Spawn) -> None:
         """Run a plan in the background: as a task of the `using` block if it is this loop's, else in a worker."""
         group = self.scope.group
-        if group is None or self.scope.home is not self.home:
-            in_background(background, effect, self.context(task), self.answer_from_thread)
+        if group is None or self.scope.home is not self.home or background is not self.scope.background:
+            in_background(background, effect, self.context(task), functools.partial(soon, self.home, self.hear))
         else:
             number = background.add(effect.name)
             self.context(task).run(group.start_soon, self._spawned, background, number, effect)
 
     async def _spawned(self, background: Background, number: int, effect: Spawn) -> None:
+        from anyio import get_cancelled_exc_class
+
         try:
             await adrive(effect.make_plan())
-        except Exception as error:  # noqa: BLE001  # nobody waits for it: it is told, and logged
-            report(effect, error, self.answer)
+        except get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001  # nobody waits for it: it is told, and logged
+            report(effect, error, self.hear)
         finally:
             background.remove(number)
 
     # Endings
 
-    async def _drop(self, lines: list[Line]) -> None:
-        """Drop replies that are not needed any more, even while this task is being cancelled."""
+    async def _drop(self, lines: Iterable[Line]) -> None:
+        """Drop replies that are not needed any more, even while this task is being cancelled.
+
+        Who still reads one is being cancelled too, and drops it.
+        """
         from anyio import CancelScope
 
         with CancelScope(shield=True):
             for line in lines:
-                await line.exchange.close()
+                reader = line.reader
+                if reader is None or reader.done or reader.scope is None:
+                    await line.exchange.close()
 
     async def close(self) -> None:
         """End the run: break off what is under way, close the plans, drop the connections."""
         if self.closed:
             return
-        self.closed = True
-        for flight in self.flying.values():
-            flight.over = True
-            self.abandon(flight)
-        self.flying.clear()
-        try:
-            self.machine.close()
-        finally:
-            try:
-                if self.group is not None:
-                    self.group.cancel_scope.cancel()
-                    await self.group.__aexit__(None, None, None)
-            finally:
-                await self._drop(list(self.lines.values()))
-                for answer in self.queue:
-                    if type(answer) is tuple:
-                        await _dispose(answer[0], answer[1])
+        self.abandon_all()
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(self._sweep)
+            if self.group is not None:
+                ending.push_async_callback(self.group.__aexit__, None, None, None)
+                ending.callback(self.group.cancel_scope.cancel)
+            ending.push_async_callback(self._drop, tuple(self.lines.values()))
+            ending.callback(self.machine.close)
+
+    async def _sweep(self) -> None:
+        """Dispose of the answers that came after the end."""
+        for answer in self.queue:
+            if type(answer) is tuple:
+                await _dispose(*answer[:2])
 
 
 async def _dispose(flight: Flight, value: Any) -> None:
-    """Drop what arrived too late: a reply that nobody will read."""
+    """Drop what arrived too late."""
     from anyio import CancelScope
 
-    if type(flight.effect) is Open and value is not None:
-        with CancelScope(shield=True):
+    with CancelScope(shield=True):
+        if type(flight.effect) is Open and value is not None:
             await value.close()
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
+    discard(value)
 
 
 # Performing leaf effects
@@ -327,14 +310,27 @@ async def _open(run: AsyncRun, effect: Open) -> _transport.AsyncLine:
 
 
 async def _read(run: AsyncRun, effect: Read) -> bytes:
-    line = run.lines[effect.channel.number]
+    line = run.line(effect.channel)
     return await line.exchange.read(line.limit(effect))  # type: ignore[no-any-return]  # a line is untyped for both worlds
 
 
 async def _close(run: AsyncRun, effect: Close) -> None:
-    line = run.lines.pop(effect.channel.number, None)
+    line = run.lines.get(effect.channel.number)
     if line is not None:
         await line.exchange.finish()
+        del run.lines[effect.channel.number]
+
+
+async def _reading(run: AsyncRun, line: Line, effect: Read | Close) -> Any:
+    """Read, as a task: cancelled, it closes the reply that nobody else may touch meanwhile."""
+    from anyio import CancelScope
+
+    try:
+        return await _INLINE[type(effect)](run, effect)
+    except BaseException:
+        with CancelScope(shield=True):
+            await line.exchange.close()
+        raise
 
 
 _INLINE: Final[dict[type, Callable[[Any, Any], Awaitable[Any]]]] = {
@@ -390,17 +386,23 @@ class AsyncStream:
             raise Misuse(
                 "a stream is entered first: `async with aio.stream(…) as events: async for event in events: …`"
             )
-        if run.outcome is not None or run.closed:
-            raise StopAsyncIteration
         if self._busy:
             raise Misuse("the stream was cancelled while it waited, or is being read twice: call aio.stream(…) again")
-        self._busy = True
-        events = await run.events()
-        self._busy = False
-        if events is None:
-            run.outcome.unwrap()  # type: ignore[union-attr]  # without events there is an outcome
+        if run.outcome is not None or run.closed:
             raise StopAsyncIteration
-        return events
+        self._busy = True
+        try:
+            events = await run.events()
+        except Exception:
+            self._busy = False
+            await run.close()
+            raise
+        self._busy = False
+        if events is not None:
+            return events
+        if run.outcome is not None:
+            run.outcome.unwrap()
+        raise StopAsyncIteration
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from inspect import isawaitable
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from arshai_kit import _transport
-from arshai_kit._flight import INSTANT, Flight, Flights, Line, is_async
-from arshai_kit._threads import Background, portal, workers
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
+from arshai_kit._threads import Background, outside, shared_loop, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
+from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, IDLE, WORK, Task, Turn
 from arshai_kit.records import Event
 from arshai_kit.scope import Limits
-
 
 __all__ = ["Blocking", "Stream", "Streaming", "blocking", "drive", "streaming"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_NONE: Outcome[Any] = Outcome()
 
 _log = logging.getLogger("arshai_kit.background")
 
@@ -39,12 +42,13 @@ class Run(Flights):
     def __init__(self, plan: Plan[Any], *, listening: bool) -> None:
         super().__init__(plan, listening=listening)
         self.queue: SimpleQueue[Any] = SimpleQueue()
+        self.outcome: Outcome[Any] = _NONE
 
-    def events(self) -> Generator[tuple[Event, ...], None, Outcome[Any]]:
+    def events(self) -> Generator[tuple[Event, ...], None, None]:
         """Drive the run to its outcome, handing out events as they come."""
         replayed = None if self.scope.world is None else self.scope.world.replay(self.machine)
         try:
-            return (yield from self._turns() if replayed is None else replayed)
+            self.outcome = yield from self._turns() if replayed is None else replayed
         except Halt as halt:
             raise halt.error from halt.error.__cause__
         finally:
@@ -59,7 +63,7 @@ class Run(Flights):
                     self._drop(line)
             if self.spawned and not self.queue.empty():
                 self._hear()
-            if told:
+            if told and self.due(what, payload):
                 yield self.news()
             if what is WORK:
                 if flying or machine.ready:
@@ -77,25 +81,39 @@ class Run(Flights):
 
     def _alone(self, task: Task, effect: Any) -> Turn:
         """Perform the only effect under way, right here."""
-        perform = _INLINE.get(type(effect))
-        if perform is None or (type(effect) is Call and (effect.seconds is not None or is_async(effect.function))):
-            self.pending.append(self.add(task, effect))
-            return self._together()
+        inline = _INLINE.get(type(effect))
+        if inline is None:
+            return self._called(task, effect)
+        value, error = None, None
         try:
-            value = perform(self, task, effect)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is the plan's to answer
-            return self.hand_over(task, effect, None, error)
-        if type(effect) is Call and isawaitable(value):
-            self.pending.append(self.add(task, Call(_itself, value)))
-            return self._together()
-        return self.hand_over(task, effect, value, None)
+            value = inline(self, task, effect)
+        except Exception as raised:  # noqa: BLE001  # whatever it is, it is the plan's to answer
+            error = raised
+        return self.hand_over(task, effect, value, error)
+
+    def _called(self, task: Task, effect: Any) -> Turn:
+        """Call a sync function right here; whatever else it is, others perform it."""
+        value, error = None, None
+        if _is_plain(effect):
+            try:
+                value = self.context(task).run(effect.function, *effect.args, **effect.kwargs)
+            except Exception as raised:  # noqa: BLE001  # as above
+                error = raised
+            if not isawaitable(value):
+                return self.hand_over(task, effect, value, error)
+        flight = self.add(task, effect)
+        flight.awaitable = value
+        self.pending.append(flight)
+        return self._together()
 
     def _together(self) -> Turn:
         """Every plan waits: give the work away, then deliver whatever comes first."""
-        if len(self.pending) == 1 and len(self.flying) == 1 and self._inline(self.pending[0]):
-            flight = self.pending.popleft()
-            del self.flying[flight.task]
-            return self._alone(flight.task, flight.effect)
+        if len(self.pending) == len(self.flying) == 1:
+            flight = self.pending[0]
+            if type(flight.effect) in _INLINE or (flight.awaitable is None and _is_plain(flight.effect)):
+                self.pending.clear()
+                self.flying.clear()
+                return self._alone(flight.task, flight.effect)
         while True:
             self.launch(self._fly)
             if (turn := self.deliver()) is not None:
@@ -104,18 +122,12 @@ class Run(Flights):
             if self.told:
                 return EVENTS, None, self.news()
 
-    def _inline(self, flight: Flight) -> bool:
-        effect = flight.effect
-        return type(effect) in _INLINE and not (
-            type(effect) is Call and (effect.seconds is not None or is_async(effect.function))
-        )
-
     def _wait(self) -> None:
-        """Take the next answer from the queue, or let the next timer ring."""
-        try:
-            self._take(self.queue.get(timeout=self.patience()))
-        except Empty:
-            self.ring()
+        """Take the next answer from the queue, and let the next timer ring if it is time."""
+        patience = self.patience()
+        with suppress(Empty):
+            self._take(self.queue.get(timeout=patience if patience is None else max(0.0, patience)))
+        self.ring()
 
     def _hear(self) -> None:
         """Take what the background has to tell."""
@@ -129,63 +141,53 @@ class Run(Flights):
             return
         flight, value, error = answer
         if flight.over:
-            _dispose(value)
+            self._dispose(flight, value)
         elif type(flight.effect) is Open and error is None:
             self.land(flight, self.open_line(flight.task, flight.effect, *value), None)
+        elif type(flight.effect) is Call and flight.awaitable is None and isawaitable(value):
+            flight.awaitable, flight.done = value, False
+            self.pending.append(flight)
         else:
             self.land(flight, value, error)
 
     # Giving work away
 
     def _fly(self, flight: Flight) -> None:
-        effect, task = flight.effect, flight.task
+        effect = flight.effect
+        performed: Callable[[], Any]
         match effect:
-            case Call() if effect.function is _itself or is_async(effect.function):
-                self._await(flight)
+            case Call() if flight.awaitable is not None or is_async(effect.function):
+                self._begin_awaiting(flight)
                 return
             case Call():
-                context = self.context(task)
-                perform = functools.partial(context.run, effect.function, *effect.args, **effect.kwargs)
-            case Read():
-                line = self.lines[effect.channel.number]
-                flight.break_off = functools.partial(_break_line, line)
-                perform = functools.partial(line.exchange.read, line.limit(effect))
+                context = outside(self.context(flight.task))
+                performed = functools.partial(context.run, effect.function, *effect.args, **effect.kwargs)
+            case Read() | Close():
+                performed = self._reading(flight, self.line(effect.channel))
             case Send() | Open():
                 fuse = _transport.Fuse()
                 flight.break_off = fuse.blow
-                perform = functools.partial(_SENDING[type(effect)], self, effect, fuse)
+                performed = functools.partial(_SENDING[type(effect)], self, effect, fuse)
             case _:
-                perform = functools.partial(_INLINE[type(effect)], self, task, effect)
-        workers().run(functools.partial(self._work, flight, perform))
+                raise Misuse(f"no driver knows how to perform {type(effect).__name__}")
+        flight.threaded = True
+        workers().run(functools.partial(work, flight, performed, self.answer))
 
-    def _work(self, flight: Flight, perform: Callable[[], Any]) -> None:
-        value, error = None, None
-        try:
-            value = perform()
-        except BaseException as raised:  # noqa: BLE001  # the consumer decides what it means
-            error = raised
-        if type(flight.effect) is Call and isawaitable(value):
-            flight.effect = Call(_itself, value)
-            self._await(flight)
-        else:
-            self.answer(flight, value, error)
+    def _reading(self, flight: Flight, line: Line) -> Callable[[], Any]:
+        line.reader, flight.line, flight.break_off = flight, line, line.fuse.blow
+        if type(flight.effect) is Read:
+            return functools.partial(line.exchange.read, line.limit(flight.effect))
+        del self.lines[flight.effect.channel.number]
+        return line.exchange.finish  # type: ignore[no-any-return]  # a line is untyped for both worlds
 
-    def _await(self, flight: Flight) -> None:
-        """Have an async function awaited on the shared background loop."""
-        effect = flight.effect
-
-        async def awaited() -> None:
-            value, error = None, None
-            try:
-                value = await (
-                    effect.args[0] if effect.function is _itself else effect.function(*effect.args, **effect.kwargs)
-                )
-            except BaseException as raised:  # noqa: BLE001  # SystemExit too is for the consumer, not for the loop
-                error = _cancelled(raised, effect)
-            self.answer(flight, value, error)
-
-        future = self.context(flight.task).run(portal().start_task_soon, awaited)
-        flight.break_off = future.cancel
+    def _begin_awaiting(self, flight: Flight) -> None:
+        """Have an async function awaited on the event loop that all sync code shares."""
+        loop = shared_loop()
+        if loop.thread == threading.get_ident():
+            raise Misuse("an async function called a blocking one that wants its event loop; await the one in aio")
+        flight.threaded = False
+        flight.break_off = functools.partial(soon, loop.home, flight.cancel)
+        loop.start(self.context(flight.task), perform, flight, flight.awaited, self.answer)
 
     def answer(self, flight: Flight, value: Any, error: BaseException | None) -> None:
         """Hand in an answer, from any thread."""
@@ -196,25 +198,30 @@ class Run(Flights):
     # Endings
 
     def _drop(self, line: Line) -> None:
-        """Drop a reply that is not needed any more; a worker that still reads it is woken first."""
+        """Drop a reply that is not needed any more; a worker that still reads it is woken, and drops it."""
         line.fuse.blow()
-        line.exchange.close()
+        if line.reader is None or line.reader.done:
+            line.exchange.close()
+
+    def _dispose(self, flight: Flight, value: Any) -> None:
+        """Drop what arrived too late."""
+        if type(flight.effect) is Open and value is not None:
+            value[0].close()
+        elif flight.line is not None:
+            flight.line.exchange.close()
+        else:
+            discard(value)
 
     def close(self) -> None:
         """End the run: break off what is under way, close the plans, drop the connections."""
         if self.closed:
             return
-        self.closed = True
-        for flight in self.flying.values():
-            flight.over = True
-            self.abandon(flight)
-        self.flying.clear()
-        try:
-            self.machine.close()
-        finally:
+        self.abandon_all()
+        with ExitStack() as ending:
+            ending.callback(self._sweep)
             for line in self.lines.values():
-                self._drop(line)
-            self._sweep()
+                ending.callback(self._drop, line)
+            ending.callback(self.machine.close)
 
     def _sweep(self) -> None:
         """Dispose of the answers that came after the end."""
@@ -222,7 +229,7 @@ class Run(Flights):
             while True:
                 answer = self.queue.get_nowait()
                 if type(answer) is tuple:
-                    _dispose(answer[1])
+                    self._dispose(*answer[:2])
 
     def spawn(self, background: Background, task: Task, effect: Spawn) -> None:
         """Run a plan in a worker of its own, owned by *background*."""
@@ -235,20 +242,24 @@ def in_background(background: Background, effect: Spawn, context: Any, tell: Cal
 
     def job() -> None:
         try:
-            context.run(lambda: drive(effect.make_plan()))
-        except Exception as error:  # noqa: BLE001  # nobody waits for it
+            outside(context).run(lambda: drive(effect.make_plan()))
+        except BaseException as error:  # noqa: BLE001  # nobody waits for it
             report(effect, error, tell)
         finally:
             background.remove(number)
 
-    workers().run(job)
+    try:
+        workers().run(job)
+    except RuntimeError:  # no thread can be had
+        background.remove(number)
+        raise
 
 
-def report(effect: Spawn, error: Exception, tell: Callable[[Event], Any]) -> None:
+def report(effect: Spawn, error: BaseException, tell: Callable[[Event], Any]) -> None:
     """Log what failed in the background, and tell it to whoever is still streaming."""
     _log.error("%s failed in the background", effect.name, exc_info=error)
     if effect.failed is not None:
-        tell(effect.failed(error))
+        tell(effect.failed(error if isinstance(error, Exception) else RuntimeError(repr(error))))
 
 
 # Performing leaf effects
@@ -278,7 +289,7 @@ def _until(run: Run, effect: Send | Open) -> float:
 
 
 def _read(run: Run, _task: Task, effect: Read) -> bytes:
-    line = run.lines[effect.channel.number]
+    line = run.line(effect.channel)
     return line.exchange.read(line.limit(effect))  # type: ignore[no-any-return]  # lazily imported
 
 
@@ -288,10 +299,6 @@ def _close(run: Run, _task: Task, effect: Close) -> None:
         line.exchange.finish()
 
 
-def _call(run: Run, task: Task, effect: Call[Any]) -> Any:
-    return run.context(task).run(effect.function, *effect.args, **effect.kwargs)
-
-
 _SENDING: dict[type, Callable[..., Any]] = {Send: _send, Open: _open}
 _INLINE: dict[type, Callable[[Any, Task, Any], Any]] = {
     **INSTANT,
@@ -299,30 +306,12 @@ _INLINE: dict[type, Callable[[Any, Task, Any], Any]] = {
     Open: lambda run, task, effect: run.open_line(task, effect, *_open(run, effect, _transport.Fuse())),
     Read: _read,
     Close: _close,
-    Call: _call,
 }
 
 
-def _itself(value: Any) -> Any:
-    """Stands for the awaiting of what a sync function returned."""
-    return value
-
-
-def _break_line(line: Line) -> None:
-    line.fuse.blow()
-
-
-def _dispose(value: Any) -> None:
-    """Drop what arrived too late: a reply that nobody will read."""
-    if type(value) is tuple and len(value) == 2 and hasattr(value[0], "finish"):
-        value[0].close()
-
-
-def _cancelled(error: BaseException, effect: Call[Any]) -> BaseException:
-    """*error*, unless it is asyncio's own sign of cancelling, which means nothing here."""
-    if type(error).__name__ == "CancelledError":
-        return RuntimeError(f"{effect.name} cancelled itself")
-    return error
+def _is_plain(effect: Any) -> bool:
+    """Whether *effect* is the call of a sync function that may take its time."""
+    return type(effect) is Call and effect.seconds is None and not is_async(effect.function)
 
 
 # Faces
@@ -330,12 +319,10 @@ def _cancelled(error: BaseException, effect: Call[Any]) -> BaseException:
 
 def drive(plan: Plan[T]) -> T:
     """The result of *plan*, by blocking."""
-    events = Run(plan, listening=False).events()
-    while True:
-        try:
-            next(events)
-        except StopIteration as stop:
-            return stop.value.unwrap()  # type: ignore[no-any-return]  # the Outcome of a Plan[T]
+    run = Run(plan, listening=False)
+    for _ in run.events():
+        pass
+    return run.outcome.unwrap()  # type: ignore[no-any-return]  # the Outcome of a Plan[T]
 
 
 class Stream:
@@ -367,17 +354,10 @@ class Stream:
 
 
 def _told(run: Run) -> Generator[Event, None, None]:
-    events = run.events()
-    try:
-        while True:
-            try:
-                batch = next(events)
-            except StopIteration as stop:
-                stop.value.unwrap()
-                return
+    with closing(run.events()) as events:
+        for batch in events:
             yield from batch
-    finally:
-        events.close()
+    run.outcome.unwrap()
 
 
 class Blocking(Generic[P, T]):

@@ -6,44 +6,75 @@ import heapq
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Any, Final
 
 from attrs import evolve
 
-from arshai_kit._threads import Background
-from arshai_kit.effects import Call, Channel, Now, Open, Plan, Random, Read, Sleep, Spawn
+from arshai_kit._threads import Background, workers
+from arshai_kit.effects import Call, Channel, Close, Now, Open, Plan, Random, Read, Sleep, Spawn
 from arshai_kit.errors import Misuse
-from arshai_kit.machine import Machine, Task, Turn
-from arshai_kit.records import Event
+from arshai_kit.machine import EVENTS, OVER, Machine, Task, Turn
+from arshai_kit.records import Event, Finished
 from arshai_kit.scope import current, default_limits, enter, owner
 
-__all__ = ["INSTANT", "Flight", "Flights", "Line", "is_async", "left_behind"]
+__all__ = ["INSTANT", "Answer", "Flight", "Flights", "Line", "is_async", "left_behind", "perform", "work"]
+
+# No wait is longer, for there is a longest that a system can be asked for; then we look at the clock again.
+_DAY: Final = 86_400.0
+_CANCELLED: Final = float("-inf")
+
+Answer = Callable[["Flight", Any, BaseException | None], None]
 
 
 class Flight:
-    """An effect that has been asked for and not been answered; *over* says that nobody wants the answer any more."""
+    """An effect that has been asked for and not been answered.
 
-    __slots__ = ("break_off", "effect", "foreign", "over", "task")
+    *over* says that nobody wants its answer any more, *done* that whoever performs it has finished; *scope* is what
+    cancels it in an event loop, once it has begun there, *threaded* says that it is a worker's, *awaitable* is what a
+    sync function has returned to be awaited, *line* what is read.
+    """
+
+    __slots__ = ("awaitable", "break_off", "done", "effect", "foreign", "line", "over", "scope", "task", "threaded")
 
     def __init__(self, task: Task, effect: Any) -> None:
         self.task = task
         self.effect = effect
         self.over = False
+        self.done = False
         self.foreign = False
+        self.threaded = False
+        self.scope: Any = None
+        self.awaitable: Any = None
+        self.line: Line | None = None
         self.break_off: Callable[[], Any] | None = None
+
+    async def awaited(self) -> Any:
+        """What the call gives that has to be awaited."""
+        call = self.effect
+        return await (call.function(*call.args, **call.kwargs) if self.awaitable is None else self.awaitable)
+
+    def cancel(self) -> None:
+        """Cancel what is performed in an event loop; called in that loop."""
+        if self.scope is not None:
+            self.scope.cancel()
 
 
 class Line:
-    """A streamed reply that is being read: *quiet* is when its silence becomes too long, *until* its deadline."""
+    """A streamed reply that is being read: *quiet* is when its silence becomes too long, *until* its deadline.
 
-    __slots__ = ("exchange", "fuse", "quiet", "timeout", "until")
+    *reader* is the flight that uses it, if one does: whoever reads a line closes it when nobody wants it any more.
+    """
+
+    __slots__ = ("exchange", "fuse", "quiet", "reader", "timeout", "until")
 
     def __init__(self, exchange: Any, fuse: Any, timeout: float, until: float) -> None:
         self.exchange = exchange
         self.fuse = fuse
+        self.reader: Flight | None = None
         self.timeout = timeout
         self.quiet = time.monotonic() + timeout
         self.until = until
@@ -84,44 +115,59 @@ class Flights:
         return flight
 
     def launch(self, fly: Callable[[Flight], None]) -> None:
-        """Answer what takes no time, set timers, and let *fly* give the rest to others, as many as may fly at a time."""
-        while self.pending:
-            flight = self.pending.popleft()
-            effect = flight.effect
-            kind = type(effect)
+        """Answer what takes no time, set timers, and let *fly* give the rest to others, as many as may fly."""
+        while True:
+            if self.held and self.foreign < self.limits.max_threads:
+                flight = self.held.popleft()
+            elif self.pending:
+                flight = self.pending.popleft()
+            else:
+                return
             if flight.over:
                 continue
-            if kind in INSTANT:
-                self.land(flight, INSTANT[kind](self, flight.task, effect), None)
-            elif kind is Sleep:
+            try:
+                self._begin(flight, fly)
+            except Exception as error:  # noqa: BLE001  # what cannot even begin has failed
+                flight.done = True
+                self.land(flight, None, error)
+
+    def _begin(self, flight: Flight, fly: Callable[[Flight], None]) -> None:
+        effect = flight.effect
+        kind = type(effect)
+        if kind in INSTANT:
+            self.land(flight, INSTANT[kind](self, flight.task, effect), None)
+        elif kind is Sleep:
+            self.timer(effect.seconds, flight)
+        elif kind is Close and effect.channel.number not in self.lines:
+            self.land(flight, None, None)
+        elif kind is not Call or flight.foreign:
+            fly(flight)
+        elif self.foreign >= self.limits.max_threads:
+            self.held.append(flight)
+        else:
+            flight.foreign = True
+            self.foreign += 1
+            if effect.seconds is not None:
                 self.timer(effect.seconds, flight)
-            elif kind is not Call:
-                fly(flight)
-            elif self.foreign >= self.limits.max_threads:
-                self.held.append(flight)
-            else:
-                flight.foreign = True
-                self.foreign += 1
-                if effect.seconds is not None:
-                    self.timer(effect.seconds, flight)
-                fly(flight)
+            fly(flight)
 
     def timer(self, seconds: float, flight: Flight) -> None:
         """Ring for *flight* in *seconds*."""
         self.counted += 1
-        heapq.heappush(self.timers, (time.monotonic() + seconds, self.counted, flight))
+        heapq.heappush(self.timers, (time.monotonic() + max(0.0, seconds), self.counted, flight))
 
     def patience(self) -> float | None:
-        """Seconds until the next timer rings; `None` if none will."""
+        """Seconds until the next timer rings, none if it should have rung; `None` if none will."""
         while self.timers and self.timers[0][2].over:
             heapq.heappop(self.timers)
-        return None if not self.timers else max(0.0, self.timers[0][0] - time.monotonic())
+        return None if not self.timers else min(self.timers[0][0] - time.monotonic(), _DAY)
 
     def ring(self) -> None:
-        """Let the next timer ring: a sleeper wakes, a call that overran is answered and left behind."""
-        flight = heapq.heappop(self.timers)[2]
-        if flight.over:
+        """Let the next timer ring, if it is time: a sleeper wakes, a call that overran is answered and left behind."""
+        patience = self.patience()
+        if patience is None or patience > 0:
             return
+        flight = heapq.heappop(self.timers)[2]
         if type(flight.effect) is Sleep:
             self.land(flight, None, None)
         else:
@@ -130,27 +176,24 @@ class Flights:
             self.abandon(flight)
 
     def land(self, flight: Flight, value: Any, error: BaseException | None) -> None:
-        """Note the answer to *flight*, to be delivered when every plan waits."""
+        """Note the answer to *flight*, to be delivered when every plan waits; until then it is still under way."""
         self.release(flight)
-        if self.flying.get(flight.task) is flight:
-            del self.flying[flight.task]
         self.arrived.append((flight, value, error))
 
     def release(self, flight: Flight) -> None:
-        """*flight* is over; a foreign call that was held back may fly."""
+        """*flight* is over, and makes room for a foreign call that was held back."""
         flight.over = True
         if flight.foreign:
             self.foreign -= 1
-            if self.held:
-                self.pending.append(self.held.popleft())
 
     def deliver(self) -> Turn | None:
         """Deliver the answer that arrived first, if one is still wanted."""
         while self.arrived:
             flight, value, error = self.arrived.popleft()
-            if flight.task.frames:
+            if self.flying.get(flight.task) is flight:
+                del self.flying[flight.task]
                 return self.hand_over(flight.task, flight.effect, value, error)
-        if not self.flying and not self.pending:
+        if not self.flying:
             raise Misuse("a plan waits for something that nobody will answer")
         return None
 
@@ -162,10 +205,18 @@ class Flights:
             self.recorder(task.path, effect, value, error)
         return self.machine.turn(task, value, error)
 
+    def due(self, what: str, payload: Any) -> bool:
+        """Whether news are told now: when every plan waits or before the last event, where a replay finds it."""
+        if what is EVENTS:
+            return type(payload[-1]) is Finished
+        return what is not OVER and not self.machine.ready
+
     def news(self) -> tuple[Event, ...]:
         """What the background has told since."""
         news = tuple(self.told)
         self.told.clear()
+        if self.recorder is not None:
+            self.recorder("", None, news, None)
         return news
 
     def open_line(self, task: Task, effect: Open, exchange: Any, fuse: Any) -> Channel:
@@ -176,6 +227,13 @@ class Flights:
         self.machine.opened(task, channel)
         return channel
 
+    def line(self, channel: Channel) -> Line:
+        """The reply that *channel* stands for."""
+        try:
+            return self.lines[channel.number]
+        except KeyError:
+            raise Misuse("this reply is closed: the plan that opened it has ended or closed it") from None
+
     def dropped(self) -> list[Line]:
         """Break off what the machine has cancelled; the lines that it has closed are for the driver to drop."""
         lines: list[Line] = []
@@ -184,17 +242,31 @@ class Flights:
             if what == "channel":
                 if (line := self.lines.pop(thing.number, None)) is not None:
                     lines.append(line)
-            elif (flight := self.flying.pop(thing, None)) is not None:
+            elif (flight := self.flying.pop(thing, None)) is not None and not flight.over:
                 self.release(flight)
                 self.abandon(flight)
         return lines
 
     def abandon(self, flight: Flight) -> None:
         """Break *flight* off; a function that runs in a thread cannot be: it is left behind, and counted."""
+        if flight.scope is None:
+            discard(flight.awaitable)
+        if flight.threaded:
+            left = workers().left_behind
+            left.add(flight)
+            if flight.done:
+                left.discard(flight)
         if flight.break_off is not None:
             flight.break_off()
-        elif flight.foreign:
-            _left.count += 1
+
+    def abandon_all(self) -> None:
+        """Break off whatever is under way: the run is over."""
+        self.closed = True
+        for flight in self.flying.values():
+            if not flight.over:
+                flight.over = True
+                self.abandon(flight)
+        self.flying.clear()
 
     def context(self, task: Task) -> Any:
         """The context that a foreign function is called in: a copy of the plan's."""
@@ -204,23 +276,58 @@ class Flights:
         return context
 
 
-class _LeftBehind:
-    count = 0
+def work(flight: Flight, perform: Callable[[], Any], answer: Answer) -> None:
+    """Perform *flight* in a worker and hand in what it gives; nothing is raised in the worker."""
+    value, error = None, None
+    try:
+        value = perform()
+    except BaseException as raised:  # noqa: BLE001  # SystemExit too is for the consumer, which decides what it means
+        error = raised
+    flight.done = True
+    workers().left_behind.discard(flight)
+    answer(flight, value, error)
 
 
-_left = _LeftBehind()
+async def perform(flight: Flight, begin: Callable[[], Awaitable[Any]], answer: Answer) -> None:
+    """Perform *flight* in an event loop and hand in what it gives; nothing but being cancelled is raised there."""
+    from anyio import CancelScope, current_effective_deadline, get_cancelled_exc_class
+
+    value: Any = None
+    error: BaseException | None = None
+    if flight.over:  # cancelled before it began
+        return
+    with CancelScope() as flight.scope:
+        try:
+            value = await begin()
+        except get_cancelled_exc_class():
+            if current_effective_deadline() == _CANCELLED:
+                raise
+            error = RuntimeError(f"{flight.effect!r} cancelled itself")
+        except BaseException as raised:  # noqa: BLE001  # as in `work`
+            error = raised
+        finally:
+            flight.done = True
+    if not flight.scope.cancelled_caught:
+        answer(flight, value, error)
+
+
+def discard(value: Any) -> None:
+    """Be done with an awaitable that nobody will await."""
+    if iscoroutine(value):
+        with suppress(RuntimeError, ValueError):
+            value.close()
 
 
 def left_behind() -> int:
-    """How many functions this process has left running in their threads, because they overran or were cancelled."""
-    return _left.count
+    """How many workers of this process are busy with what nobody waits for, because it overran or was cancelled."""
+    return len(workers().left_behind)
 
 
 def is_async(function: Any) -> bool:
     """Whether calling *function* gives something to await."""
     while isinstance(function, partial):
         function = function.func
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004  # not whether, but which
 
 
 def _now(flights: Flights, _task: Task, _effect: Now) -> float:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from attrs import frozen
 
-__all__ = ["Background", "BackgroundTask", "Workers", "portal", "process_background", "workers"]
+__all__ = ["Background", "BackgroundTask", "Loop", "Workers", "process_background", "shared_loop", "soon", "workers"]
 
 _IDLE_SECONDS = 10.0
 
@@ -27,10 +30,14 @@ Job = Callable[[], None]
 
 
 class Workers:
-    """An elastic pool: the worker that became idle last is used first, a new one is made when none is idle."""
+    """An elastic pool: the worker that became idle last is used first, a new one is made when none is idle.
+
+    *left_behind* holds what is still being done for nobody, because it overran or was cancelled.
+    """
 
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Job]] = []
+        self.left_behind: set[Any] = set()
 
     def run(self, job: Job) -> None:
         """Have *job*, which must not raise, done by a worker."""
@@ -70,8 +77,10 @@ class Background:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running: dict[int, tuple[str, float]] = {}
+        self._waiting: list[Callable[[], object]] = []
         self._count = 0
         self.left_behind = 0
+        self.ended = False
 
     def add(self, name: str) -> int:
         """Note that *name* runs; the number is for `remove`."""
@@ -85,6 +94,7 @@ class Background:
         with self._changed:
             self._running.pop(number, None)
             self._changed.notify_all()
+        self._tell()
 
     def tasks(self) -> tuple[BackgroundTask, ...]:
         """What runs, longest first."""
@@ -98,14 +108,28 @@ class Background:
             self._changed.wait_for(lambda: not self._running, seconds)
         return self.tasks()
 
-    def abandon(self) -> None:
-        """Log by name and count what still runs, and forget it."""
+    def when_done(self, tell: Callable[[], object]) -> None:
+        """Call *tell*, from whatever thread it may be, once nothing runs."""
+        with self._changed:
+            self._waiting.append(tell)
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._changed:
+            waiting = () if self._running else tuple(self._waiting)
+            del self._waiting[: len(waiting)]
+        for tell in waiting:
+            tell()
+
+    def end(self) -> None:
+        """Take nothing more; log by name and count what still runs, and forget it."""
         left = self.tasks()
+        with self._changed:
+            self.ended = True
+            self._running.clear()
         self.left_behind += len(left)
         if left:
             _log.warning("left behind in the background: %s", ", ".join([task.name for task in left]))
-        with self._changed:
-            self._running.clear()
 
 
 class _Process:
@@ -115,12 +139,12 @@ class _Process:
         self.lock = threading.Lock()
         self.workers = Workers()
         self.background: Background | None = None
-        self.portal: Any = None
+        self.loop: Loop | None = None
 
 
 _process = _Process()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _process.__init__())  # type: ignore[misc]  # the object stays the same one
+    os.register_at_fork(after_in_child=_process.__init__)  # type: ignore[misc]  # the object stays the same one
 
 
 def workers() -> Workers:
@@ -140,27 +164,58 @@ def process_background() -> Background:
 def _drain_at_exit(pid: int) -> None:
     if _process.background is not None and os.getpid() == pid:
         _process.background.wait(5.0)
-        _process.background.abandon()
+        _process.background.end()
 
 
-def portal() -> Any:
-    """The way into the event loop that async functions called from sync code share (an anyio `BlockingPortal`)."""
+# Event loops
+
+
+@frozen
+class Loop:
+    """An event loop that runs in *thread*; *home* is how other threads reach it."""
+
+    home: Any
+    group: Any
+    thread: int
+
+    def start(self, context: Context, function: Callable[..., Any], *args: Any) -> None:
+        """Have the async *function*, which must not raise, run as a task in *context*; never waits for the loop."""
+        soon(self.home, context.run, self.group.start_soon, function, *args)
+
+
+def soon(home: Any, function: Callable[..., Any], *args: Any) -> None:
+    """Have an event loop call *function* soon; when the loop is gone, so is whoever wanted it."""
+    with suppress(RuntimeError):
+        (getattr(home, "call_soon_threadsafe", None) or home.run_sync_soon)(function, *args)
+
+
+def outside(context: Context) -> Context:
+    """*context*, which may come from within an event loop, for a thread that runs none."""
+    if (library := getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)) is not None:
+        context.run(library.set, None)
+    return context
+
+
+def shared_loop() -> Loop:
+    """The event loop that async functions called from sync code share, so that clients bound to it keep working."""
     with _process.lock:
-        if _process.portal is None:
-            _process.portal = _started_portal()
-        return _process.portal
+        if _process.loop is None:
+            _process.loop = _started_loop()
+        return _process.loop
 
 
-def _started_portal() -> Any:
+def _started_loop() -> Loop:
     import anyio
-    from anyio.from_thread import BlockingPortal
+    from anyio.lowlevel import current_token
 
-    ready: SimpleQueue[Any] = SimpleQueue()
+    ready: SimpleQueue[Loop] = SimpleQueue()
 
     async def serve() -> None:
-        async with BlockingPortal() as way_in:
-            ready.put(way_in)
-            await way_in.sleep_until_stopped()
+        if (sniffio := sys.modules.get("sniffio")) is not None:
+            sniffio.thread_local.name = "asyncio"  # the contexts that its tasks run in may come from trio
+        async with anyio.create_task_group() as group:
+            ready.put(Loop(current_token().native_token, group, threading.get_ident()))
+            await anyio.sleep_forever()
 
     threading.Thread(target=anyio.run, args=(serve,), name="arshai-kit loop", daemon=True).start()
     return ready.get()

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, TypeAlias
+from weakref import WeakSet
+from zlib import crc32
 
 from arshai_kit._json import EMPTY, Json
 from arshai_kit.effects import (
@@ -42,42 +45,48 @@ OVER: Final = "over"
 Turn: TypeAlias = tuple[str, Any, Any]
 """What to do, the task it is for, and the events, the effect or the outcome."""
 
+_LONGEST_KEY = 80
+_UNNAMED: Final = object()
+
 _IDLE: Turn = (IDLE, None, None)
 
 
 class Frame:
     """One plan that a task is running: the task's own, a step's, or a handler's."""
 
-    __slots__ = ("children", "counts", "keeps", "level", "limit", "path", "plan", "queued", "running", "step", "tag")
+    __slots__ = ("children", "counts", "ended", "keeps", "level", "path", "plan", "queued", "running", "step", "tag")
 
-    def __init__(self, plan: Plan[Any], path: str, tag: str, level: int = 0, keeps: str | None = None) -> None:
+    def __init__(
+        self, plan: Plan[Any], path: str, tag: str, level: int = 0, keeps: tuple[str, str] | None = None
+    ) -> None:
         self.plan = plan
         self.path = path
         self.tag = tag
         self.level = level  # how many layers stand between this plan and the one that the user wrote
-        self.keeps = keeps  # the name of the effect that a handler answers, and passes on under
+        self.keeps = keeps  # the name and the path of the effect that a handler answers, and passes on under
         self.step: Step[Any] | None = None
         self.counts: dict[str, int] = {}
         self.children: dict[Hashable, Handle[Any]] = {}
-        self.queued: deque[Task] = deque()
+        self.queued: deque[tuple[int, Task]] = deque()  # those that wait for their turn, each with its limit
         self.running = 0
+        self.ended = False
 
 
 class Task:
-    """A stack of frames that is resumed as one; *number* tells its effects apart, so that late answers are known."""
+    """A stack of frames that is resumed as one; it asks for one thing at a time, at *path*."""
 
-    __slots__ = ("channels", "context", "error", "frames", "handle", "number", "owner", "path", "value", "waits")
+    __slots__ = ("channels", "context", "error", "frames", "handle", "missing", "owner", "path", "value", "waits")
 
     def __init__(self, frame: Frame, context: Context, owner: Frame | None, handle: Handle[Any] | None) -> None:
         self.frames = [frame]
         self.context = context
         self.owner = owner
         self.handle = handle
-        self.number = 0
         self.path = ""
         self.value: Any = None
         self.error: BaseException | None = None
-        self.waits: tuple[Handle[Any], ...] | None = None
+        self.waits: tuple[Handle[Any], ...] = ()
+        self.missing = 0  # how many of those that it waits for have not ended
         self.channels: list[tuple[Frame, Any]] = []
 
 
@@ -86,6 +95,7 @@ class Machine:
 
     __slots__ = (
         "_answers",
+        "_given",
         "_handlers",
         "dropped",
         "listening",
@@ -112,6 +122,7 @@ class Machine:
         self.naming = naming
         self.tags = tags
         self.outcome: Outcome[Any] | None = None
+        self._given: WeakSet[Plan[Any]] = WeakSet((plan,))
         self._handlers = _by_kind(layers)
         self._answers: dict[type, Callable[[Task, Frame, Any], Turn | None]] = {
             Emit: self._emit,
@@ -149,18 +160,18 @@ class Machine:
 
     def _asked(self, task: Task, frame: Frame, effect: Any) -> Turn | None:
         kind = type(effect)
-        if (handlers := self._handlers.get(kind)) is not None:
-            for level, handler in handlers:
+        try:
+            for level, handler in self._handlers.get(kind, ()):
                 if level > frame.level:
                     return self._handle(task, frame, effect, level, handler)
-        answer = self._answers.get(kind)
-        if answer is not None:
-            return answer(task, frame, effect)
-        if not isinstance(effect, Effect):
-            task.error = Misuse(f"a plan yields effects, not {kind.__name__}; is a `yield from` missing?")
+            if (answer := self._answers.get(kind)) is not None:
+                return answer(task, frame, effect)
+            if not isinstance(effect, Effect):
+                raise Misuse(f"a plan yields effects, not {kind.__name__}; is a `yield from` missing?")
+        except Exception as raised:  # noqa: BLE001  # what cannot be answered is the fault of the plan that asks
+            task.error = raised
             self.ready.appendleft(task)
             return None
-        task.number += 1
         if self.naming:
             task.path = self._named(frame, effect)
         return WORK, task, effect
@@ -168,66 +179,49 @@ class Machine:
     def _handle(self, task: Task, frame: Frame, effect: Any, level: int, handler: Handler) -> Turn | None:
         """Let *handler* answer *effect* in a frame of its own."""
         path = self._named(frame, effect)
-        self.ready.appendleft(task)
-        try:
-            plan = fresh(task.context.run(handler, effect, Where(path, self.tags)))
-        except Exception as raised:  # noqa: BLE001  # a handler that fails at once fails like one that fails later
-            task.error = raised
-            return None
-        inner = Frame(plan, f"{path}/layer:{level}", frame.tag, level, path)
+        plan = fresh(task.context.run(handler, effect, Where(path, self.tags)))
+        inner = Frame(plan, f"{path}/layer:{level}", frame.tag, level, (_name(effect), path))
+        return self._enter(task, frame, inner, effect)
+
+    def _enter(self, task: Task, frame: Frame, inner: Frame, effect: Any) -> Turn | None:
+        """Go on with *inner*; tell that a step has begun, once, whether a layer or its own plan answers it."""
         task.frames.append(inner)
-        return self._begun(frame, inner, effect)
-
-    def _named(self, frame: Frame, effect: Any) -> str:
-        """The path of *effect*: counted in the plan that asks, kept by the handlers that pass it on."""
-        name = _name(effect)
-        if frame.keeps is not None and frame.keeps.rpartition("/")[2].rpartition("#")[0] == name:
-            path = frame.keeps
-        else:
-            number = frame.counts.get(name, 0)
-            frame.counts[name] = number + 1
-            return f"{frame.path}/{name}#{number}"
-        again = frame.counts.get("~", 0)
-        frame.counts["~"] = again + 1
-        return f"{path}~{again}" if again else path
-
-    # What the machine answers itself
-
-    def _emit(self, task: Task, frame: Frame, effect: Emit) -> Turn | None:
         self.ready.appendleft(task)
-        if not self.listening or not effect.events:
-            return None
-        events = effect.events
-        if frame.tag:
-            events = tuple([tagged(event, frame.tag) for event in events])
-        return EVENTS, task, events
-
-    def _step(self, task: Task, frame: Frame, effect: Step[Any]) -> Turn | None:
-        path = self._named(frame, effect)
-        self.ready.appendleft(task)
-        try:
-            plan = fresh(task.context.run(effect.make_plan))
-        except Exception as raised:  # noqa: BLE001  # a plan that cannot be made is a step that failed
-            task.error = raised
-            return None
-        inner = Frame(plan, path, _below(frame.tag, effect.name) if effect.kind == "agent" else frame.tag)
-        task.frames.append(inner)
-        return self._begun(frame, inner, effect)
-
-    def _begun(self, frame: Frame, inner: Frame, effect: Any) -> Turn | None:
-        """Tell that a step has begun, once, whether a layer or its own plan answers it."""
         if not self.listening or frame.keeps is not None or type(effect) is not Step:
             return None
         inner.step = effect
         return _told(frame, StepStarted(effect.kind, effect.name))
 
-    def _here(self, task: Task, frame: Frame, effect: Here) -> None:
-        task.value = Owner(_plan_frame(task))
+    def _named(self, frame: Frame, effect: Any) -> str:
+        """The path of *effect*: counted in the plan that asks, kept by the handlers that pass it on."""
+        name = _name(effect)
+        if frame.keeps is None or frame.keeps[0] != name:
+            return f"{frame.path}/{name}#{_count(frame, name)}"
+        again = _count(frame, "~")
+        return f"{frame.keeps[1]}~{again}" if again else frame.keeps[1]
+
+    # What the machine answers itself
+
+    def _emit(self, task: Task, frame: Frame, effect: Emit) -> Turn | None:
+        events = effect.events
+        if frame.tag and self.listening:
+            events = tuple([tagged(event, frame.tag) for event in events])
+        self.ready.appendleft(task)
+        return (EVENTS, task, events) if events and self.listening else None
+
+    def _step(self, task: Task, frame: Frame, effect: Step[Any]) -> Turn | None:
+        path = self._named(frame, effect)
+        plan = fresh(task.context.run(effect.make_plan))
+        tag = _below(frame.tag, effect.name) if effect.kind == "agent" else frame.tag
+        return self._enter(task, frame, Frame(plan, path, tag), effect)
+
+    def _here(self, task: Task, _frame: Frame, _effect: Here) -> None:
+        task.value = Owner(_plan_frame(task), self.listening)
         self.ready.appendleft(task)
 
-    def _start(self, task: Task, frame: Frame, effect: Start[Any]) -> None:
-        owner = effect.owner.frame if effect.owner is not None else _plan_frame(task)
-        key = len(owner.children) if effect.key is None else effect.key
+    def _start(self, task: Task, _frame: Frame, effect: Start[Any]) -> None:
+        owner: Frame = effect.owner.frame if effect.owner is not None else _plan_frame(task)
+        key = (_UNNAMED, len(owner.children)) if effect.key is None else effect.key
         handle = owner.children.get(key)
         if handle is None:
             handle = owner.children[key] = self._child(task, owner, key, effect)
@@ -237,37 +231,47 @@ class Machine:
         self.ready.appendleft(task)
 
     def _child(self, task: Task, owner: Frame, key: Hashable, effect: Start[Any]) -> Handle[Any]:
-        path = f"{owner.path}/{_key(key)}"
+        plan, limit = fresh(effect.plan), effect.limit
+        if plan in self._given:
+            raise Misuse("a plan is used once; this one has been started already")
+        if owner.ended:
+            raise Misuse("a plan cannot be started for an owner that has ended")
+        if limit is not None and limit < 1:
+            raise Misuse(f"limit= must be at least 1, not {limit}")
+        self._given.add(plan)
+        name = _key(key)
+        again = _count(owner, f"/{name}")
+        path = f"{owner.path}/{name}~{again}" if again else f"{owner.path}/{name}"
         handle: Handle[Any] = Handle(path)
         tag = _below(owner.tag, key) if isinstance(key, str) else owner.tag
-        child = Task(Frame(fresh(effect.plan), path, tag), task.context.copy(), owner, handle)
-        handle.task = child
-        if effect.limit is not None and owner.running >= effect.limit:
-            owner.queued.append(child)
+        child = handle.task = Task(Frame(plan, path, tag), task.context.copy(), owner, handle)
+        if limit is not None and (owner.queued or owner.running >= limit):
+            owner.queued.append((limit, child))
         else:
             owner.running += 1
             self.ready.append(child)
         return handle
 
-    def _join(self, task: Task, frame: Frame, effect: Join) -> None:
-        task.waits = effect.handles
-        for handle in effect.handles:
-            if handle.outcome is None:
-                handle.waiting.append(task)
-        self._joined(task)
+    def _join(self, task: Task, _frame: Frame, effect: Join) -> None:
+        missing = [handle for handle in effect.handles if handle.outcome is None]
+        for handle in missing:
+            handle.waiting.append(task)
+        task.waits, task.missing = effect.handles, len(missing)
+        if not missing:
+            self._joined(task)
 
     def _joined(self, task: Task) -> None:
-        """Wake *task* if all that it waits for have ended."""
-        if task.waits is not None and task.frames and all(handle.outcome is not None for handle in task.waits):
-            task.value, task.waits = tuple([handle.outcome for handle in task.waits]), None
-            self.ready.append(task)
+        """Wake *task*: all that it waits for have ended."""
+        task.value, task.waits = tuple([handle.outcome for handle in task.waits]), ()
+        self.ready.append(task)
 
     # How frames, tasks and runs end
 
     def _ended(self, task: Task, frame: Frame, value: Any, error: Exception | None) -> Turn | None:
-        try:
-            self._leave(task, frame)
-        except Misuse as broken:
+        broken = self._leave(task, frame)
+        if broken is not None:
+            if not isinstance(broken, Exception):
+                raise broken
             value, error = None, broken
         task.frames.pop()
         if not task.frames:
@@ -280,62 +284,53 @@ class Machine:
         return _told(task.frames[-1], StepFinished(frame.step.kind, frame.step.name, told))
 
     def _over(self, task: Task, outcome: Outcome[Any]) -> Turn | None:
-        if task.handle is None:
+        if task.handle is None or task.owner is None:
             self.outcome = outcome
             self.ready.clear()
             return OVER, None, outcome
         self._settle(task.handle, outcome)
-        if task.owner is not None:
-            self._next(task.owner)
+        self._next(task.owner)
         return None
 
     def _settle(self, handle: Handle[Any], outcome: Outcome[Any]) -> None:
         handle.outcome, handle.task = outcome, None
-        for waiting in handle.waiting:
-            self._joined(waiting)
+        for task in handle.waiting:
+            task.missing -= 1
+            if not task.missing and task.frames:
+                self._joined(task)
+        handle.waiting.clear()
 
     def _next(self, owner: Frame) -> None:
-        """Let the next plan of *owner* that waits for its turn begin."""
-        if owner.queued:
-            self.ready.append(owner.queued.popleft())
-        else:
-            owner.running -= 1
+        """Let the plans of *owner* that wait for their turn begin, first come first served."""
+        owner.running -= 1
+        while owner.queued and owner.running < owner.queued[0][0]:
+            owner.running += 1
+            self.ready.append(owner.queued.popleft()[1])
 
-    def _leave(self, task: Task, frame: Frame) -> None:
-        """Cancel the plans that belong to *frame*, and close what it opened."""
-        broken: Misuse | None = None
+    def _leave(self, task: Task, frame: Frame) -> BaseException | None:
+        """Cancel the plans that belong to *frame*, and close what it opened; what went wrong first."""
+        frame.ended = True
         frame.queued.clear()
-        for handle in tuple(frame.children.values()):
+        broken: BaseException | None = None
+        for handle in frame.children.values():
             if handle.task is not None:
-                try:
-                    self._cancel(handle.task)
-                except Misuse as error:
-                    broken = error
+                broken = self._cancel(handle.task) or broken
         while task.channels and task.channels[-1][0] is frame:
             self.dropped.append(("channel", task.channels.pop()[1]))
-        if broken is not None:
-            raise broken
+        return broken
 
-    def _cancel(self, task: Task) -> None:
-        """Close every plan of *task*, innermost first."""
+    def _cancel(self, task: Task) -> BaseException | None:
+        """Close every plan of *task*, innermost first; whatever goes wrong there, all are closed."""
         self.dropped.append(("task", task))
-        broken: Misuse | None = None
-        while task.frames:
-            frame = task.frames[-1]
-            try:
-                self._leave(task, frame)
-                task.context.run(frame.plan.close)
-            except Misuse as error:
-                broken = error
-            except RuntimeError as error:
-                broken = Misuse(f"a plan did not end when it was closed ({error}); nothing may be asked in `finally`")
-            task.frames.pop()
         if task in self.ready:
             self.ready.remove(task)
+        broken: BaseException | None = None
+        while task.frames:
+            broken = self._leave(task, task.frames[-1]) or broken
+            broken = _closed(task, task.frames.pop().plan) or broken
         if task.handle is not None:
             self._settle(task.handle, Outcome(error=Misuse("the plan was cancelled when what it belonged to ended")))
-        if broken is not None:
-            raise broken
+        return broken
 
     def opened(self, task: Task, channel: Any) -> None:
         """Note that *channel* is closed when the plan that *task* is running ends; a handler's frame does not count."""
@@ -343,9 +338,8 @@ class Machine:
 
     def close(self) -> None:
         """End the run where it stands: close every plan, children first."""
-        self.ready.clear()
-        if self.root.frames:
-            self._cancel(self.root)
+        if self.root.frames and (broken := self._cancel(self.root)) is not None:
+            raise broken
 
 
 def _by_kind(layers: Sequence[Layer]) -> dict[type, tuple[tuple[int, Handler], ...]]:
@@ -373,7 +367,39 @@ def _name(effect: Any) -> str:
 
 
 def _key(key: Hashable) -> str:
-    return key if isinstance(key, str) else "+".join(map(str, key)) if isinstance(key, tuple) else f"#{key}"
+    """*key* as part of a path: short, and the same in every run."""
+    match key:
+        case str():
+            text = key
+        case (first, number) if first is _UNNAMED:
+            text = f"#{number}"
+        case tuple():
+            text = "+".join(map(str, key))
+        case _:
+            text = str(key)
+    return text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}~{crc32(text.encode(errors='replace')):08x}"
+
+
+def _count(frame: Frame, name: str) -> int:
+    """How many times *frame* has asked for *name* before."""
+    number = frame.counts.get(name, 0)
+    frame.counts[name] = number + 1
+    return number
+
+
+def _closed(task: Task, plan: Plan[Any]) -> BaseException | None:
+    """Close *plan*; what went wrong."""
+    try:
+        task.context.run(plan.close)
+    except RuntimeError as error:
+        if not getattr(plan, "gi_suspended", False):
+            return error
+        with suppress(BaseException):  # it asked for something: once more, or its end would be noticed when it is freed
+            task.context.run(plan.close)
+        return Misuse("a plan asked for something while it was being closed; nothing may be asked in `finally`")
+    except BaseException as error:  # noqa: BLE001  # it is raised when all others are closed
+        return error
+    return None
 
 
 def _told(frame: Frame, event: Any) -> Turn:

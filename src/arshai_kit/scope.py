@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
-from functools import cache
+from functools import cache, partial
 from inspect import iscoroutinefunction
 from typing import Any, Self
 
 from attrs import evolve, field, frozen
 
 from arshai_kit._json import EMPTY, FrozenDict, freeze
-from arshai_kit._threads import Background, BackgroundTask, process_background
-from arshai_kit.effects import Layer
+from arshai_kit._record import Record
+from arshai_kit._threads import Background, BackgroundTask, process_background, soon
+from arshai_kit.effects import Call, Layer, Plan
 from arshai_kit.errors import Misuse
 
-__all__ = ["BackgroundTask", "Limits", "Scope", "background_tasks", "current", "using"]
+__all__ = ["BackgroundTask", "Limits", "Scope", "background_tasks", "current", "drain", "using"]
 
 
 def _limit(name: str, default: int) -> int:
@@ -29,8 +30,8 @@ def _limit(name: str, default: int) -> int:
     return int(text)
 
 
-@frozen
-class Limits:
+@frozen(eq=False, repr=False)
+class Limits(Record):
     """How much may be under way at a time: connections in all and to one host, and foreign calls of one run."""
 
     max_connections: int = field(factory=lambda: _limit("ARSHAI_MAX_CONNECTIONS", 1000))
@@ -46,7 +47,7 @@ def default_limits() -> Limits:
     return Limits()
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Scope:
     """What is in force; *world*, when given, drives the runs in place of the real one (`testing`'s recordings)."""
 
@@ -60,6 +61,8 @@ class Scope:
     home: Any = None
     world: Any = None
 
+
+_ENTERED_ONCE = "a using(…) is entered once; make another one"
 
 _SCOPE: ContextVar[Scope] = ContextVar("arshai_kit.scope", default=Scope())  # noqa: B039  # a Scope cannot change
 
@@ -84,9 +87,15 @@ def background_tasks() -> tuple[BackgroundTask, ...]:
     return owner(current()).tasks()
 
 
+def drain(timeout: float | None = None) -> Plan[tuple[BackgroundTask, ...]]:
+    """Wait until nothing runs in the background, for at most *timeout* seconds; what still does."""
+    return (yield from Call(owner(current()).wait, timeout))
+
+
 def owner(scope: Scope) -> Background:
-    """Who owns what is started in the background."""
-    return scope.background or process_background()
+    """Who owns what is started in the background: the innermost block that has not ended, or the process."""
+    background = scope.background
+    return process_background() if background is None or background.ended else background
 
 
 class using:  # noqa: N801  # reads as the statement that it makes: `with using(client=…):`
@@ -94,7 +103,8 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
 
     *client* is an `httpx.Client` or `httpx.AsyncClient` (or of a library with the same interface), *layers* stand
     around those already in force, innermost last, *tags* go with every step. What is started in the background inside
-    the block is waited for at its end, for at most *drain* seconds.
+    the block is waited for at its end, for at most *drain* seconds: in async code write `async with`, whose loop goes
+    on meanwhile and runs what the block has started.
     """
 
     def __init__(
@@ -108,9 +118,12 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
     ) -> None:
         changes: dict[str, Any] = {} if limits is None else {"limits": limits}
         if client is not None:
-            changes["async_client" if iscoroutinefunction(client.send) else "client"] = client
+            send = getattr(client, "send", None)
+            if not callable(send):
+                raise Misuse(f"client= takes an httpx client or one like it, not {type(client).__name__}")
+            changes["async_client" if iscoroutinefunction(send) else "client"] = client
         self._layers = tuple(layers)
-        self._tags = tags
+        self._tags = freeze(dict(tags))
         self._changes = changes
         self._drain = drain
         self._token: Token[Scope] | None = None
@@ -120,7 +133,7 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
 
     def _enter(self) -> None:
         if self._token is not None:
-            raise Misuse("a using(…) is entered once; make another one")
+            raise Misuse(_ENTERED_ONCE)
         outer = current()
         tags = freeze({**outer.tags, **self._tags})
         layers = (*outer.layers, *self._layers)
@@ -140,16 +153,23 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
         self._enter()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def _leave(self) -> None:
         if self._token is not None:
             leave(self._token)
-        self._background.wait(self._drain)
-        self._background.abandon()
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._leave()
+            self._background.wait(self._drain)
+        finally:
+            self._background.end()
 
     async def __aenter__(self) -> Self:
         from anyio import create_task_group
         from anyio.lowlevel import current_token
 
+        if self._token is not None:
+            raise Misuse(_ENTERED_ONCE)
         self._home = current_token().native_token
         self._group = create_task_group()
         await self._group.__aenter__()
@@ -157,15 +177,15 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        from anyio import move_on_after, sleep
+        from anyio import Event, move_on_after
 
-        if self._token is not None:
-            leave(self._token)
+        done = Event()
         try:
+            self._leave()
+            self._background.when_done(partial(soon, self._home, done.set))
             with move_on_after(self._drain):
-                while self._background.tasks():
-                    await sleep(0.01)
+                await done.wait()
         finally:
-            self._background.abandon()
+            self._background.end()
             self._group.cancel_scope.cancel()
             await self._group.__aexit__(None, None, None)
