@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 import attrs
 from attrs import define
@@ -23,6 +23,7 @@ from arshai_kit.schema.shapes import Shape, bare, kind_of, members, named, shape
 __all__ = ["json_schema", "object_schema"]
 
 _REF: Final = "#/$defs/{}"
+_MOST: Final = 50  # forms of one generic class in one schema
 
 
 @define
@@ -33,11 +34,14 @@ class Book:
     names: dict[Any, str] = attrs.Factory(dict)
     foreign: set[str] = attrs.Factory(set)
 
-    def name(self, tp: Any) -> tuple[str, bool]:
+    def name(self, tp: Any, where: str) -> tuple[str, bool]:
         """The name of the definition of *tp*, and whether it is new."""
         key = _hashed(tp)
         if found := self.names.get(key):
             return found, False
+        cls = get_origin(tp) or tp
+        if sum((get_origin(each) or each) is cls for each in self.names) >= _MOST:
+            raise BadSchema(f"{where[:80]}…: {cls.__name__} never ends: each one contains another kind of itself")
         plain = re.sub(r"\W+", "_", re.sub(r"\w+\.|<locals>\.", "", named(tp))).strip("_")
         name, number = plain, 1
         while name in self.definitions:
@@ -73,12 +77,9 @@ def object_schema(found: Iterable[Field], where: str = "") -> Schema:
 
 
 def _written(tp: Any, where: str, book: Book) -> Schema:
-    try:
-        found = shape(tp, where)
-        simple = _SIMPLE.get(found.kind)
-        return _WRITERS[found.kind](found, where, book) if simple is None else dict(simple)
-    except RecursionError:
-        raise BadSchema(f"{where or named(tp)}: {named(tp)} never ends; break the circle with a class") from None
+    found = shape(tp, where)
+    simple = _SIMPLE.get(found.kind)
+    return _WRITERS[found.kind](found, where, book) if simple is None else dict(simple)
 
 
 def _choice(found: Shape, where: str, book: Book) -> Schema:  # noqa: ARG001  # writers are called alike
@@ -128,12 +129,12 @@ def _keys(tp: Any, where: str, book: Book) -> Schema:
         return {"pattern": "^-?(0|[1-9][0-9]*)$"}
     written = _written(tp, where, book)
     if kind in ("date-time", "date", "time", "uuid", "path") or (kind == "choice" and written.get("type") == "string"):
-        return {key: value for key, value in written.items() if key != "type"}
+        return {key: value for key, value in written.items() if key not in ("type", "description")}
     raise BadSchema(f"{where or named(tp)}: keys of type {named(tp)} cannot be written in JSON; use str")
 
 
 def _record(found: Shape, where: str, book: Book) -> Schema:
-    name, new = book.name(found.type)
+    name, new = book.name(found.type, where)
     if new:
         cls = getattr(found.type, "__origin__", found.type)
         body = _object(fields(found.type, where), where or cls.__name__, book)
@@ -167,7 +168,7 @@ def _property(field: Field, where: str, book: Book) -> Schema:
 
 def _model(found: Shape, where: str, book: Book) -> Schema:
     """A pydantic model, described by pydantic; its own definitions get names that are free here."""
-    name, new = book.name(found.type)
+    name, new = book.name(found.type, where)
     if new:
         suffix, written, own = "", _asked(found.type, where, ""), book.definitions
         del own[name]  # free for pydantic, which may want the same
@@ -189,7 +190,8 @@ def _asked(cls: Any, where: str, suffix: str) -> Schema:
 
 
 def _alias(found: Shape, where: str, book: Book) -> Schema:
-    name, new = book.name(found.type)
+    bare(found.type, where)  # or it never ends
+    name, new = book.name(found.type, where)
     if new:
         book.definitions[name] = _written(found.parts[0], where, book)
     return {"$ref": _REF.format(name)}

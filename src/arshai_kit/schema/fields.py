@@ -11,11 +11,10 @@ from typing import Annotated, Any, Final, Generic, Protocol, get_args, get_origi
 import attrs
 from attrs import NOTHING, frozen
 
-from arshai_kit.errors import BadSchema
 from arshai_kit.schema.docstrings import told
-from arshai_kit.schema.shapes import bindings, is_named_tuple, is_typed_dict, named, substituted
+from arshai_kit.schema.shapes import bindings, evaluated, is_named_tuple, is_typed_dict, named, substituted
 
-__all__ = ["Field", "evaluated", "fields"]
+__all__ = ["FACTORY", "Field", "fields"]
 
 
 @frozen
@@ -144,18 +143,3 @@ def _not_fields(cls: type, annotations: Mapping[str, Any]) -> frozenset[str]:
     else:
         return frozenset()
     return frozenset(annotations) - known
-
-
-def evaluated(annotation: Any, scope: Mapping[str, Any], inside: Mapping[str, Any], where: str) -> Any:
-    """*annotation*, where it is text, or holds some, read with the names of *scope* and *inside*.
-
-    >>> evaluated("list[Thing]", {}, {"Thing": int}, "f(): things")
-    list[int]
-    """
-    holder = type("_", (), {"__annotations__": {"it": annotation}})
-    try:
-        return typing.get_type_hints(holder, {**scope, **inside}, {}, include_extras=True)["it"]
-    except NameError as error:
-        raise BadSchema(f"{where}: the name {error.name!r} in its annotation is not defined where it stands") from error
-    except Exception as error:
-        raise BadSchema(f"{where}: its annotation {annotation!r} is no type ({error})") from error

@@ -15,6 +15,7 @@ from typing import Any, Final, get_origin
 
 from attrs import frozen
 
+from arshai_kit.errors import BadSchema
 from arshai_kit.schema.fields import Field, fields
 from arshai_kit.schema.limits import checks
 from arshai_kit.schema.misfit import Misfit, at, seen, unfit
@@ -26,6 +27,7 @@ from arshai_kit.schema.shapes import (
     is_typed_dict,
     kind_of,
     members,
+    named,
     shape,
     takes,
 )
@@ -45,6 +47,8 @@ def hook(tp: Any) -> Hook:
         return _kept(tp, repr(tp))  # `A | B == B | A`, yet the first that fits wins
     except TypeError:  # metadata that cannot be hashed
         return _made(tp, {})
+    except RecursionError:
+        raise BadSchema(f"{named(tp)}: the type never ends") from None
 
 
 @lru_cache(maxsize=1024)
@@ -298,17 +302,25 @@ def object_hook(inside: Sequence[Field], build: Hook) -> Hook:
         if type(value) is not dict and not isinstance(value, Mapping):
             raise unfit("an object", value)
         if len(value) > count and not value.keys() <= names:
-            raise Misfit("", f"unknown {_keys(value.keys() - names)}; known are {_keys(names)}")
+            raise Misfit("", _misshapen(value, needed, names))
         try:
             return build(value, of)
         except Exception:
-            if missing := [name for name in needed if name not in value]:
-                raise Misfit("", f"missing {_keys(missing)}") from None
+            if told := _misshapen(value, needed, names):
+                raise Misfit("", told) from None
             if not any(name in value and value[name] is None for name in soft):
                 raise
         return build({name: each for name, each in value.items() if each is not None or name not in soft}, of)
 
     return read
+
+
+def _misshapen(value: Mapping[str, Any], needed: Iterable[str], names: frozenset[str]) -> str:
+    """What is wrong with the keys of *value*; nothing where they are as they should be."""
+    missing = [name for name in needed if name not in value]
+    unknown = [name for name in value if name not in names]
+    told = [f"missing {_keys(missing)}"] if missing else []
+    return "; ".join([*told, f"unknown {_keys(unknown)}", f"known are {_keys(names)}"] if unknown else told)
 
 
 def _keys(names: Iterable[str]) -> str:
@@ -366,7 +378,7 @@ def _rank(found: Shape, kind: str) -> tuple[int, int]:
         return 2, len(fields(found.type))
     if found.kind in READERS:
         return 4, list(READERS).index(found.kind)
-    order = {"choice": 0, kind: 1, "tuple": 2, "model": 3, "any": 9}
+    order = {"choice": 0, "integer": 2, "number": 2, "tuple": 2, "model": 3, "any": 9, kind: 1}
     return order.get(found.kind, 5), 0
 
 

@@ -23,15 +23,13 @@ class Misfit(ValueError):
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-def at(path: str, step: str | int) -> str:
-    """*path*, one step further: a name, or the index of an item.
+def at(path: str, step: Any) -> str:
+    """*path*, one step further: a name, the index of an item, or another key.
 
     >>> at(at(at("", "items"), 3), "price"), at("", "unit price")
     ('items[3].price', "['unit price']")
     """
-    if isinstance(step, int):
-        return f"{path}[{step}]"
-    if step.isidentifier():
+    if isinstance(step, str) and step.isidentifier():
         return f"{path}.{step}" if path else step
     return f"{path}[{step!r}]"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from enum import Enum
+from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -34,23 +35,36 @@ def unstructured(value: Any, *, where: str = "") -> Any:
     arshai_kit.schema.misfit.Misfit: result[1]: an instance of 'object' cannot be written as JSON
     """
     try:
-        return _plain(value, where, frozenset())
+        return _plain(value, (), frozenset())
+    except _No as no:
+        path, message = no.args
+        raise Misfit(reduce(at, path, where), message) from no.__cause__
     except RecursionError:
         raise Misfit(where, "nested too deeply to be written as JSON") from None
 
 
-def _plain(value: Any, path: str, above: frozenset[int]) -> Any:
+class _No(Exception):
+    """What cannot be written: the steps that lead to it, and why."""
+
+
+Path = tuple[Any, ...]
+
+
+def _plain(value: Any, path: Path, above: frozenset[int]) -> Any:
     if write := _LEAVES.get(type(value)):
         return write(value, path)
     if id(value) in above:
-        raise Misfit(path, "circular: it contains itself")
+        raise _No(path, "circular: it contains itself")
     inside = above | {id(value)}
     if (items := _items(value)) is not None:
-        return {_key(key, path, items): _plain(each, at(path, key), inside) for key, each in items.items()}
+        found = {_key(key, path): _plain(each, (*path, key), inside) for key, each in items.items()}
+        if len(found) != len(items):
+            raise _No(path, "two of its keys would be written alike")
+        return found
     if isinstance(value, AbstractSet):
         return sorted((_plain(each, path, inside) for each in value), key=repr)
     if isinstance(value, Collection) and not isinstance(value, str | bytes | bytearray | memoryview):
-        return [_plain(each, at(path, index), inside) for index, each in enumerate(value)]
+        return [_plain(each, (*path, index), inside) for index, each in enumerate(value)]
     return _other(value, path)
 
 
@@ -69,25 +83,23 @@ def _items(value: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def _key(key: Any, path: str, items: Mapping[Any, Any]) -> str:
+def _key(key: Any, path: Path) -> str:
     """The text of a mapping's *key*."""
     if type(key) is str:
         return key
     text = str(key) if type(key) is int else _plain(key, path, frozenset())
     if not isinstance(text, str):
-        raise Misfit(path, f"the key {key!r} cannot be written as JSON: keys are text")
-    if text in items:
-        raise Misfit(path, f"two keys would be written as {text!r}")
+        raise _No(path, f"the key {key!r} cannot be written as JSON: keys are text")
     return text
 
 
-def _other(value: Any, path: str) -> Any:
+def _other(value: Any, path: Path) -> Any:
     """What is known by a class above its own: a model, an enumeration, a subclass of a plain type."""
     if is_model(type(value)):
         try:
             return value.model_dump(mode="json", by_alias=True)
         except ValueError as error:
-            raise Misfit(path, str(error)) from error
+            raise _No(path, str(error)) from error
     if isinstance(value, Enum):
         return _plain(value.value, path, frozenset())
     for kind, write in _LEAVES.items():
@@ -97,19 +109,19 @@ def _other(value: Any, path: str) -> Any:
         return str(value)
     if type(value).__module__ in ("decimal", "uuid"):
         return _named(value, path)
-    raise Misfit(path, f"an instance of {type(value).__name__!r} cannot be written as JSON")
+    raise _No(path, f"an instance of {type(value).__name__!r} cannot be written as JSON")
 
 
-def _named(value: Any, path: str) -> str:
+def _named(value: Any, path: Path) -> str:
     """A decimal or a UUID, which need not be imported to be known."""
     if hasattr(value, "is_finite") and not value.is_finite():
-        raise Misfit(path, f"{value} cannot be written as JSON")
+        raise _No(path, f"{value} cannot be written as JSON")
     return str(value)
 
 
-def _number(value: float, path: str) -> float:
+def _number(value: float, path: Path) -> float:
     if value - value != 0:
-        raise Misfit(path, f"{value} cannot be written as JSON")
+        raise _No(path, f"{value} cannot be written as JSON")
     return float(value)
 
 
@@ -121,7 +133,7 @@ def _duration(value: timedelta) -> str:
     return f"{sign}P{days}{seconds if value.seconds or fraction or not days else ''}"
 
 
-_LEAVES: Final[Mapping[type, Callable[[Any, str], Any]]] = MappingProxyType(
+_LEAVES: Final[Mapping[type, Callable[[Any, Path], Any]]] = MappingProxyType(
     {
         str: lambda value, _: str.__str__(value),
         bool: lambda value, _: value,

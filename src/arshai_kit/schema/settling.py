@@ -124,7 +124,7 @@ class Settling:
         elif opens and mark in "{[":
             self._settle({} if mark == "{" else [])
             return at + 1, True
-        elif opens and _WORD.match(mark):
+        elif opens and mark in "-0123456789tfn":
             self._under = "0"
             return at, False
         elif mark in "]}" and mark == self._closing():

@@ -26,7 +26,19 @@ from attrs import frozen
 
 from arshai_kit.errors import BadSchema
 
-__all__ = ["Shape", "bare", "bindings", "is_array", "kind_of", "members", "named", "shape", "substituted", "takes"]
+__all__ = [
+    "Shape",
+    "bare",
+    "bindings",
+    "evaluated",
+    "is_array",
+    "kind_of",
+    "members",
+    "named",
+    "shape",
+    "substituted",
+    "takes",
+]
 
 
 @frozen
@@ -104,8 +116,7 @@ def shape(tp: Any, where: str = "") -> Shape:
     if origin is Literal:
         return _choice(tp, [(each.value if isinstance(each, Enum) else each, each) for each in args], where)
     if is_alias(origin or tp):
-        bound = dict(zip((origin or tp).__type_params__, args, strict=False))
-        return Shape("alias", tp, (substituted((origin or tp).__value__, bound),))
+        return Shape("alias", tp, (_meaning(origin or tp, args, where),))
     if isinstance(tp, TypeVar):
         return _variable(tp, where)
     if hasattr(tp, "__supertype__"):  # a NewType
@@ -118,6 +129,13 @@ def shape(tp: Any, where: str = "") -> Shape:
 def is_alias(tp: Any) -> bool:
     """Whether *tp* was made by a `type` statement (or its backport)."""
     return type(tp).__name__ == "TypeAliasType"
+
+
+def _meaning(alias: Any, args: tuple[Any, ...], where: str) -> Any:
+    """What an alias stands for; only the backport of `type` can hold names that are still text."""
+    scope = vars(sys.modules.get(alias.__module__, typing))
+    value = evaluated(alias.__value__, scope, {alias.__name__: alias}, where or alias.__name__)
+    return substituted(value, dict(zip(alias.__type_params__, args, strict=False)))
 
 
 def _choice(tp: Any, pairs: Iterable[tuple[Any, Any]], where: str) -> Shape:
@@ -216,7 +234,11 @@ def named(tp: Any) -> str:
     """
     if isinstance(tp, str | typing.ForwardRef):
         return repr(getattr(tp, "__forward_arg__", tp))
-    return repr(tp).replace("typing.", "") if get_origin(tp) else getattr(tp, "__name__", repr(tp))
+    return (
+        repr(tp).replace("typing.", "").replace("collections.abc.", "")
+        if get_origin(tp)
+        else getattr(tp, "__name__", repr(tp))
+    )
 
 
 def bare(tp: Any, where: str = "") -> Shape:
@@ -328,3 +350,20 @@ def substituted(tp: Any, bound: Mapping[Any, Any]) -> Any:
     if not bound or not parameters or get_origin(tp) is None:
         return tp
     return tp[tuple(bound.get(each, each) for each in parameters)]
+
+
+def evaluated(annotation: Any, scope: Mapping[str, Any], inside: Mapping[str, Any], where: str) -> Any:
+    """*annotation*, where it is text, or holds some, read with the names of *scope* and *inside*.
+
+    >>> evaluated("list[Thing]", {}, {"Thing": int}, "f(): things")
+    list[int]
+    """
+    holder = type("_", (), {"__annotations__": {"it": annotation}})
+    try:
+        return typing.get_type_hints(holder, {**scope, **inside}, {}, include_extras=True)["it"]
+    except NameError as error:
+        raise BadSchema(f"{where}: the name {error.name!r} in its annotation is not defined where it stands") from error
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise BadSchema(f"{where}: its annotation {annotation!r} is no type ({error})") from error

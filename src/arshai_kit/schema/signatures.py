@@ -14,11 +14,11 @@ from attrs import NOTHING, field, frozen
 from arshai_kit.errors import BadSchema
 from arshai_kit.schema.docstrings import told
 from arshai_kit.schema.document import object_schema
-from arshai_kit.schema.fields import FACTORY, Field, evaluated, fields
+from arshai_kit.schema.fields import FACTORY, Field, fields
 from arshai_kit.schema.hooks import hook, object_hook
 from arshai_kit.schema.misfit import Misfit
 from arshai_kit.schema.reshape import Schema
-from arshai_kit.schema.shapes import is_record, is_typed_dict
+from arshai_kit.schema.shapes import evaluated, is_record, is_typed_dict
 from arshai_kit.schema.structuring import given, misfit
 
 __all__ = ["Described", "arguments", "describe"]

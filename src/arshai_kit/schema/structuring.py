@@ -105,7 +105,7 @@ def _likeness(value: Mapping[str, Any], tp: Any) -> int:
     inside = {each.name: bare(each.type) for each in fields(found.type)}
     tags = {name: each.parts[0][0] for name, each in inside.items() if each.kind == "choice" and len(each.parts) == 1}
     keys = sum(1 if name in inside else -1 for name in value)
-    return keys + sum(10 if value[name] == tag else -10 for name, tag in tags.items() if name in value)
+    return keys + sum(10 if value[name] == tag else -1 for name, tag in tags.items() if name in value)
 
 
 def _none_fits(value: Any, tp: Any) -> str:
