@@ -23,7 +23,7 @@ PACKAGE = Path(arshai_kit.__file__).parent
 # A module imports from the rows above its own, and from modules to its left. `aio` stands above `__init__` because
 # `arshai_kit.aio` is there after `import arshai_kit`.
 ROWS = (
-    ("_json",),
+    ("_json", "_record"),
     ("errors",),
     ("records",),
     ("schema",),
@@ -31,7 +31,7 @@ ROWS = (
     ("machine",),
     ("_threads",),
     ("scope",),
-    ("_flight", "_transport", "_drive", "_adrive"),
+    ("_flight", "_transport", "_drive", "_adrive", "faces"),
     ("sse",),
     ("retry", "models", "codec"),
     ("dialects",),
