@@ -30,6 +30,11 @@ class _Growing:
         self.extra: dict[str, Any] = {}
         self.closed: ToolCall | None = None
 
+    def wire(self) -> dict[str, Any]:
+        """The call as it would come as a whole."""
+        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        return {"id": self.id, "type": "function", "function": function, **self.extra}
+
     def read(self, provider: str, *, complete: bool) -> ToolCall:
         """The call as it is so far."""
         state: dict[str, Any] = {"chat": provider}
@@ -70,6 +75,12 @@ class Calls:
             self._reopened(growing, text)
         else:
             self._grown(growing, wire, str(name), text, out)
+
+    def wire(self) -> dict[str, Any]:
+        """The fields of a message that hold these calls, as they would come as a whole."""
+        told = [each.wire() for each in self._growing if not each.legacy]
+        legacy = [each.wire()["function"] for each in self._growing if each.legacy]
+        return {**({"tool_calls": told} if told else {}), **({"function_call": legacy[-1]} if legacy else {})}
 
     def close(self, out: list[Event], *, done: bool, complete: bool = False) -> None:
         """Close all calls if the provider is *done*, else those before the last that are whole."""

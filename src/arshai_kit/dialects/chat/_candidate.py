@@ -99,7 +99,7 @@ class Candidate:
         for each in _list(delta.get("reasoning_details")):
             if isinstance(each, dict):
                 _join(self.details, each)
-        if text:
+        if text and (name or not self.under):  # what has a field of its own is said again in the details
             out += self.thinks(text, name)
 
     def _content(self, content: Any, out: list[Event]) -> None:
@@ -153,7 +153,7 @@ class Candidate:
             found[self.under] = "".join(self.thoughts)
         if self.details:
             found["reasoning_details"] = list(map(_joined, self.details))
-        return {**found, **self.wire}
+        return {**found, **self.calls.wire(), **self.wire}
 
 
 def _merge(into: dict[str, Any], name: str, value: Any) -> None:

@@ -1,0 +1,438 @@
+"""Whole replies of Chat Completions: answers read leniently, everything else a typed error that says what came."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arshai_kit import evolve
+from arshai_kit.dialects.chat import parse
+from arshai_kit.effects import Reply, Secret
+from arshai_kit.errors import (
+    BadReply,
+    BadRequest,
+    ContentTooLong,
+    NotFound,
+    ProviderError,
+    RateLimited,
+    ServerFailed,
+    Unauthorized,
+)
+from arshai_kit.records import Image, Opaque, Response, Text, Thinking, ToolCall, Usage
+from tests.dialects.wires import ENDPOINT, Wire, bodies, junk
+
+OURS = {"chat": "openai-compatible"}
+
+
+def answer(message: Wire | None = None, finish: Any = "stop", **more: Any) -> Response:
+    choice = {"index": 0, "message": {"role": "assistant", **(message or {})}, "finish_reason": finish}
+    return parse(ENDPOINT, Reply(200, (), json.dumps({"choices": [choice], **more}).encode()))
+
+
+def failing(body: Any, status: int = 200, **headers: str) -> ProviderError:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    told = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    with pytest.raises(ProviderError) as caught:
+        parse(ENDPOINT, Reply(status, told, raw))
+    return caught.value
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ({"content": "Hi"}, (Text("Hi"),)),
+        ({"content": None}, ()),
+        ({"content": ""}, ()),
+        ({}, ()),
+        ({"content": {"a": 1}}, (Text('{"a":1}'),)),
+        ({"content": [{"type": "text", "text": "a"}, "b", {"type": "text", "text": ""}, ""]}, (Text("a"), Text("b"))),
+        (
+            {"content": [{"type": "text", "text": "a", "cited": [1]}]},
+            (Text("a", state={**OURS, "part": {"cited": [1]}}),),
+        ),
+        (
+            {
+                "content": "a",
+                "reasoning_content": "t",
+                "novel": {"x": 1},
+                "void": {"id": "", "n": 0},
+                "role": "assistant",
+            },
+            (
+                Thinking("t", state={**OURS, "field": "reasoning_content"}),
+                Text("a"),
+                Opaque("novel", {"x": 1}, state=OURS),
+            ),
+        ),
+        (
+            {"reasoning_details": [{"type": "reasoning.summary", "summary": "s"}, {"type": "reasoning.encrypted"}, 1]},
+            (
+                Thinking(
+                    "s",
+                    state={
+                        **OURS,
+                        "details": [{"type": "reasoning.summary", "summary": "s"}, {"type": "reasoning.encrypted"}, 1],
+                    },
+                ),
+            ),
+        ),
+        (
+            {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]},
+            (Image(b"hi", media_type="image/png", state={**OURS, "field": "images", "part": {}}),),
+        ),
+        (
+            {"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,???"}}]},
+            (Image(url="data:image/png;base64,???", state={**OURS, "field": "content", "part": {}}),),
+        ),
+        (
+            {"tool_calls": [{"type": "custom", "id": "c", "custom": {"name": "sql", "input": "select"}}, {"id": ""}]},
+            (
+                Opaque(
+                    "tool_calls",
+                    {"type": "custom", "id": "c", "custom": {"name": "sql", "input": "select"}},
+                    state={**OURS, "field": "tool_calls"},
+                ),
+            ),
+        ),
+        ({"function_call": {"name": "", "arguments": ""}, "tool_calls": None, "refusal": ""}, ()),
+    ],
+)
+def test_messages_of_all_shapes(message: Wire, parts: tuple[Any, ...]) -> None:
+    assert answer(message).message.parts == parts
+
+
+@pytest.mark.parametrize(
+    ("raw", "message", "reason"),
+    [
+        ("stop", {}, "stop"),
+        ("eos", {}, "stop"),
+        ("STOP", {}, "stop"),
+        ("length", {}, "length"),
+        ("content_filter", {}, "content_filter"),
+        ("function_call", {}, "tool_calls"),
+        ("stop", {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}, "tool_calls"),
+        (None, {"tool_calls": [{"id": "a", "function": {"name": "f"}}]}, "tool_calls"),
+        ("", {"content": "Hi"}, "other"),
+        (None, {"content": "Hi"}, "other"),
+        ("novel", {"content": "Hi"}, "other"),
+        (3, {"content": "Hi"}, "other"),
+        ("stop", {"refusal": "No"}, "refusal"),
+        ("error", {}, "error"),
+    ],
+)
+def test_reasons_are_a_closed_set_and_the_raw_one_is_kept(raw: Any, message: Wire, reason: str) -> None:
+    response = answer(message, raw)
+    assert response.finish_reason == reason
+    assert response.raw_finish_reason == (raw if raw is None else str(raw))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "finish", "call"),
+    [
+        ('{"x": 1}', "stop", ToolCall("a", "f", {"x": 1})),
+        ({"x": 1}, "stop", ToolCall("a", "f", {"x": 1})),
+        ("", "stop", ToolCall("a", "f")),
+        (None, "tool_calls", ToolCall("a", "f")),
+        ("", "length", ToolCall("a", "f", broken="")),
+        ('{"x"', "length", ToolCall("a", "f", broken='{"x"')),
+        ("[]", "stop", ToolCall("a", "f", broken="[]")),
+        (7, "stop", ToolCall("a", "f", broken="7")),
+    ],
+)
+def test_arguments_are_an_object_or_kept_as_they_are(arguments: Any, finish: str, call: ToolCall) -> None:
+    told = {"tool_calls": [{"id": "a", "index": 0, "function": {"name": "f", "arguments": arguments}}, "nonsense"]}
+    assert answer(told, finish).tool_calls == (call,)
+
+
+def test_ids_and_names_are_kept_and_the_rest_stays_in_raw() -> None:
+    body = {"id": "c1", "model": "m", "service_tier": "flex", "request_id": "body"}
+    response = answer({"content": "Hi"}, **body)
+    assert (response.id, response.model, response.provider) == ("c1", "m", "openai-compatible")
+    assert (response.request_id, response.raw["service_tier"]) == ("body", "flex")
+    reply = Reply(200, (("x-request-id", "r1"),), json.dumps(response.raw).encode())
+    assert parse(ENDPOINT, reply).request_id == "r1"
+
+
+def test_the_first_candidate_is_the_answer() -> None:
+    choices = [{"index": 1, "message": {"content": "b"}}, {"index": 0, "message": {"content": "a"}}]
+    assert answer(choices=choices).text == "a"
+    assert answer(choices=choices[:1]).text == "b"
+
+
+@pytest.mark.parametrize(
+    ("told", "usage"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, (3, 2, 0, 0, 5)),
+        ({"prompt_tokens": 3, "completion_tokens": 2}, (3, 2, 0, 0, 5)),
+        ({"prompt_tokens": 3.0, "completion_tokens": 2}, (3, 2, 0, 0, 5)),
+        ({"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}, (3, 2, 1, 0, 5)),
+        ({"prompt_tokens": 3, "completion_tokens": 2, "prompt_cache_hit_tokens": 1}, (3, 2, 1, 0, 5)),
+        (
+            {"prompt_tokens": 3, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4}},
+            (3, 9, 0, 4, 12),
+        ),
+        (
+            {
+                "prompt_tokens": 3,
+                "completion_tokens": 2,
+                "total_tokens": 9,
+                "completion_tokens_details": {"reasoning_tokens": 4},
+            },
+            (3, 6, 0, 4, 9),
+        ),
+    ],
+)
+def test_usage_counts_reasoning_in(told: Wire, usage: tuple[int, ...]) -> None:
+    found = answer(usage=told).usage
+    counts = (found.input_tokens, found.output_tokens, found.cached_tokens, found.reasoning_tokens, found.total_tokens)
+    assert counts == usage
+    assert found.reported
+
+
+@pytest.mark.parametrize("told", [None, {}, [], "many", {"prompt_tokens": None, "completion_tokens": None}])
+def test_usage_that_is_not_told_is_unknown(told: Any) -> None:
+    assert answer(usage=told).usage == Usage.unknown()
+
+
+def test_counts_that_are_none_are_missing() -> None:
+    found = answer(usage={"prompt_tokens": True, "completion_tokens": -1, "total_tokens": 2.5}).usage
+    assert not found.reported
+    assert found.missing >= {"input_tokens", "output_tokens", "total_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("told", "cost"),
+    [
+        ({"cost": 0.00007159}, Decimal("0.00007159")),
+        ({"cost": 0}, Decimal(0)),
+        ({"cost": "0.002922"}, Decimal("0.002922")),
+        ({"cost": {"input_tokens_cost": 1, "total_cost": 0.00528}}, Decimal("0.00528")),
+        ({"cost_in_usd_ticks": 2488500}, Decimal("0.00024885")),
+        ({"estimated_cost": 0.5}, Decimal("0.5")),
+        ({"cost": "much"}, None),
+        ({"cost": -1}, None),
+        ({"cost": True}, None),
+        ({}, None),
+    ],
+)
+def test_cost_is_what_the_provider_says_or_unknown(told: Wire, cost: Decimal | None) -> None:
+    assert answer(usage={"prompt_tokens": 1, **told}).cost == cost
+
+
+@given(body=bodies())
+def test_a_response_is_a_value(body: Wire) -> None:
+    response = parse(ENDPOINT, Reply(200, (), json.dumps(body).encode()))
+    assert pickle.loads(pickle.dumps(response)) == response
+    assert hash(response) == hash(parse(ENDPOINT, Reply(200, (), json.dumps(body).encode())))
+
+
+# What is no answer
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"<html><head><title>Bad gateway</title></head></html>", "an HTML page, 'Bad gateway'"),
+        (b"", "nothing"),
+        (b"   ", "nothing"),
+        (b"null", "null"),
+        (b"[1, 2]", r"\[1, 2\]"),
+        (b'"text"', "text"),
+        (b'{"id": "c", "choices": [{"message"', "no JSON"),
+        (b'{"a":NaN}', "NaN"),
+        (b"\xff\xfe\x00", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b'{"choices":[]}', "no choices"),
+        (b'{"choices":{}}', "no choices"),
+        (b'{"choices":[7]}', "no choices"),
+        (b'{"choices":[{"index":0}]}', "no choices"),
+        (b'{"choices":[{"message":{"novel":' + b"[" * 300 + b"]" * 300 + b"}}]}", "cannot be kept"),
+    ],
+)
+def test_what_is_no_answer_is_a_bad_reply_that_says_what_came(body: bytes, says: str) -> None:
+    error = failing(body)
+    assert isinstance(error, BadReply)
+    assert error.status == 200
+    assert str(error).count("") < 500
+    assert __import__("re").search(says, str(error))
+
+
+def test_no_error_shows_a_key() -> None:
+    model = evolve(ENDPOINT, headers=(("x-other-key", Secret("hidden")),))
+    body = b'{"error": {"message": "Incorrect API key sk-secret, or hidden"}}'
+    for status, sent in (
+        (401, body),
+        (200, body),
+        (200, b"<p>sk-secret hidden"),
+        (200, b'{"choices":"sk-secret hidden"}'),
+    ):
+        with pytest.raises(ProviderError) as caught:
+            parse(model, Reply(status, (), sent))
+        assert "sk-secret" not in str(caught.value)
+        assert "hidden" not in str(caught.value)
+        assert "***" in str(caught.value)
+
+
+@given(body=junk, status=st.sampled_from([200, 200, 400, 500]))
+def test_nonsense_is_an_error_of_the_provider_and_nothing_else(body: Any, status: int) -> None:
+    assert isinstance(failing(body, status), ProviderError)
+
+
+@given(message=junk, finish=junk, usage=junk, content=junk, calls=st.lists(junk))
+def test_nonsense_inside_an_answer_is_read_or_refused(
+    message: Any, finish: Any, usage: Any, content: Any, calls: list[Any]
+) -> None:
+    for told in (message, {"content": content, "tool_calls": calls, "reasoning_details": calls}):
+        body = {"choices": [{"message": told, "finish_reason": finish}], "usage": usage, "model": content}
+        try:
+            parse(ENDPOINT, Reply(200, (), json.dumps(body).encode()))
+        except BadReply:
+            pass
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadRequest),
+        (401, Unauthorized),
+        (402, RateLimited),
+        (403, Unauthorized),
+        (404, NotFound),
+        (405, BadRequest),
+        (408, ProviderError),
+        (409, BadRequest),
+        (410, NotFound),
+        (413, BadRequest),
+        (422, BadRequest),
+        (429, RateLimited),
+        (500, ServerFailed),
+        (503, ServerFailed),
+        (529, ServerFailed),
+    ],
+)
+def test_a_status_says_whose_fault_it_was(status: int, kind: type[ProviderError]) -> None:
+    error = failing({"error": {"message": "No", "code": "why"}}, status, x_request_id="r7")
+    assert type(error) is kind
+    assert (error.status, error.code, error.request_id, str(error)) == (status, "why", "r7", f"HTTP {status}: No")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"error": {"message": "m", "type": "t"}}, "m"),
+        ({"error": "m"}, "m"),
+        ({"detail": "m"}, "m"),
+        (
+            {"detail": [{"loc": ["body", "messages", 0], "msg": "field required"}, "odd"]},
+            "body.messages.0: field required; odd",
+        ),
+        ({"errors": [{"message": "m"}]}, "m"),
+        ({"message": "m"}, "m"),
+        ([{"error": {"message": "m"}}], "m"),
+        ({"error": {"error": {"message": "m"}}}, "m"),
+        ({"error": {"message": "m", "metadata": {"raw": "upstream said"}}}, "m (upstream said)"),
+        ({"error": {"message": "m", "metadata": {"raw": {}}}}, "m"),
+        ({"error": {"code": "odd"}}, "{'error': {'code': 'odd'}}"),
+        ({}, "{}"),
+        (b"<html><title>Oops</title>", "an HTML page, 'Oops'"),
+        (b"plain text", "plain text"),
+        (b"x" * 1000, "x" * 200 + "…"),
+        (b"", "nothing"),
+    ],
+)
+def test_errors_of_all_shapes_say_what_the_provider_said(body: Any, says: str) -> None:
+    assert str(failing(body, 500)) == f"HTTP 500: {says}"
+
+
+def test_a_page_where_nothing_is_hints_at_the_address() -> None:
+    assert "base_url" in str(failing(b"404 page not found", 404))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "context_length_exceeded", "message": "This model's maximum context length is 8192 tokens"},
+        {"type": "exceed_context_size_error", "message": "the request exceeds the available context size"},
+        {"type": "too_many_prompt_tokens", "message": "The total length of all messages is too long."},
+        {"message": "prompt is too long: 210000 tokens > 200000 maximum"},
+        {"message": "Please reduce the length of the messages"},
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_told_apart(error: Wire) -> None:
+    assert type(failing({"error": error}, 400)) is ContentTooLong
+    assert type(failing({"error": error}, 200)) is ContentTooLong
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        ({"code": 429, "message": "m"}, RateLimited, 429),
+        ({"code": "429", "message": "m"}, RateLimited, 429),
+        ({"status_code": 400, "code": "tool_use_failed", "message": "m"}, BadRequest, 400),
+        ({"code": "insufficient_quota", "message": "m"}, RateLimited, None),
+        ({"code": "invalid_api_key", "message": "m"}, Unauthorized, None),
+        ({"code": "model_not_found", "message": "m"}, NotFound, None),
+        ({"type": "invalid_request_error", "message": "m"}, BadRequest, None),
+        ({"type": "overloaded_error", "message": "m"}, ServerFailed, None),
+        ({"message": "m"}, ServerFailed, None),
+    ],
+)
+def test_an_error_with_a_good_status_is_an_error(error: Wire, kind: type[ProviderError], status: int | None) -> None:
+    found = failing({"error": error})
+    assert (type(found), found.status) == (kind, status)
+
+
+def test_an_error_of_the_first_candidate_holds_what_came() -> None:
+    choice = {"message": {"content": "So far"}, "finish_reason": "error", "error": {"code": 502, "message": "lost"}}
+    error = failing({"choices": [choice]})
+    assert isinstance(error, ServerFailed)
+    assert error.partial.text == "So far"
+
+
+def test_a_redirect_names_where_it_points_and_no_more() -> None:
+    error = failing(b"", 307, location="https://user:pw@elsewhere.example/x?key=1")
+    assert "elsewhere.example" in str(error)
+    assert "base_url" in str(error)
+    assert "pw" not in str(error)
+    assert "another place" in str(failing(b"", 304))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": "0.5"}, 0.5),
+        ({"retry_after": "7", "retry_after_ms": "250"}, 0.25),
+        ({"retry_after": "3600"}, 3600.0),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT", "date": "Wed, 21 Oct 2026 07:28:30 GMT"}, 0.0),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:30 GMT"}, None),
+        ({"retry_after": "Wed, 21 Oct 2026 07:28:30", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry_after": "nan"}, None),
+        ({"retry_after": "inf"}, None),
+        ({"retry_after": "-5"}, None),
+        ({"retry_after": "1e300"}, None),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after_ms": "nan", "retry_after": "1"}, 1.0),
+        ({}, None),
+    ],
+)
+def test_how_long_to_wait_is_taken_from_what_makes_sense(headers: dict[str, str], seconds: float | None) -> None:
+    assert failing({"error": "slow down"}, 429, **headers).retry_after == seconds
+
+
+@pytest.mark.parametrize(("told", "found"), [("true", True), ("False", False), ("perhaps", None)])
+def test_whether_to_try_again_may_be_said(told: str, found: bool | None) -> None:
+    assert failing({"error": "m"}, 500, x_should_retry=told).should_retry is found
