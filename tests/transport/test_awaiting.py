@@ -263,6 +263,7 @@ async def test_a_mistake_in_the_users_code_stays_what_it_is() -> None:
         (httpx.ReadTimeout("slow"), TimedOut),
         (httpx.DecodingError("what"), BadReply),
         (httpx.LocalProtocolError("sk-secret"), Misuse),
+        (httpx.UnsupportedProtocol("which"), Misuse),
         (httpx.TooManyRedirects("round"), Unreachable),
         (ConnectionResetError(), Unreachable),
     ],

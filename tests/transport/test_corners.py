@@ -103,12 +103,13 @@ def test_an_address_that_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
         World("sync").send(to("http://a.example"))
 
 
-def test_a_name_that_tls_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(silent) as server:
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", server.port))]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
-        with pytest.raises(Unreachable, match="no TLS"):
-            World("sync").send(to("https://.a.example"))
+def test_tls_that_cannot_even_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*args: object, **kwargs: object) -> None:
+        raise ssl.SSLError(1, "no")
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", failing)
+    with serving(silent) as server, pytest.raises(Unreachable, match="no TLS"):
+        World("sync").send(to(server.url.replace("http", "https")))
 
 
 def test_a_group_of_errors_is_told_by_its_first() -> None:

@@ -236,6 +236,8 @@ def test_nobody_listens(world: World) -> None:
 def test_a_name_that_nobody_knows(world: World) -> None:
     with pytest.raises(Unreachable, match=r"nowhere\.invalid"):
         world.send(asking("http://nowhere.invalid"))
+    with pytest.raises(Unreachable):
+        world.send(asking(f"http://{'a' * 80}.invalid"))
 
 
 @everywhere
@@ -377,7 +379,7 @@ def test_a_server_may_answer_before_it_has_read_all(world: World) -> None:
 
 
 @everywhere
-@pytest.mark.parametrize("url", ["", "nonsense", "ftp://a.example/", "http:///x", "http://a:port/"])
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://a.example/", "http:///x", "http://a:port/", "https://.a/"])
 def test_an_address_that_is_none_is_misuse(world: World, url: str) -> None:
     with pytest.raises(Misuse, match="base_url"):
         world.send(Request("GET", url))

@@ -46,7 +46,7 @@ def _told(error: Exception, exchange: Exchange) -> Exception:
         return BadReply(f"the body that {host} sent cannot be decoded")
     if type(error) is RuntimeError and "closed" in str(error):
         return Misuse("the client given with using(client=…) is closed")
-    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _LIBRARIES:
+    if isinstance(error, (OSError, UnicodeError)) or type(error).__module__.partition(".")[0] in _LIBRARIES:
         doing = "in the middle of its reply" if exchange.heard else "before it answered"
         return Unreachable(f"the connection to {host} broke {doing}: {_said(error)}")
     return error

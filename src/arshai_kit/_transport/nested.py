@@ -44,7 +44,7 @@ class Nested:
     def send(self, data: memoryview) -> int:
         """Send some of *data* and say how much; may be called again with the same after a time-out."""
         if not self._unsent:
-            self._accepted = self._tls.write(data)
+            self._accepted = self._tls.write(data[:PIECE])
         self._flush()
         return self._accepted
 
@@ -71,6 +71,9 @@ class Nested:
                 self._incoming.write_eof()
 
     def _flush(self) -> None:
-        self._unsent += self._outgoing.read()
-        while self._unsent:
-            self._unsent = self._unsent[self.outer.send(self._unsent) :]
+        unsent = memoryview(self._unsent + self._outgoing.read())
+        try:
+            while unsent:
+                unsent = unsent[self.outer.send(unsent) :]
+        finally:
+            self._unsent = bytes(unsent)

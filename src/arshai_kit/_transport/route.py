@@ -49,7 +49,7 @@ def route_to(url: str) -> Route:
         host = host if host.isascii() else host.encode("idna").decode()
     except ValueError as error:
         raise Misuse(f"base_url= is no address: {_shown(url)!r} ({error})") from error
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or host.startswith(".") or ".." in host:
         raise Misuse(f"base_url= must begin with http:// or https:// and name a host, not {_shown(url)!r}")
     if secret:
         raise Misuse(f"base_url= must not hold a user or password ({host}); send an authorization header instead")
@@ -98,9 +98,10 @@ def sent_headers(request: Request, accepted: tuple[bytes, bytes]) -> RawHeaders:
     return [(name, value) for name, value in sent if name not in (b"host", b"content-length", AGENT[0])]
 
 
+@lru_cache(maxsize=256)
 def named(url: str) -> str:
-    """How messages call the server at *url*, which a client understands in its own way."""
-    return re.sub(r"^\w*:?//|[/?#].*", "", _shown(url), flags=re.DOTALL) or "the server"
+    """How messages call the server at *url*."""
+    return route_to(url).name
 
 
 _NOWHERE = Route("http", "", 80, b"/", "", (b"host", b""))
