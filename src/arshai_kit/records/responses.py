@@ -22,6 +22,14 @@ def _names(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
 
 
+def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
+    return tuple(value)
+
+
+def _runs(value: Iterable[ToolRun]) -> tuple[ToolRun, ...]:
+    return tuple(value)
+
+
 @frozen(eq=False, repr=False)
 class Usage(Record):
     """Tokens used; a monoid under `+` that knows which counts somebody did not report.
@@ -84,7 +92,7 @@ class Response(Record):
     `None` when unknown; *raw* is the parsed body of the last reply, outside equality, hash and `repr`.
     """
 
-    messages: tuple[Message, ...] = field(converter=tuple)
+    messages: tuple[Message, ...] = field(converter=_messages)
     finish_reason: FinishReason = "stop"
     raw_finish_reason: str | None = None
     usage: Usage = _UNKNOWN
@@ -93,7 +101,7 @@ class Response(Record):
     provider: str = ""
     id: str = ""
     request_id: str = ""
-    tool_runs: tuple[ToolRun, ...] = field(default=(), converter=tuple)
+    tool_runs: tuple[ToolRun, ...] = field(default=(), converter=_runs)
     output: Any = field(default=None, hash=False, kw_only=True)
     raw: Any = field(default=None, eq=False, repr=False, kw_only=True)
 

@@ -1,6 +1,7 @@
 """Help for testing programs that use models: scripted answers, recordings, a clock, and strategies for hypothesis."""
 
-from arshai_kit.testing import strategies as strategies
+from typing import TYPE_CHECKING, Any
+
 from arshai_kit.testing.cassette import recorded, replayed
 from arshai_kit.testing.clock import Clock, clock
 from arshai_kit.testing.errors import RecordedError
@@ -17,3 +18,15 @@ __all__ = [
     "scripted",
     "strategies",
 ]
+
+if TYPE_CHECKING:
+    from arshai_kit.testing import strategies as strategies
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs hypothesis when it is asked for: it takes a third of a second, and not every test wants it."""
+    if name != "strategies":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module("arshai_kit.testing.strategies")

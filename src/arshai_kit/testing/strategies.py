@@ -1,1 +1,40 @@
-"""x."""
+"""Strategies for hypothesis: every record, conversations that make sense, and what providers send."""
+
+from arshai_kit.testing._records import (
+    asks,
+    conversations,
+    events,
+    json_objects,
+    json_values,
+    messages,
+    parts,
+    responses,
+    settings,
+    splits,
+    tool_calls,
+    tool_runs,
+    tool_specs,
+    usages,
+    words,
+)
+from arshai_kit.testing._wire import chat_replies, chat_streams
+
+__all__ = [
+    "asks",
+    "chat_replies",
+    "chat_streams",
+    "conversations",
+    "events",
+    "json_objects",
+    "json_values",
+    "messages",
+    "parts",
+    "responses",
+    "settings",
+    "splits",
+    "tool_calls",
+    "tool_runs",
+    "tool_specs",
+    "usages",
+    "words",
+]
