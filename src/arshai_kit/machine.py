@@ -311,26 +311,24 @@ class Machine:
         """Cancel the plans that belong to *frame*, and close what it opened; what went wrong first."""
         frame.ended = True
         frame.queued.clear()
-        broken: BaseException | None = None
-        for handle in frame.children.values():
-            if handle.task is not None:
-                broken = self._cancel(handle.task) or broken
+        running = [handle.task for handle in frame.children.values() if handle.task is not None]
+        broken = [error for task in running if (error := self._cancel(task)) is not None]
         while task.channels and task.channels[-1][0] is frame:
             self.dropped.append(("channel", task.channels.pop()[1]))
-        return broken
+        return broken[0] if broken else None
 
     def _cancel(self, task: Task) -> BaseException | None:
         """Close every plan of *task*, innermost first; whatever goes wrong there, all are closed."""
         self.dropped.append(("task", task))
+        broken: list[BaseException] = []
+        while task.frames:
+            ends = self._leave(task, task.frames[-1]), _closed(task, task.frames.pop().plan)
+            broken += [error for error in ends if error is not None]
         if task in self.ready:
             self.ready.remove(task)
-        broken: BaseException | None = None
-        while task.frames:
-            broken = self._leave(task, task.frames[-1]) or broken
-            broken = _closed(task, task.frames.pop().plan) or broken
         if task.handle is not None:
             self._settle(task.handle, Outcome(error=Misuse("the plan was cancelled when what it belonged to ended")))
-        return broken
+        return broken[0] if broken else None
 
     def opened(self, task: Task, channel: Any) -> None:
         """Note that *channel* is closed when the plan that *task* is running ends; a handler's frame does not count."""
