@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 from enum import Enum
 from typing import Annotated, Any, Generic, TypeVar
@@ -334,6 +335,9 @@ def test_a_description_is_a_value() -> None:
     assert describe(google) == describe(google)
     assert hash(describe(google)) == hash(describe(google))
     assert "fields" not in repr(describe(google))
+    found = describe(mixed)
+    assert arguments(found, {"a": 1}) == ((1,), {})
+    assert pickle.loads(pickle.dumps(found)) == found
 
 
 # -- arguments --

@@ -24,6 +24,7 @@ from uuid import UUID
 
 import attrs
 import pytest
+import typing_extensions
 from typing_extensions import Doc, ReadOnly, TypeAliasType, TypedDict
 
 from arshai_kit.errors import BadSchema
@@ -32,6 +33,7 @@ from arshai_kit.schema.reshape import inlined
 
 T = TypeVar("T")
 Bound = TypeVar("Bound", bound=int)
+Defaulted = typing_extensions.TypeVar("Defaulted", default=int)
 Either = TypeVar("Either", int, str)
 Metres = NewType("Metres", float)
 
@@ -111,6 +113,7 @@ class Trip(Generic[T]):  # noqa: D101  # as above
     note: str = dataclasses.field(default="", metadata={"description": "for the driver"})
     extra: dict[str, int] = dataclasses.field(default_factory=dict)
     fuel: float = float("nan")
+    legs: int = dataclasses.field(init=False, default=0)
 
 
 @attrs.frozen
@@ -236,6 +239,7 @@ INT, STR = {"type": "integer"}, {"type": "string"}
             "$defs": {"Tree": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Tree"}}, INT]}},
         }),
         (Bound, INT),
+        (Defaulted, INT),
         (Either, {"anyOf": [INT, STR]}),
     ],
 )  # fmt: skip
@@ -298,6 +302,27 @@ def test_what_a_class_inherits_is_described_too() -> None:
     assert schema["description"] == "More of it."
     assert schema["properties"]["item"]["description"] == "what it is about"
     assert schema["properties"]["item"]["properties"].keys() == json_schema(Point)["properties"].keys()
+
+
+def test_what_a_class_without_fields_lends_is_no_field() -> None:
+    class Mixin:
+        """Something that is no record."""
+
+        colour: str = "red"
+
+    @attrs.frozen
+    class Mixed(Mixin):
+        """A record all the same."""
+
+        size: int
+
+    assert json_schema(Mixed)["properties"] == {"size": INT}
+
+
+def test_metadata_that_cannot_be_hashed_is_no_trouble() -> None:
+    odd = Trip[Annotated[int, {"not": "hashable"}]]
+    assert json_schema(odd)["properties"]["stops"] == {"type": "array", "items": INT}
+    assert structured({"stops": [1]}, odd).stops == [1]
 
 
 def test_named_tuples_and_typed_dicts_are_objects() -> None:
@@ -376,6 +401,7 @@ def test_data_that_looks_like_a_schema_stays_data() -> None:
         (Selfish, "Selfish stands for itself"),
         (list[Selfish | None], "Selfish stands for itself"),
         (3, "3 cannot be described"),
+        ([int], "cannot be described"),
         (attrs.make_class("Wrong", {"x": attrs.field(type=list[Plain])}), "Wrong.x[]: Plain cannot"),
         (list[tuple[int, Plain]], "[][1]: Plain cannot"),
     ],

@@ -208,10 +208,12 @@ def test_what_fits_is_made(value: Any, tp: Any, found: Any) -> None:
         (10**400, float, "int too large"),
         (10**40, str, "a very large integer"),
         ("x" * 100, int, "the string 'xxxxxxxxxx"),
+        (True, Annotated[int, "a number"] | str, "expected an integer or a string, got true"),
         (True, int | str, "expected an integer or a string, got true"),
         ({}, Colour | list[int], 'expected one of "green", "red" or an array, got an object'),
         ([1.5], list[int] | list[str], "fits none of: an array ([0]: expected an integer, got the number 1.5);"),
         ({}, dict[str, int] | Item, "fits"),
+        (0, Literal[tuple(range(1, 40))], "28, 29, 30 (and 9 more), got the integer 0"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_in_words(value: Any, tp: Any, message: str) -> None:
@@ -247,6 +249,8 @@ def test_what_does_not_fit_is_told_in_words(value: Any, tp: Any, message: str) -
          "parts[0].colour: expected one of \"green\", \"red\", got the string 'blue'"),
         ({"parts": [{"kind": "oval"}]}, Group,
          "parts[0]: fits none of: an object (Group) (missing key 'parts'; unknown key 'kind'; known are"),
+        ({"parts": [{"kind": "oval", "a": 1}]}, dict[str, list[dict[str, int] | Place]],
+         "parts[0].kind: expected an integer, got the string 'oval'"),
         ([[1], ["x"]], Tree, "[1][0]: expected an array or an integer, got the string 'x'"),
     ],
 )  # fmt: skip

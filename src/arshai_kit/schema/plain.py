@@ -8,14 +8,14 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from enum import Enum
-from functools import reduce
+from functools import lru_cache, reduce
 from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
 
 from arshai_kit.schema.misfit import Misfit, at
-from arshai_kit.schema.shapes import is_model
+from arshai_kit.schema.shapes import is_model, is_named_tuple
 
 __all__ = ["unstructured"]
 
@@ -51,14 +51,19 @@ Path = tuple[Any, ...]
 
 
 def _plain(value: Any, path: Path, above: frozenset[int]) -> Any:
-    if write := _LEAVES.get(type(value)):
+    cls: Any = type(value)
+    if cls in _AS_IS:
+        return value
+    if write := _LEAVES.get(cls):
         return write(value, path)
     if id(value) in above:
         raise _No(path, "circular: it contains itself")
     inside = above | {id(value)}
-    if (items := _items(value)) is not None:
-        found = {_key(key, path): _plain(each, (*path, key), inside) for key, each in items.items()}
-        if len(found) != len(items):
+    if (names := _names(cls)) is not None:
+        return {key: _plain(getattr(value, name), (*path, key), inside) for key, name in names}
+    if isinstance(value, Mapping):
+        found = {_key(key, path): _plain(each, (*path, key), inside) for key, each in value.items()}
+        if len(found) != len(value):
             raise _No(path, "two of its keys would be written alike")
         return found
     if isinstance(value, AbstractSet):
@@ -68,19 +73,14 @@ def _plain(value: Any, path: Path, above: frozenset[int]) -> Any:
     return _other(value, path)
 
 
-def _items(value: Any) -> Mapping[Any, Any] | None:
-    """The members of what is written as an object."""
-    cls = type(value)
-    if isinstance(value, Mapping):
-        return value
-    if attrs.has(cls):
-        return {each.alias or each.name: getattr(value, each.name) for each in attrs.fields(cls) if each.init}
+@lru_cache(maxsize=1024)
+def _names(cls: Any) -> tuple[tuple[str, str], ...] | None:
+    """The fields of a record that its constructor takes: as they are called in JSON, and on the record."""
+    if hasattr(cls, "__attrs_attrs__"):
+        return tuple((each.alias or each.name, each.name) for each in attrs.fields(cls) if each.init)
     if dataclasses.is_dataclass(cls):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(cls) if each.init}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        named: Mapping[Any, Any] = value._asdict()
-        return named
-    return None
+        return tuple((each.name, each.name) for each in dataclasses.fields(cls) if each.init)
+    return tuple((name, name) for name in cls._fields) if is_named_tuple(cls) else None
 
 
 def _key(key: Any, path: Path) -> str:
@@ -133,6 +133,7 @@ def _duration(value: timedelta) -> str:
     return f"{sign}P{days}{seconds if value.seconds or fraction or not days else ''}"
 
 
+_AS_IS: Final = frozenset({str, int, bool, type(None)})
 _LEAVES: Final[Mapping[type, Callable[[Any, Path], Any]]] = MappingProxyType(
     {
         str: lambda value, _: str.__str__(value),

@@ -142,13 +142,13 @@ def _tight(schema: Mapping[str, Any]) -> Schema:
 
 
 def _nullable(schema: Schema, original: Mapping[str, Any]) -> Schema:
-    """*schema*, or `null` in place of its default."""
-    text = schema.get("description", "")
-    if original.get("default") is not None:
-        remark = f"null: the default, {json.dumps(original['default'], ensure_ascii=False)}"
-        text = f"{text} ({remark})" if text else remark
+    """*schema*, or `null` in place of its default; where `null` is a value of its own, it stays that."""
     rest = {key: value for key, value in schema.items() if key != "description"}
     branches = rest["anyOf"] if rest.keys() == {"anyOf"} else [rest]
-    if {"type": "null"} not in branches:
-        branches = [*branches, {"type": "null"}]
-    return {"anyOf": branches, **({"description": text} if text else {})}
+    if {"type": "null"} in branches or None in schema.get("enum", ()):
+        return schema
+    text = schema.get("description", "")
+    if "default" in original:
+        remark = f"null: the default, {json.dumps(original['default'], ensure_ascii=False)}"
+        text = f"{text} ({remark})" if text else remark
+    return {"anyOf": [*branches, {"type": "null"}], **({"description": text} if text else {})}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Final, get_args, get_origin
 
@@ -15,7 +15,7 @@ from arshai_kit.errors import BadSchema
 from arshai_kit.schema.docstrings import told
 from arshai_kit.schema.document import object_schema
 from arshai_kit.schema.fields import FACTORY, Field, fields
-from arshai_kit.schema.hooks import hook, object_hook
+from arshai_kit.schema.hooks import Hook, hook, object_hook, pairs
 from arshai_kit.schema.misfit import Misfit
 from arshai_kit.schema.reshape import Schema
 from arshai_kit.schema.shapes import evaluated, is_record, is_typed_dict
@@ -40,6 +40,11 @@ class Described:
     description: str
     parameters: Schema = field(hash=False)
     fields: tuple[Field, ...] = field(repr=False, hash=False)
+
+    @cached_property
+    def members(self) -> Hook:
+        """From the arguments as JSON to those that are there, by name and of their types."""
+        return object_hook(self.fields, pairs(self.fields, {each.name: hook(each.type) for each in self.fields}))
 
 
 def describe(fn: Callable[..., Any], *, name: str = "", description: str = "") -> Described:
@@ -154,14 +159,8 @@ def arguments(
     (('Oslo',), {'unit': 'F'})
     """
     inside = described.fields
-
-    def build(value: Any, of: Any) -> dict[str, Any]:
-        return {
-            each.name: hook(each.type)(value[each.name], of) for each in inside if each.name in value or each.required
-        }
-
     try:
-        found = object_hook(inside, build)(given_arguments, None)
+        found = described.members(given_arguments, None)
     except Exception as error:
         raise _wrong(error, given_arguments, inside, where) from error
     places = [each for each in inside if each.by == "position"]
