@@ -113,9 +113,14 @@ def exact(text: str) -> Any:
 
 def _slow_loads(data: bytes | str) -> Any:
     try:
-        return json.loads(data, parse_constant=_no_constant)
+        return json.loads(data, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("the JSON is nested too deep") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if value - value == 0 else _no_constant(text)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -5,6 +5,7 @@ attrs would write these methods anew for each class, at three times the cost of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from operator import attrgetter
@@ -15,10 +16,12 @@ import attrs
 __all__ = ["Record"]
 
 _LONGEST = 80
+_DENSE = re.compile(r"[A-Za-z0-9+/_-]{60}")
+"""Base64, a key, a hash: long, and nothing that a person reads."""
 
 
 class Record:
-    """A frozen record: only what differs from the default is printed, long text is cut, bytes are counted.
+    """A frozen record: only what differs from the default is printed, long text is cut, bytes and base64 are counted.
 
     >>> @attrs.frozen(eq=False, repr=False)
     ... class Pair(Record):
@@ -41,11 +44,13 @@ class Record:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        held = _compared(type(self))
+        kind: Any = type(self)
+        held = _compared(kind)
         return bool(held(self) == held(other))
 
     def __hash__(self) -> int:
-        return hash((type(self), _hashed(type(self))(self)))
+        kind: Any = type(self)
+        return hash((kind, _hashed(kind)(self)))
 
 
 def _spots(kind: type) -> tuple[Any, ...]:
@@ -64,7 +69,7 @@ def _hashed(kind: type) -> Callable[[Any], Any]:
 
 
 def _getter(names: list[str]) -> Callable[[Any], Any]:
-    return attrgetter(*names) if names else lambda record: ()
+    return attrgetter(*names) if names else lambda _: ()
 
 
 def _default(self: Any, spot: Any, value: Any) -> bool:
@@ -79,8 +84,25 @@ def _short(value: Any) -> str:
     match value:
         case bytes():
             return f"<{len(value):,} bytes>"
-        case str() if len(value) > _LONGEST:
-            return f"{value[:_LONGEST]!r}… ({len(value):,} characters)"
-        case dict() | tuple() if len(text := repr(value)) > 4 * _LONGEST:
-            return f"{text[: 4 * _LONGEST]}… ({len(value):,} items)"
+        case str():
+            return _text(value)
+        case dict():
+            return _cut(f"{{{', '.join([f'{key!r}: {_short(each)}' for key, each in value.items()])}}}", len(value))
+        case tuple() if type(value) is tuple:
+            inside = ", ".join([_short(each) for each in value])
+            return _cut(f"({inside},)" if len(value) == 1 else f"({inside})", len(value))
     return repr(value)
+
+
+def _text(value: str) -> str:
+    """*value*, its beginning, or its length when there is nothing to read in it."""
+    head, comma, _ = value[:_LONGEST].partition(",")
+    if comma and head.startswith("data:"):
+        return f"{head + comma!r}… ({len(value):,} characters)"
+    if _DENSE.search(value, 0, _LONGEST):
+        return f"<{len(value):,} characters>"
+    return repr(value) if len(value) <= _LONGEST else f"{value[:_LONGEST]!r}… ({len(value):,} characters)"
+
+
+def _cut(text: str, size: int) -> str:
+    return text if len(text) <= 4 * _LONGEST else f"{text[: 4 * _LONGEST]}… ({size:,} items)"
