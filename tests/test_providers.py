@@ -72,7 +72,7 @@ def test_a_key_that_is_given_goes_before_the_environment(
     ],
 )
 def test_what_is_no_address_is_refused_with_what_one_looks_like(address: Any) -> None:
-    with pytest.raises(Misuse, match="https://api.example.com/v1"):
+    with pytest.raises(Misuse, match=r"https://api\.example\.com/v1"):
         openai_compatible("m", base_url=address)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -52,9 +54,17 @@ def failing(body: Any, status: int = 200, **headers: str) -> ProviderError:
         ({"content": "Hi"}, (Text("Hi"),)),
         ({"content": None}, ()),
         ({"content": ""}, ()),
+        ({"content": 7}, ()),
+        (
+            {"content": [{"type": "image_url", "image_url": {"url": "https://x/i.png"}}]},
+            (Image(url="https://x/i.png", state={**OURS, "field": "content", "part": {}}),),
+        ),
         ({}, ()),
         ({"content": {"a": 1}}, (Text('{"a":1}'),)),
-        ({"content": [{"type": "text", "text": "a"}, "b", {"type": "text", "text": ""}, ""]}, (Text("a"), Text("b"))),
+        (
+            {"content": [{"type": "text", "text": "a"}, "b", {"type": "text", "text": ""}, "", 7, {}]},
+            (Text("a"), Text("b")),
+        ),
         (
             {"content": [{"type": "text", "text": "a", "cited": [1]}]},
             (Text("a", state={**OURS, "part": {"cited": [1]}}),),
@@ -263,11 +273,11 @@ def test_what_is_no_answer_is_a_bad_reply_that_says_what_came(body: bytes, says:
     assert isinstance(error, BadReply)
     assert error.status == 200
     assert str(error).count("") < 500
-    assert __import__("re").search(says, str(error))
+    assert re.search(says, str(error))
 
 
 def test_no_error_shows_a_key() -> None:
-    model = evolve(ENDPOINT, headers=(("x-other-key", Secret("hidden")),))
+    model = evolve(ENDPOINT, headers=(("x-other-key", Secret("hidden")), ("x-none", Secret(""))))
     body = b'{"error": {"message": "Incorrect API key sk-secret, or hidden"}}'
     for status, sent in (
         (401, body),
@@ -293,10 +303,8 @@ def test_nonsense_inside_an_answer_is_read_or_refused(
 ) -> None:
     for told in (message, {"content": content, "tool_calls": calls, "reasoning_details": calls}):
         body = {"choices": [{"message": told, "finish_reason": finish}], "usage": usage, "model": content}
-        try:
+        with suppress(BadReply):
             parse(ENDPOINT, Reply(200, (), json.dumps(body).encode()))
-        except BadReply:
-            pass
 
 
 # Errors

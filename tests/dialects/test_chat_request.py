@@ -130,6 +130,7 @@ def test_tools_are_functions_and_the_choice_goes_with_them() -> None:
     assert told["tool_choice"] == {"type": "function", "function": {"name": "add"}}
     assert told["parallel_tool_calls"] is False
     assert body(Ask(ASK.messages, tools), evolve(ENDPOINT, tool_choice="required"))["tool_choice"] == "required"
+    assert "tool_choice" not in body(Ask(ASK.messages, tools))
     foreign = evolve(ENDPOINT, tool_choice="auto", extra={"tools": [{"type": "web_search"}]})
     assert (body(model=foreign)["tool_choice"], body(model=foreign)["tools"]) == ("auto", [{"type": "web_search"}])
 
@@ -191,7 +192,7 @@ def test_the_address_is_found_from_whatever_people_paste(base: str, url: str) ->
 
 
 @pytest.mark.parametrize(
-    ("message", "wire"),
+    ("message", "expected"),
     [
         (system("Be brief."), {"role": "system", "content": "Be brief."}),
         (Message("system", (Text("a"), Text("b"))), {"role": "system", "content": "ab"}),
@@ -245,12 +246,12 @@ def test_the_address_is_found_from_whatever_people_paste(base: str, url: str) ->
         ),
     ],
 )
-def test_messages_of_all_roles(message: Message, wire: Wire) -> None:
-    assert sent(message) == [wire]
+def test_messages_of_all_roles(message: Message, expected: Wire) -> None:
+    assert sent(message) == [expected]
 
 
 @pytest.mark.parametrize(
-    ("part", "wire"),
+    ("part", "expected"),
     [
         (
             Image(url="https://x/c.png", detail="low"),
@@ -289,8 +290,8 @@ def test_messages_of_all_roles(message: Message, wire: Wire) -> None:
         ),
     ],
 )
-def test_parts_of_all_kinds(part: Part, wire: Wire) -> None:
-    assert sent(user("Look", part))[0]["content"][1:] == [wire]
+def test_parts_of_all_kinds(part: Part, expected: Wire) -> None:
+    assert sent(user("Look", part))[0]["content"][1:] == [expected]
 
 
 def test_parts_that_have_no_place_in_content_are_left_out() -> None:
@@ -308,7 +309,7 @@ def test_results_are_paired_by_id_one_message_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "wire"),
+    ("content", "expected"),
     [
         ("no such file", "Error: no such file"),
         ("Error: no such file", "Error: no such file"),
@@ -322,8 +323,8 @@ def test_results_are_paired_by_id_one_message_each() -> None:
         ),
     ],
 )
-def test_a_result_that_failed_says_so(content: Any, wire: Any) -> None:
-    assert sent(tool_result("a", content, is_error=True))[0]["content"] == wire
+def test_a_result_that_failed_says_so(content: Any, expected: Any) -> None:
+    assert sent(tool_result("a", content, is_error=True))[0]["content"] == expected
 
 
 def test_a_result_may_have_parts() -> None:
@@ -419,7 +420,7 @@ def test_state_of_other_dialects_stays_where_it_is() -> None:
 # Histories
 
 
-media = st.sampled_from(
+media: st.SearchStrategy[Part] = st.sampled_from(
     [Image(b"i", media_type="image/png"), Image(url="https://x/i.png", detail="high")]
 ) | st.sampled_from([File(b"f", media_type="application/pdf", name="f.pdf"), Audio(b"a", media_type="audio/wav")])
 turns = st.one_of(
@@ -440,7 +441,7 @@ def part_of(wire: Wire) -> Part:
             return Text(text)
         case {"type": "image_url", "image_url": {"url": str(url), **more}}:
             data = b"i" if url.startswith("data:") else b""
-            return Image(data, "" if data else url, "image/png" if data else "", more.get("detail", ""))
+            return Image(data, "" if data else url, "image/png" if data else "", str(more.get("detail", "")))
         case {"type": "file", "file": {"filename": name}}:
             return File(b"f", media_type="application/pdf", name=name)
     return Audio(b"a", media_type="audio/wav")

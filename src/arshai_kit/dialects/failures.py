@@ -152,8 +152,8 @@ def retry_after(headers: Headers) -> float | None:
 
     A date counts from the reply's own, so that no clock is needed.
 
-    >>> retry_after([("retry-after", "2")]), retry_after([("retry-after-ms", "250")]), retry_after([("retry-after", "-5")])
-    (2.0, 0.25, None)
+    >>> [retry_after([pair]) for pair in (("retry-after", "2"), ("retry-after-ms", "250"), ("retry-after", "-5"))]
+    [2.0, 0.25, None]
     """
     told = dict(headers)
     milliseconds = _seconds(told.get("retry-after-ms", ""))

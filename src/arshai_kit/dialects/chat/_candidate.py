@@ -106,19 +106,27 @@ class Candidate:
         content = dumps(content).decode() if isinstance(content, dict) else content
         for each in content if isinstance(content, list) else (content,):
             match each:
-                case str(text) | {"type": "text", "text": str(text)}:
-                    self.text.append(text)
-                    if text:
-                        out.append(TextDelta(text))
-                case {"type": "thinking", "thinking": [{"type": "text", "text": str(text), **other}], **rest} if (
-                    not other
+                case str(text):
+                    self._said(text, out)
+                case {"type": "text", "text": str(text), **rest} if not rest:
+                    self._said(text, out)
+                case {"type": "thinking", "thinking": [{"type": "text", "text": str(text), **rest}], **more} if (
+                    not rest
                 ):
-                    self._part(text, rest)
+                    self._part(text, more)
                     if text:
                         out.append(ThinkingDelta(text))
                 case dict():
+                    words = each.get("text")
+                    if each.get("type") == "text" and words and isinstance(words, str):
+                        out.append(TextDelta(words))
                     self.text = []
                     self.runs += each, self.text
+
+    def _said(self, text: str, out: list[Event]) -> None:
+        self.text.append(text)
+        if text:
+            out.append(TextDelta(text))
 
     def _part(self, text: str, rest: dict[Any, Any]) -> None:
         """Put a thought behind the text so far, or go on with the one that is there."""

@@ -109,20 +109,20 @@ def _set(wire: Wire, settings: Settings, style: Style) -> None:
         wire["logprobs"] = True
         if settings.logprobs:
             wire["top_logprobs"] = settings.logprobs
-    match settings.reasoning:
-        case None:
-            pass
-        case str(effort) if style.effort:
-            wire["reasoning_effort"] = effort
-        case str(effort):
-            wire["reasoning"] = {"effort": effort}
-        case tokens if style.effort:
-            raise Misuse(
-                f"reasoning={tokens}: Chat Completions has no field for a number of tokens; give an effort such as "
-                "reasoning='low', or the provider's own field in extra={…}"
-            )
-        case tokens:
-            wire["reasoning"] = {"max_tokens": tokens}
+    if settings.reasoning is not None:
+        wire |= _reasoning(settings.reasoning, style)
+
+
+def _reasoning(reasoning: str | int, style: Style) -> Wire:
+    effort = isinstance(reasoning, str)
+    if not style.effort:
+        return {"reasoning": {"effort" if effort else "max_tokens": reasoning}}
+    if effort:
+        return {"reasoning_effort": reasoning}
+    raise Misuse(
+        f"reasoning={reasoning}: Chat Completions has no field for a number of tokens; give an effort such as "
+        "reasoning='low', or the provider's own field in extra={…}"
+    )
 
 
 def _choose(wire: Wire, settings: Settings) -> None:
