@@ -129,6 +129,7 @@ class Flights:
                 self._begin(flight, fly)
             except Exception as error:  # noqa: BLE001  # what cannot even begin has failed
                 flight.done = True
+                discard(flight.awaitable)
                 self.land(flight, None, error)
 
     def _begin(self, flight: Flight, fly: Callable[[Flight], None]) -> None:
@@ -285,6 +286,8 @@ def work(flight: Flight, perform: Callable[[], Any], answer: Answer) -> None:
         error = raised
     flight.done = True
     workers().left_behind.discard(flight)
+    if flight.over:
+        discard(value)
     answer(flight, value, error)
 
 
