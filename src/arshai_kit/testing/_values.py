@@ -118,6 +118,8 @@ def _named(value: Any, wholly: bool) -> Data:  # noqa: FBT001  # passed on down 
             return {"$generator": value.__name__, "async": isinstance(value, AsyncGeneratorType)}
         case Secret():
             return {"$lost": name}
+        case StandIn() | Lost():
+            return value.again(wholly=wholly)
     if callable(value) and hasattr(value, "__name__"):
         return {"$lost": f"{name} {value.__name__}"}
     return _object(value, name, wholly)
@@ -195,7 +197,9 @@ def _known(mark: str, inside: Data, data: dict[str, Data]) -> Any:
 
             return Path(inside)
         case "$generator":
-            return _async_stopped(inside) if data["async"] else _stopped(inside)
+            stopped: Any = _async_stopped(inside) if data["async"] else _stopped(inside)
+            stopped.__name__ = inside
+            return stopped
         case "$object" if isinstance(data["json"], dict):
             return StandIn(inside, data["json"], data.get("text"))
     return Lost(str(inside))
@@ -207,6 +211,11 @@ class StandIn(dict[str, Any]):
     def __init__(self, name: str, members: Mapping[str, Any], text: str | None) -> None:
         super().__init__(members)
         self.__name, self.__text = name, text
+
+    def again(self, *, wholly: bool) -> Data:
+        """What it came from."""
+        data = {"$object": self.__name, "json": dict(self)}
+        return data | {"text": self.__text} if wholly and self.__text is not None else data
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -233,6 +242,10 @@ class Lost:
 
     def __repr__(self) -> str:
         return f"<{self._name}, not kept in the recording>"
+
+    def again(self, *, wholly: bool) -> Data:  # noqa: ARG002  # there is no more to it
+        """What it came from."""
+        return {"$lost": self._name}
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise Diverged(f"a recording cannot keep a value like this {self._name}, and the run uses it")

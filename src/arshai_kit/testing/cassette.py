@@ -71,7 +71,7 @@ class recorded(Block):  # noqa: N801  # reads as the statement that it makes: `w
         self._secrets |= secrets_of(effect)
 
     def _end(self, *, failed: bool) -> None:  # noqa: ARG002  # what led to the failure is worth having too
-        lines = [{"recording": "arshai_kit", "v": _VERSION}, *masked(self._entries, self._secrets)]
+        lines = [{"recording": "arshai_kit", "v": _VERSION, "runs": self._runs}, *masked(self._entries, self._secrets)]
         _write(self._path, b"".join([dumps(line) + b"\n" for line in lines]))
 
 
@@ -132,6 +132,8 @@ class replayed(Block):  # noqa: N801  # reads as the statement that it makes: `w
         for number, left in self._runs.items():
             if left:
                 raise Diverged(f"{len(left)} answers of run {number} are left over in {self._path}: {_next(left)}")
+        if self._begun < len(self._runs):
+            raise Diverged(f"{self._path} holds {len(self._runs)} runs, and {self._begun} have begun")
 
 
 def _read(path: Path) -> dict[int, deque[_Entry]]:
@@ -145,7 +147,7 @@ def _read(path: Path) -> dict[int, deque[_Entry]]:
         raise Misuse(f"{str(path)!r} is no recording: its first line does not say so")
     if header.get("v") != _VERSION:
         raise Misuse(f"{str(path)!r} is of format {header.get('v')!r}, known is {_VERSION}: record anew, or upgrade")
-    runs: dict[int, deque[_Entry]] = {}
+    runs: dict[int, deque[_Entry]] = {number: deque() for number in range(1, header.get("runs", 0) + 1)}
     for entry in entries:
         runs.setdefault(entry["run"], deque()).append(entry)
     return runs
