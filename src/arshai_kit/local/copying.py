@@ -110,32 +110,39 @@ def spans(said: str) -> Iterator[str]:
     >>> list(spans("Is it (in) Oslo?"))
     ['Is', 'Is it', 'Is it (in', 'Is it (in) Oslo', 'it', 'it (in', 'it (in) Oslo', 'in', 'in) Oslo', 'Oslo']
     """
-    split = _kept(said.split())
-    for at in range(len(split)):
-        for end in range(at + 1, min(at + LONGEST_SPAN, len(split)) + 1):
-            if text := " ".join(split[at:end]).strip(_EDGES):
-                yield text
+    kept = _kept(said.split())
+    for at in range(len(kept)):
+        for end in range(at + 1, min(at + LONGEST_SPAN, len(kept)) + 1):
+            run = kept[at:end]
+            if run[0].strip(_EDGES) and run[-1].strip(_EDGES) and all(run):
+                yield " ".join(run).strip(_EDGES)
 
 
 def _kept(split: Sequence[str]) -> Sequence[str]:
+    """The words that may be copied; an empty one stands where words are missing, and no span goes across it.
+
+    Of very many, those in the middle are left out, as are those that a vocabulary may be unable to write.
+    """
     half = MOST_WORDS // 2
-    return split if len(split) <= MOST_WORDS else [*split[:half], *split[-half:]]
+    kept = split if len(split) <= MOST_WORDS else [*split[:half], "", *split[-half:]]
+    return [word if word.isprintable() else "" for word in kept]
 
 
 def _span_rules(split: Sequence[str], rules: dict[str, Node]) -> Node:
-    """What `spans` lists, as rules that share their ends: the text of a question's words, from each on."""
+    """What `spans` lists, as rules that share their ends: the words of a question, from each on."""
     kept = _kept(split)
     for at in range(len(kept) - 1, 0, -1):
         for size in range(1, min(LONGEST_SPAN - 1, len(kept) - at) + 1):
-            rules[f"w{at}-{size}"] = _on_from(kept[at], at, size)
-    starts = (_on_from(word.lstrip(_EDGES), at, min(LONGEST_SPAN, len(kept) - at)) for at, word in enumerate(kept))
-    return alt(*(start for start, word in zip(starts, kept, strict=True) if word.strip(_EDGES)))
+            if (node := _from(kept[at], at, size, rules)) != NEVER:
+                rules[f"w{at}-{size}"] = node
+    starts = ((word, word.lstrip(_EDGES), min(LONGEST_SPAN, len(kept) - at)) for at, word in enumerate(kept))
+    return alt(*(_from(start, at, size, rules) for at, (word, start, size) in enumerate(starts) if word.strip(_EDGES)))
 
 
-def _on_from(word: str, at: int, size: int) -> Node:
+def _from(word: str, at: int, size: int, rules: Mapping[str, Node]) -> Node:
     """*word*, which is at this place, as the last of a span or with up to *size* - 1 after it."""
-    last = word.rstrip(_EDGES)
-    more = seq(_escaped(word + " "), Ref(f"w{at + 1}-{size - 1}")) if size > 1 else NEVER
+    last, after = word.rstrip(_EDGES), f"w{at + 1}-{size - 1}"
+    more = seq(_escaped(word + " "), Ref(after)) if word and after in rules else NEVER
     return alt(_escaped(last), more) if last else more
 
 
@@ -206,7 +213,8 @@ def grounded_grammar(said: str, results: Sequence[str]) -> Grammar:
         parts += [Ref("gap")] if parts else []
         parts += [many(seq(Ref("piece"), Ref("gap")), 0, 40), _wanted(result)]
     more = many(seq(Ref("gap"), Ref("piece")))
-    return Grammar(seq(many(_MARKS, 0, 2), *parts, more, many(_JOINERS, 0, 2), many(_MARKS, 0, 2)), rules)
+    end = seq(many(_MARKS, 0, 2), many(_JOINERS, 0, 3), many(_MARKS, 0, 2))
+    return Grammar(seq(many(_MARKS, 0, 2), *parts, more, end), rules)
 
 
 def _wanted(result: str) -> Node:
