@@ -6,9 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, Unpack
-from urllib.parse import urlsplit
 
-from arshai_kit.dialects.chat import CHAT
 from arshai_kit.effects import Secret
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Capabilities, Endpoint, Reasoning, ToolChoice

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
 
 from arshai_kit._json import loads
 from arshai_kit.effects import Reply, Secret
@@ -62,6 +61,8 @@ def failed(endpoint: Endpoint, reply: Reply) -> ProviderError:
     """The error that *reply*, whose status is none of success, stands for."""
     headers = dict(reply.headers)
     if reply.status < 400:
+        from urllib.parse import urlsplit
+
         host = urlsplit(headers.get("location", "")).hostname or "another place"
         message = (
             f"HTTP {reply.status}: {endpoint.base_url} points to {host}; correct base_url, keys are not carried on"

@@ -88,19 +88,26 @@ class Candidate:
         if thinks:
             self._thought(delta, out)
 
-    def thinks(self, text: str, name: str) -> tuple[Event, ...]:
-        """What a thought tells that came as the field *name*."""
+    def say(self, name: str, text: str) -> tuple[Event, ...]:
+        """What *text* tells that came as the field *name*: words, or a thought."""
+        if name == "content":
+            self.text.append(text)
+            return (TextDelta(text),)
         self.under = self.under or name
         self.thoughts.append(text)
         return (ThinkingDelta(text),)
 
     def _thought(self, delta: Mapping[str, Any], out: list[Event]) -> None:
         text, name = thought(delta)
-        for each in _list(delta.get("reasoning_details")):
+        self.detail(delta.get("reasoning_details"))
+        if text and (name or not self.under):  # what has a field of its own is said again in the details
+            out += self.say(name, text)
+
+    def detail(self, details: Any) -> None:
+        """Add to the `reasoning_details`, which go back as they are."""
+        for each in _list(details):
             if isinstance(each, dict):
                 _join(self.details, each)
-        if text and (name or not self.under):  # what has a field of its own is said again in the details
-            out += self.thinks(text, name)
 
     def _content(self, content: Any, out: list[Event]) -> None:
         content = dumps(content).decode() if isinstance(content, dict) else content

@@ -12,12 +12,13 @@ from attrs import evolve
 
 from arshai_kit._json import freeze, loads
 from arshai_kit.dialects.chat._candidate import Candidate
+from arshai_kit.dialects.chat._envelope import Envelope
 from arshai_kit.dialects.chat._message import THOUGHTS
 from arshai_kit.dialects.chat._reply import response, says_error
 from arshai_kit.dialects.failures import came, failure, scrubbed
 from arshai_kit.errors import BadReply, ProviderError, StreamIncomplete
 from arshai_kit.models import Endpoint
-from arshai_kit.records import Event, Finished, Response, TextDelta
+from arshai_kit.records import Event, Finished, Response
 from arshai_kit.sse import ServerSent
 
 __all__ = ["Told", "advance"]
@@ -29,11 +30,12 @@ _WORDS = frozenset({"content", *THOUGHTS})
 class Told:
     """What a stream has told so far."""
 
-    __slots__ = ("done", "endpoint", "first", "others", "seen", "top", "usage")
+    __slots__ = ("done", "endpoint", "envelope", "first", "others", "seen", "top", "usage")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.first = Candidate(endpoint.provider)
+        self.envelope = Envelope()
         self.others: dict[str, Candidate] = {}
         self.top: dict[str, Any] = {}
         self.usage: Any = None
@@ -102,6 +104,8 @@ def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ..
     if event is None:
         return told, _ended(told)
     name, data = event
+    if not name and (said := told.envelope.words(data)):
+        return told, told.first.say(told.envelope.name, said)
     if data == b"[DONE]":
         return told, () if told.done else told.end()
     try:
@@ -112,12 +116,12 @@ def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ..
         raise told.bad(f"a chunk of the stream is no JSON: {came(data)}") from None
     if name == "error":
         raise told.failed(chunk)
-    events = _words(told, chunk) if told.seen else None
+    events = _words(told, chunk, data) if told.seen else None
     return told, _slowly(told, chunk, data) if events is None else events
 
 
-def _words(told: Told, chunk: Any) -> tuple[Event, ...] | None:
-    """The hot path: what *chunk* tells if it is nothing but words, spoken or thought; `None` if there is more to it."""
+def _words(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...] | None:
+    """What *chunk* tells if it is nothing but words, said or thought, as most are; `None` if there is more to it."""
     try:
         (choice,) = chunk["choices"]
         if (
@@ -129,18 +133,24 @@ def _words(told: Told, chunk: Any) -> tuple[Event, ...] | None:
             or "error" in choice
         ):
             return None
-        under = said = ""
+        under, said, details = "", "", None
         for name, value in choice["delta"].items():
             if value and name != "role":
-                if said or type(value) is not str or name not in _WORDS:
+                if name == "reasoning_details":
+                    details = value
+                elif said or type(value) is not str or name not in _WORDS:
                     return None
-                under, said = name, value
+                else:
+                    under, said = name, value
     except (KeyError, TypeError, ValueError, AttributeError):  # whatever it is, it is not that simple
         return None
-    if under == "content":
-        told.first.text.append(said)
-        return (TextDelta(said),)
-    return told.first.thinks(said, under) if said else ()
+    if not said or (details and under == "content"):  # the details may hold a thought that is nowhere else
+        return None if details else ()
+    if details:
+        told.first.detail(details)
+    else:
+        told.envelope.learn(data, under, said)
+    return told.first.say(under, said)
 
 
 def _slowly(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...]:
