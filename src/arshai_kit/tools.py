@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 
 from arshai_kit._json import dumps, freeze
 from arshai_kit._record import Record
+from arshai_kit._drive import blocking
 from arshai_kit._threads import BackgroundTask
 from arshai_kit.effects import Call, Emit, Now, Plan, Spawn, Step
 from arshai_kit.errors import ArshaiError, Misuse
@@ -32,6 +33,7 @@ from arshai_kit.records import (
     ToolStarted,
 )
 from arshai_kit.scope import background_tasks
+from arshai_kit.scope import drain as draining
 
 if TYPE_CHECKING:
     from arshai_kit.schema import Described
@@ -44,9 +46,12 @@ __all__ = [
     "answered",
     "background",
     "background_tasks",
+    "drain",
     "tool",
     "toolbox",
 ]
+
+drain = blocking(draining)
 
 _PARTS = (Text, Image, File, Audio)
 
