@@ -140,6 +140,8 @@ def _converter() -> Any:
     import attrs
     from cattrs import Converter
 
+    for kind in RECORDS.values():  # what only type checkers import has to be named
+        attrs.resolve_types(kind, localns={"Decimal": Decimal})
     converter = Converter(omit_if_default=True)
     for kind in _SCALARS:
         converter.register_structure_hook(kind, _exactly(kind))
@@ -188,7 +190,7 @@ def _reading(kind: Any, converter: Any) -> Callable[[Any, Any], Any]:
     def array(value: Any, wanted: Any) -> Any:
         return converter.structure(None if value is None else _list(value), wanted)
 
-    arrays = [spot.name for spot in attrs.fields(attrs.resolve_types(kind)) if spot.type in _ARRAYS]
+    arrays = [spot.name for spot in attrs.fields(kind) if spot.type in _ARRAYS]
     special: dict[str, Any] = dict.fromkeys(arrays, override(struct_hook=array))
     if kind is Settings:
         special |= dict.fromkeys(("reasoning", "tool_choice"), override(struct_hook=_word))
@@ -204,7 +206,7 @@ def _writing(kind: Any, converter: Any) -> Callable[[Any], Any]:
     import attrs
     from cattrs.gen import make_dict_unstructure_fn, override
 
-    untyped = [spot.name for spot in attrs.fields(attrs.resolve_types(kind)) if spot.type in (Any, FrozenDict)]
+    untyped = [spot.name for spot in attrs.fields(kind) if spot.type in (Any, FrozenDict)]
     special: dict[str, Any] = dict.fromkeys(untyped, override(unstruct_hook=_thawed))
     if kind is Usage:
         special["missing"] = override(unstruct_hook=sorted)
