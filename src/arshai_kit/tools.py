@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
+from arshai_kit._drive import blocking
 from arshai_kit._json import dumps, freeze
 from arshai_kit._record import Record
-from arshai_kit._drive import blocking
 from arshai_kit._threads import BackgroundTask
 from arshai_kit.effects import Call, Emit, Now, Plan, Spawn, Step
 from arshai_kit.errors import ArshaiError, Misuse
@@ -172,7 +172,7 @@ def toolbox(tools: Iterable[ToolLike]) -> Toolbox:
 # Answering a call
 
 
-class _Told(Exception):  # noqa: N818  # not an error of ours: words for the model
+class _Told(Exception):  # not an error of ours: words for the model
     """What the model did wrong, in words that it can act on."""
 
 
