@@ -9,14 +9,14 @@ from typing import Any, TypedDict, Unpack
 
 from arshai_kit.effects import Secret
 from arshai_kit.errors import Misuse
-from arshai_kit.models import Capabilities, Endpoint, Reasoning, ToolChoice
+from arshai_kit.models import Capabilities, Dialect, Endpoint, Reasoning, ToolChoice
 from arshai_kit.retry import Retry
 
 __all__ = ["Options", "openai_compatible"]
 
 Headers = Mapping[str, str | Secret] | Iterable[tuple[str, str | Secret]]
 
-_SECRET = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+_SECRET = r"(?i)auth|key|token|secret|cookie|password"
 
 
 class Options(TypedDict, total=False):
@@ -70,7 +70,7 @@ def openai_compatible(
     return Endpoint(
         name=name,
         base_url=_address(base_url),
-        dialect=CHAT,
+        dialect=_chat(),
         api_key=_key(api_key, "OPENAI_COMPATIBLE_API_KEY"),
         headers=_headers(headers),
         **_checked(options),
@@ -88,6 +88,13 @@ def _checked(options: Options) -> dict[str, Any]:
     return dict(options)
 
 
+def _chat() -> Dialect:
+    """The wire format, imported when a model first speaks it."""
+    from arshai_kit.dialects.chat import CHAT
+
+    return CHAT
+
+
 def _address(base_url: str) -> str:
     """*base_url*, if it can be one.
 
@@ -96,6 +103,8 @@ def _address(base_url: str) -> str:
         ...
     arshai_kit.errors.Misuse: base_url='localhost:8080' is no address; it looks like 'https://api.example.com/v1'
     """
+    from urllib.parse import urlsplit  # it imports much: only when a model is made
+
     address = base_url.strip() if isinstance(base_url, str) else ""
     try:
         parts = urlsplit(address)
@@ -125,4 +134,4 @@ def _headers(given: Headers) -> tuple[tuple[str, str | Secret], ...]:
 
 
 def _veiled(name: str, value: str | Secret) -> str | Secret:
-    return Secret(value) if isinstance(value, str) and _SECRET.search(name) else value
+    return Secret(value) if isinstance(value, str) and re.search(_SECRET, name) else value

@@ -437,7 +437,7 @@ def test_usage_that_was_not_told_is_unknown() -> None:
         ),
         ([b'event: error\ndata: {"message":"slow down","code":"rate_limit_exceeded"}'], RateLimited),
         ([b"event: error\ndata: it broke"], ServerFailed),
-        ([b'error: {"detail":"no memory","error":{"message":"no memory"}}'], ServerFailed),
+        ([b'error: {"detail":"x","error":{"message":"failed to decode, try increasing context size"}}'], ServerFailed),
         ([b'{"error":{"message":"bare","type":"server_error"}}'], ServerFailed),
         ([b'data: {"error":"context length exceeded"}'], ContentTooLong),
         ([b'data: {"type":"error","error":{"type":"not_found_error","message":"gone"}}'], NotFound),

@@ -50,7 +50,7 @@ _BY_CODE: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (re.compile(r"invalid|bad_?request|content_filter|unsupported|unprocessable|tool_use_failed", re.I), BadRequest),
 )
 _TOO_LONG = re.compile(
-    r"context.{0,3}(length|window|size|limit)|maximum context|too.many.(prompt.|input.)?tokens|(prompt|input|messages) "
+    r"context.{0,3}(length|window|limit)|maximum context|too.many.(prompt.|input.)?tokens|(prompt|input|messages) "
     r"(is|are) too long|too.long.*(context|tokens)|reduce the length|exceeds?.{0,40}(context|token limit)",
     re.I,
 )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arshai_kit.dialects.chat._message import calls, message
 from arshai_kit.dialects.failures import decoded, failure, request_id, scrubbed
@@ -12,6 +11,9 @@ from arshai_kit.effects import Reply
 from arshai_kit.errors import BadReply
 from arshai_kit.models import Endpoint
 from arshai_kit.records import FinishReason, Message, Opaque, Part, Response, Usage
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 __all__ = ["complete", "cost", "parsed", "response", "says_error", "usage"]
 
@@ -159,10 +161,12 @@ def cost(told: Mapping[str, Any]) -> Decimal | None:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             return _decimal(str(value))
     ticks = _count(told.get("cost_in_usd_ticks"))
-    return None if ticks is None else Decimal(ticks).scaleb(-10)
+    return None if ticks is None else _decimal(f"{ticks}e-10")
 
 
 def _decimal(text: str) -> Decimal | None:
+    from decimal import Decimal, InvalidOperation  # only for those who tell the cost
+
     try:
         value = Decimal(text)
     except InvalidOperation:
