@@ -16,7 +16,7 @@ __all__ = ["Options", "openai_compatible"]
 
 Headers = Mapping[str, str | Secret] | Iterable[tuple[str, str | Secret]]
 
-_SECRET = r"(?i)auth|key|token|secret|cookie|password"
+_PRIVATE = r"(?i)auth|key|token|secret|cookie|password"
 
 
 class Options(TypedDict, total=False):
@@ -134,4 +134,4 @@ def _headers(given: Headers) -> tuple[tuple[str, str | Secret], ...]:
 
 
 def _veiled(name: str, value: str | Secret) -> str | Secret:
-    return Secret(value) if isinstance(value, str) and re.search(_SECRET, name) else value
+    return Secret(value) if isinstance(value, str) and re.search(_PRIVATE, name) else value
