@@ -29,6 +29,7 @@ ROWS = (
     ("schema",),
     ("effects",),
     ("machine",),
+    ("_wire",),
     ("_threads",),
     ("scope",),
     ("_flight", "_transport", "_drive", "_adrive", "faces"),

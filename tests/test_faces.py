@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -25,12 +26,22 @@ def running(module: ModuleType) -> set[str]:
     return {name for name in module.__all__ if hasattr(getattr(module, name), "plan")}
 
 
+def seen_by_type_checkers(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of *body*, and those that only a type checker reads."""
+    for node in body:
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                yield from node.body
+            case _:
+                yield node
+
+
 def imported_names(module: ModuleType) -> set[str]:
     """The public names that the source of *module* brings in or defines at its top level."""
     names: set[str] = set()
-    for node in ast.parse(source(module)).body:
+    for node in seen_by_type_checkers(ast.parse(source(module)).body):
         match node:
-            case ast.ImportFrom(module=origin, names=aliases) if origin != "__future__":
+            case ast.ImportFrom(module=origin, names=aliases) if origin not in ("__future__", "typing"):
                 names |= {alias.asname or alias.name for alias in aliases}
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
                 names.add(name)

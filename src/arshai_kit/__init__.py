@@ -1,47 +1,53 @@
-"""A functional, sync-first toolkit for LLM applications; `arshai_kit.aio` has the same names for async code."""
+"""A functional, sync-first toolkit for LLM applications; `arshai_kit.aio` has the same names for async code.
 
-from arshai_kit import aio as aio
-from arshai_kit.completion import complete, extract, request, run, run_tools, stream
-from arshai_kit.errors import ArshaiError
-from arshai_kit.models import evolve
-from arshai_kit.providers import openai_compatible
-from arshai_kit.records import (
-    Audio,
-    BackgroundFailed,
-    BackgroundStarted,
-    File,
-    Finished,
-    Image,
-    Message,
-    Opaque,
-    PartialOutput,
-    Response,
-    StepFinished,
-    StepStarted,
-    Text,
-    TextDelta,
-    Thinking,
-    ThinkingDelta,
-    ToolCall,
-    ToolCallDelta,
-    ToolFailed,
-    ToolFinished,
-    ToolProgress,
-    ToolResult,
-    ToolRun,
-    ToolSpec,
-    ToolStarted,
-    Usage,
-    assistant,
-    audio,
-    file,
-    image,
-    system,
-    tool_result,
-    user,
-)
-from arshai_kit.scope import using
-from arshai_kit.tools import background, tool
+A name is imported from its module when it is first asked for: `import arshai_kit` alone costs next to nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arshai_kit import aio as aio
+    from arshai_kit.completion import complete, extract, request, run, run_tools, stream
+    from arshai_kit.errors import ArshaiError
+    from arshai_kit.models import evolve
+    from arshai_kit.providers import openai_compatible
+    from arshai_kit.records import (
+        Audio,
+        BackgroundFailed,
+        BackgroundStarted,
+        File,
+        Finished,
+        Image,
+        Message,
+        Opaque,
+        PartialOutput,
+        Response,
+        StepFinished,
+        StepStarted,
+        Text,
+        TextDelta,
+        Thinking,
+        ThinkingDelta,
+        ToolCall,
+        ToolCallDelta,
+        ToolFailed,
+        ToolFinished,
+        ToolProgress,
+        ToolResult,
+        ToolRun,
+        ToolSpec,
+        ToolStarted,
+        Usage,
+        assistant,
+        audio,
+        file,
+        image,
+        system,
+        tool_result,
+        user,
+    )
+    from arshai_kit.scope import using
+    from arshai_kit.tools import background, tool
 
 __all__ = [
     "ArshaiError",
@@ -92,3 +98,30 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "completion": ("complete", "extract", "request", "run", "run_tools", "stream"),
+    "errors": ("ArshaiError",),
+    "models": ("evolve",),
+    "providers": ("openai_compatible",),
+    "scope": ("using",),
+    "tools": ("background", "tool"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """The public *name*, from its home; whatever has none other is a record."""
+    from importlib import import_module
+
+    if name == "aio":
+        return import_module("arshai_kit.aio")
+    if name not in __all__:
+        raise AttributeError(f"module 'arshai_kit' has no attribute {name!r}")
+    found = getattr(import_module(f"arshai_kit.{_HOME.get(name, 'records')}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "aio"]

@@ -302,10 +302,12 @@ def _until(run: AsyncRun, effect: Send | Open) -> float:
 
 
 async def _send(run: AsyncRun, effect: Send) -> Reply:
+    run.asked(effect.request)
     return await (await _transport_of(run)).send(effect.request, _until(run, effect))
 
 
 async def _open(run: AsyncRun, effect: Open) -> _transport.AsyncLine:
+    run.asked(effect.request)
     return await (await _transport_of(run)).open(effect.request, _until(run, effect))
 
 

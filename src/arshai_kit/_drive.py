@@ -7,7 +7,6 @@ to workers, and this thread waits on one queue for whatever comes first: bytes, 
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -19,7 +18,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from arshai_kit import _transport
 from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
-from arshai_kit._threads import Background, outside, shared_loop, soon, workers
+from arshai_kit._threads import Background, background_log, outside, shared_loop, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, IDLE, WORK, Task, Turn
@@ -32,8 +31,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NONE: Outcome[Any] = Outcome()
-
-_log = logging.getLogger("arshai_kit.background")
 
 
 class Run(Flights):
@@ -257,7 +254,7 @@ def in_background(background: Background, effect: Spawn, context: Any, tell: Cal
 
 def report(effect: Spawn, error: BaseException, tell: Callable[[Event], Any]) -> None:
     """Log what failed in the background, and tell it to whoever is still streaming."""
-    _log.error("%s failed in the background", effect.name, exc_info=error)
+    background_log().error("%s failed in the background", effect.name, exc_info=error)
     if effect.failed is not None:
         tell(effect.failed(error if isinstance(error, Exception) else RuntimeError(repr(error))))
 
@@ -277,10 +274,12 @@ def _transport_of(run: Run) -> _transport.Transport:
 
 
 def _send(run: Run, effect: Send, fuse: _transport.Fuse | None = None) -> Reply:
+    run.asked(effect.request)
     return _transport_of(run).send(effect.request, _until(run, effect), fuse)
 
 
 def _open(run: Run, effect: Open, fuse: _transport.Fuse) -> tuple[_transport.Line, _transport.Fuse]:
+    run.asked(effect.request)
     return _transport_of(run).open(effect.request, _until(run, effect), fuse), fuse
 
 

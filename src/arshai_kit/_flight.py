@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -14,8 +13,9 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from arshai_kit import _wire
 from arshai_kit._threads import Background, workers
-from arshai_kit.effects import Call, Channel, Close, Now, Open, Plan, Random, Read, Sleep, Spawn
+from arshai_kit.effects import Call, Channel, Close, Now, Open, Plan, Random, Read, Request, Sleep, Spawn
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, OVER, Machine, Task, Turn
 from arshai_kit.records import Event, Finished
@@ -92,6 +92,7 @@ class Flights:
     def __init__(self, plan: Plan[Any], *, listening: bool) -> None:
         self.scope = scope = current()
         self.recorder = None if scope.world is None else scope.world.recorder()
+        self.wire = _wire.logger()
         self.machine = Machine(
             plan, layers=scope.layers, tags=scope.tags, listening=listening, naming=scope.world is not None
         )
@@ -108,6 +109,11 @@ class Flights:
         self.counted = 0
         self.foreign = 0
         self.closed = False
+
+    def asked(self, request: Request) -> None:
+        """Log a request that is about to be sent, if anybody listens."""
+        if self.wire is not None:
+            _wire.asked(self.wire, request)
 
     def add(self, task: Task, effect: Any) -> Flight:
         """Note that *effect* is wanted."""
@@ -202,6 +208,8 @@ class Flights:
         """Give the machine one answer; what is no ordinary error ends the run."""
         if error is not None and not isinstance(error, Exception):
             raise error
+        if self.wire is not None:
+            _wire.answered(self.wire, effect, value, error)
         if self.recorder is not None:
             self.recorder(task.path, effect, value, error)
         return self.machine.turn(task, value, error)
@@ -338,7 +346,9 @@ def _now(flights: Flights, _task: Task, _effect: Now) -> float:
 
 
 def _random(_flights: Flights, _task: Task, _effect: Random) -> float:
-    return random.random()  # noqa: S311  # chance, not secrets
+    from random import random  # it imports much: only when chance is asked for
+
+    return random()  # noqa: S311  # chance, not secrets
 
 
 def _spawn(flights: Flights, task: Task, effect: Spawn) -> None:

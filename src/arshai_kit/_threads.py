@@ -7,7 +7,6 @@ not run.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -16,15 +15,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from logging import Logger
 
 __all__ = ["Background", "BackgroundTask", "Loop", "Workers", "process_background", "shared_loop", "soon", "workers"]
 
 _IDLE_SECONDS = 10.0
+_DRAIN_SECONDS = 5.0
 
-_log = logging.getLogger("arshai_kit.background")
+
+def background_log() -> Logger:
+    """Where it is told what fails or is left behind in the background."""
+    import logging  # it imports much: only when there is something to tell
+
+    return logging.getLogger("arshai_kit.background")
+
 
 Job = Callable[[], None]
 
@@ -129,7 +138,7 @@ class Background:
             self._running.clear()
         self.left_behind += len(left)
         if left:
-            _log.warning("left behind in the background: %s", ", ".join([task.name for task in left]))
+            background_log().warning("left behind in the background: %s", ", ".join([task.name for task in left]))
 
 
 class _Process:
@@ -163,7 +172,7 @@ def process_background() -> Background:
 
 def _drain_at_exit(pid: int) -> None:
     if _process.background is not None and os.getpid() == pid:
-        _process.background.wait(5.0)
+        _process.background.wait(_DRAIN_SECONDS)
         _process.background.end()
 
 

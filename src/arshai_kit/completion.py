@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from decimal import Decimal
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -13,7 +12,7 @@ from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Start, Step, Where, intercept
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import ArshaiError, BadAnswer, Exhausted, Misuse
-from arshai_kit.models import Ask, Model, Prompt, Settings, is_model, thread
+from arshai_kit.models import Ask, Model, Prompt, is_model, thread
 from arshai_kit.output import Wanted, wanted
 from arshai_kit.records import (
     Finished,
@@ -31,6 +30,9 @@ from arshai_kit.records import (
     system as system_message,
 )
 from arshai_kit.tools import Toolbox, ToolLike, answered, toolbox
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 __all__ = ["complete", "extract", "request", "run", "run_tools", "stream"]
 
@@ -121,12 +123,14 @@ def stream(
 def extract(
     model: Model,
     prompt: Prompt,
-    output: Callable[..., T] | type[T] | Any,
+    output: TypeForm[T],
     *,
     system: str | None = None,
     corrections: int = 1,
-) -> Plan[Any]:
-    """The typed value that *model* finds in *prompt*: attrs, dataclass, TypedDict, `list[T]`, `Literal`, union, pydantic.
+) -> Plan[T]:
+    """The value of the type *output* that *model* finds in *prompt*.
+
+    *output* is an attrs class, a dataclass, a TypedDict, a pydantic model, a `Literal`, a union, or a list of these.
 
     An answer that does not fit is given back to the model with what is wrong, *corrections* times; then `BadAnswer`
     is raised, holding the text and the path of what did not fit.
@@ -134,7 +138,7 @@ def extract(
     messages, want = _conversation(prompt, system), wanted(output)
     while True:
         try:
-            return (yield from _asked(model, Ask(messages), want)).output
+            return (yield from _asked(model, Ask(messages), want)).output  # type: ignore[no-any-return]  # of type T
         except BadAnswer as error:
             if corrections <= 0 or error.partial is None:
                 raise
@@ -170,7 +174,7 @@ run = blocking(calling)
 
 
 def _asked(model: Model, ask: Ask, want: Wanted | None) -> Plan[Response]:
-    """One answer of *model*, typed if a type is wanted; a mode of typed output that it refuses gives way to the next."""
+    """One answer of *model*, typed if a type is wanted; a way of asking that it refuses gives way to the next."""
     if want is None:
         return (yield from _step(model, ask))
     *rest, last = want.modes(model)
@@ -288,7 +292,7 @@ class Loop(Record):
         """Start each call that a stream has closed, while the stream goes on."""
         seen: dict[Any, int] = {}
 
-        def on_emit(effect: Emit, where: Where) -> Plan[None]:
+        def on_emit(effect: Emit, _: Where) -> Plan[None]:
             yield effect
             for event in effect.events:
                 if type(event) is ToolCallDelta and event.call is not None and self._is_eager(event.call):
@@ -340,7 +344,7 @@ class Total(Record):
 
     messages: tuple[Message, ...] = ()
     usage: Usage = field(factory=Usage)
-    cost: Decimal | None = Decimal(0)
+    cost: Any = 0
     runs: tuple[ToolRun, ...] = ()
 
     def plus(self, response: Response) -> Total:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -95,27 +96,32 @@ class Wanted(Record):
 
     def watched(self, plan: Plan[Response]) -> Plan[Response]:
         """*plan*, telling on the way what of the answer can no longer change."""
-        from arshai_kit.schema import Settling
+        from arshai_kit.schema import Misfit, Settling
 
-        settling, shown = Settling(), None
+        text, call = Settling(), Settling()
+        shown: Any = None
 
-        def on_emit(effect: Emit, where: Where) -> Plan[None]:
+        def on_emit(effect: Emit, _: Where) -> Plan[None]:
             nonlocal shown
             yield effect
-            for event in effect.events:
-                match event:
-                    case TextDelta(text):
-                        settling.feed(text)
-                    case ToolCallDelta(_, self.spec.name, text):
-                        settling.feed(text)
-            value = settling.value
-            if self.wrapped:
-                value = value.get("value") if isinstance(value, dict) else None
+            with suppress(Misfit):  # words around the JSON: the whole answer will tell whether it can be read
+                for event in effect.events:
+                    match event:
+                        case TextDelta(words):
+                            text.feed(words)
+                        case ToolCallDelta(_, self.spec.name, words):
+                            call.feed(words)
+            value = self._certain(text.value if call.value is None else call.value)
             if value is not None and (frozen_value := freeze(value)) != shown:
                 shown = frozen_value
                 yield from Emit((PartialOutput(shown),))
 
         return intercept(plan, {Emit: on_emit})
+
+    def _certain(self, value: Any) -> Any:
+        if not self.wrapped:
+            return value
+        return value.get("value") if isinstance(value, dict) else None
 
 
 def wanted(output: Any) -> Wanted | None:

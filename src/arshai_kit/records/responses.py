@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import Factory, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.records.parts import Message, Opaque, Part, ToolCall
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 __all__ = ["FinishReason", "Response", "ToolRun", "Usage"]
 
