@@ -30,6 +30,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir
+from contextvars import copy_context
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -100,7 +101,7 @@ def run_python(block: Block, names: dict[str, Any], runner: asyncio.Runner) -> N
     code = compiled(block)
     outcome = eval(code, names)
     if code.co_flags & inspect.CO_COROUTINE:
-        runner.run(outcome)
+        runner.run(outcome, context=copy_context())
 
 
 def run_doctest(block: Block, names: dict[str, Any]) -> None:

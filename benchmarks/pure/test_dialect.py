@@ -45,7 +45,7 @@ def test_splitting_1000_events(benchmark: BenchmarkFixture, together: int) -> No
 
 def told(events: Sequence[Any]) -> int:
     """How many events of ours the server's *events* tell."""
-    state, count = MODEL.dialect.start(MODEL), 0
+    state, count = MODEL.dialect.start(MODEL, ()), 0
     for event in events:
         state, more = MODEL.dialect.advance(state, event)
         count += len(more)

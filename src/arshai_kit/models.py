@@ -178,14 +178,14 @@ def is_model(value: Any) -> bool:
 class Dialect(Record):
     """A wire format: four pure functions between records and JSON.
 
-    *build* makes the request, *parse* the response of a whole reply. *start* makes the state of a stream, and
-    *advance* folds one server-sent event (`None` at the end of the bytes) into it and tells what there is to tell;
-    the last event is `Finished`, and the end without one raises `StreamIncomplete`.
+    *build* makes the request, *parse* the response of a whole reply. *start* makes the state of a stream
+    from its headers, and *advance* folds one server-sent event (`None` at the end of the bytes) into it and tells what
+    there is to tell; the last event is `Finished`, and the end without one raises `StreamIncomplete`.
     """
 
     build: Callable[[Endpoint, Ask, bool], Request]
     parse: Callable[[Endpoint, Reply], Response]
-    start: Callable[[Endpoint], Any]
+    start: Callable[[Endpoint, tuple[tuple[str, str], ...]], Any]
     advance: Callable[[Any, Any], tuple[Any, tuple[Event, ...]]]
 
 
@@ -238,7 +238,7 @@ class _Stream:
     def __init__(self, endpoint: Endpoint, channel: Channel) -> None:
         self.channel = channel
         self.split = Splitter(endpoint.max_body).feed
-        self.state = endpoint.dialect.start(endpoint)
+        self.state = endpoint.dialect.start(endpoint, channel.headers)
         self.advance = endpoint.dialect.advance
         self.told: tuple[Event, ...] = ()
         self.response: Response | None = None
@@ -390,7 +390,9 @@ def evolve(record: R, **changes: Any) -> R:
     foreign = {name: value for name, value in changes.items() if name not in own}
     if foreign:
         if "model" not in own:
-            raise Misuse(f"{type(record).__name__} has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(own))}")
+            raise Misuse(
+                f"{type(record).__name__} has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(own))}"
+            )
         changes = {name: value for name, value in changes.items() if name in own}
         inner = changes.get("model", record.model)  # type: ignore[attr-defined]  # it has one: see above
         changes["model"] = evolve(inner, **foreign)

@@ -39,7 +39,7 @@ def cut(data: bytes, chance: random.Random, longest: int = 60) -> Iterator[bytes
 
 def streamed(data: Iterator[bytes] | list[bytes], model: Endpoint = endpoint) -> tuple[list[Event], Response]:
     """The events and the response of the stream *data*; the error of a stream that fails is raised."""
-    split, state = Splitter(model.max_body), model.dialect.start(model)
+    split, state = Splitter(model.max_body), model.dialect.start(model, ())
     events: list[Event] = []
     for piece in (*data, b""):
         for event in split.feed(piece):

@@ -33,9 +33,9 @@ def parse(endpoint: Endpoint, reply: Reply) -> Response:
     return parsed(endpoint, reply)
 
 
-def start(endpoint: Endpoint) -> Told:
+def start(endpoint: Endpoint, headers: tuple[tuple[str, str], ...] = ()) -> Told:
     """The state of a stream of which nothing has come yet."""
-    return Told(endpoint)
+    return Told(endpoint, headers)
 
 
 CHAT = Dialect(build, parse, start, advance)

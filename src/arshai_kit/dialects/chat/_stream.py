@@ -15,13 +15,15 @@ from arshai_kit.dialects.chat._candidate import Candidate
 from arshai_kit.dialects.chat._envelope import Envelope
 from arshai_kit.dialects.chat._message import THOUGHTS
 from arshai_kit.dialects.chat._reply import response, says_error
-from arshai_kit.dialects.failures import came, failure, scrubbed
+from arshai_kit.dialects.failures import came, failure, request_id, scrubbed
 from arshai_kit.errors import BadReply, ProviderError, StreamIncomplete
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, Finished, Response
 from arshai_kit.sse import ServerSent
 
 __all__ = ["Told", "advance"]
+
+Headers = tuple[tuple[str, str], ...]
 
 _DEEP = 150
 _WORDS = frozenset({"content", *THOUGHTS})
@@ -30,10 +32,11 @@ _WORDS = frozenset({"content", *THOUGHTS})
 class Told:
     """What a stream has told so far."""
 
-    __slots__ = ("done", "endpoint", "envelope", "first", "others", "seen", "top", "usage")
+    __slots__ = ("done", "endpoint", "envelope", "first", "headers", "others", "seen", "top", "usage")
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, headers: Headers = ()) -> None:
         self.endpoint = endpoint
+        self.headers = headers
         self.first = Candidate(endpoint.provider)
         self.envelope = Envelope()
         self.others: dict[str, Candidate] = {}
@@ -73,10 +76,15 @@ class Told:
         """The answer; a *partial* one holds only the calls that were closed, and no reason why it ended."""
         others = [each.choice(int(place) if place.isdecimal() else place) for place, each in self.others.items()]
         body = {**self.top, "choices": [self.first.choice(0), *others], "usage": self.usage}
-        whole = response(self.endpoint, body, body["choices"][0], "", self.first.calls.closed())
+        whole = response(self.endpoint, body, body["choices"][0], self.request_id(), self.first.calls.closed())
         if partial:
             return evolve(whole, finish_reason="error", raw_finish_reason=None)
         return whole
+
+    def request_id(self) -> str:
+        """What the provider's support wants to know."""
+        told = self.top.get("request_id")
+        return request_id(self.headers) or (told if isinstance(told, str) else "")
 
     def end(self) -> tuple[Event, ...]:
         """The last events of a reply that is complete."""
@@ -92,11 +100,12 @@ class Told:
 
     def failed(self, body: Any) -> ProviderError:
         """The error that *body* tells in the middle of the stream."""
-        return failure(self.endpoint, body, partial=self.response(partial=True))
+        return failure(self.endpoint, body, headers=self.headers, partial=self.response(partial=True))
 
     def bad(self, why: str) -> BadReply:
         """The error for what makes no sense."""
-        return BadReply(scrubbed(self.endpoint, why), partial=self.response(partial=True))
+        partial = self.response(partial=True)
+        return BadReply(scrubbed(self.endpoint, why), request_id=self.request_id(), partial=partial)
 
 
 def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ...]]:
@@ -171,5 +180,6 @@ def _ended(told: Told) -> tuple[Event, ...]:
         return told.end()
     raise StreamIncomplete(
         "the stream ended before the provider said that the reply is complete; what came is in .partial",
+        request_id=told.request_id(),
         partial=told.response(partial=True),
     )
