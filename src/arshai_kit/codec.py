@@ -210,6 +210,8 @@ def _writing(kind: Any, converter: Any) -> Callable[[Any], Any]:
     special: dict[str, Any] = dict.fromkeys(untyped, override(unstruct_hook=_thawed))
     if kind is Usage:
         special["missing"] = override(unstruct_hook=sorted)
+    if kind is ToolSpec:
+        special["example"] = override(unstruct_hook=_thawed)
     if kind is Response:
         special |= {"raw": override(omit=True), "output": override(unstruct_hook=_unstructured)}
     if kind is ToolProgress:
