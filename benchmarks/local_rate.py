@@ -107,7 +107,9 @@ def judged(response: Response, question: str, name: str, arguments: dict[str, An
     return calls == [(name, arguments)], right and calls == [(name, arguments)] and response.finish_reason == "stop"
 
 
-def products(model: LocalModel, count: int, tools: list[Any], digits: int = 2) -> Iterator[Callable[[], tuple[bool, bool]]]:
+def products(
+    model: LocalModel, count: int, tools: list[Any], digits: int = 2
+) -> Iterator[Callable[[], tuple[bool, bool]]]:
     """*count* different questions for a product."""
     dice = random.Random(7)  # noqa: S311  # the same questions each time
     for seed in range(count):
@@ -142,7 +144,11 @@ def chatted(model: LocalModel, question: str, tools: list[Any]) -> tuple[bool, b
 def person(model: LocalModel, seed: int) -> tuple[bool, bool]:
     """A sentence about somebody, as a record."""
     dice = random.Random(seed)  # noqa: S311  # the same sentences each time
-    name, city, age = dice.choice("Ada Bob Cleo Dan Eve Farid Gita Hugo".split()), dice.choice(CITIES), dice.randrange(18, 90)
+    name, city, age = (
+        dice.choice("Ada Bob Cleo Dan Eve Farid Gita Hugo".split()),
+        dice.choice(CITIES),
+        dice.randrange(18, 90),
+    )
     form = dice.choice(
         ("{0} is {1} years old and lives in {2}.", "Meet {0} from {2}, who is {1}.", "In {2} lives {0}, aged {1}.")
     )

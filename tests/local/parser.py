@@ -19,7 +19,12 @@ def crashed(grammars: Iterable[tuple[str, str]]) -> str:
     waiting = list(grammars)
     lines = "".join(json.dumps(pair) + "\n" for pair in waiting)
     child = subprocess.run(
-        [sys.executable, "-m", "tests.local.parser"], input=lines, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", "tests.local.parser"],
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     answered = child.stdout.count("ok\n")
     if answered == len(waiting):

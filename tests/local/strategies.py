@@ -93,7 +93,9 @@ def strings(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.one_of(_arrays(inner), _objects(inner), st.lists(inner, min_size=1, max_size=3).map(lambda x: {"anyOf": x}))
+    return st.one_of(
+        _arrays(inner), _objects(inner), st.lists(inner, min_size=1, max_size=3).map(lambda x: {"anyOf": x})
+    )
 
 
 @st.composite

@@ -68,11 +68,16 @@ def test_a_tool_without_parameters() -> None:
 
 def test_what_is_no_string_or_number_is_free() -> None:
     tool = spec("light", on={"type": "boolean"}, where={"enum": ["kitchen", "hall"]})
-    assert offered([tool], "Light!", 'light {"on": true, "where": "hall"}', 'light {"on": 1, "where": "hall"}') == [True, False]
+    assert offered([tool], "Light!", 'light {"on": true, "where": "hall"}', 'light {"on": 1, "where": "hall"}') == [
+        True,
+        False,
+    ]
 
 
 def test_strings_with_a_format_or_a_length_are_copied_where_they_fit() -> None:
-    tool = spec("book", day={"type": "string", "format": "date"}, code={"type": "string", "minLength": 5, "maxLength": 6})
+    tool = spec(
+        "book", day={"type": "string", "format": "date"}, code={"type": "string", "minLength": 5, "maxLength": 6}
+    )
     said = "Book 2026-11-23 for AB-123 please, not 2026-13-01."
     assert offered(
         [tool],
@@ -130,7 +135,16 @@ def grounded(said: str, results: list[str], *texts: str) -> list[bool]:
 
 def test_a_sentence_tells_the_result_and_no_other_figure() -> None:
     told = ["23 times 17 is 391.", "391", "The result — “391” — is right!", "It is 391, well-known (17 × 23)."]
-    wrong = ["23 times 17 is 392.", "It is 3911.", "It is 391.5.", "It is 1,391.", "It is -391.", "23 times 17.", "x391", ""]
+    wrong = [
+        "23 times 17 is 392.",
+        "It is 3911.",
+        "It is 391.5.",
+        "It is 1,391.",
+        "It is -391.",
+        "23 times 17.",
+        "x391",
+        "",
+    ]
     assert grounded("What is 23 times 17?", ["391"], *told) == [True] * 4
     assert grounded("What is 23 times 17?", ["391"], *wrong) == [False] * 8
 
@@ -140,7 +154,11 @@ def test_numbers_written_otherwise_are_figures_too() -> None:
 
 
 def test_words_are_repeated_as_they_are() -> None:
-    assert grounded("Weather?", ["18°C, light rain"], "It is 18°C, light rain.", "It is 18°C.", "Rain.") == [True, False, False]
+    assert grounded("Weather?", ["18°C, light rain"], "It is 18°C, light rain.", "It is 18°C.", "Rain.") == [
+        True,
+        False,
+        False,
+    ]
     assert grounded("Weather?", ["rain"], "Rain it is.", "There is rain.") == [False, True]
 
 

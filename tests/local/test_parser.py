@@ -22,7 +22,9 @@ pytestmark = pytest.mark.needs("local")
 BATCH = 100
 
 
-def drawn(source: st.SearchStrategy[Any], make: Callable[[Any], Grammar | None], count: int = BATCH) -> list[tuple[str, str]]:
+def drawn(
+    source: st.SearchStrategy[Any], make: Callable[[Any], Grammar | None], count: int = BATCH
+) -> list[tuple[str, str]]:
     """Up to *count* grammars made of what *source* draws, with the letters they need; what is refused is left out."""
     found: dict[tuple[str, str], None] = {}
 
@@ -45,7 +47,10 @@ def called(asked: tuple[Any, str, bool]) -> Grammar | None:
     return pick_grammar([ToolSpec("look_up", "", {"type": "object", **schema})], said, none=none)
 
 
-QUESTIONS = st.lists(st.sampled_from(["Is", "Oslo,", "23", "-4.50", "(née", '"x\\"', "日本", "?", "1,000.", "€5", "\U00050394"]), max_size=30)
+QUESTIONS = st.lists(
+    st.sampled_from(["Is", "Oslo,", "23", "-4.50", "(née", '"x\\"', "日本", "?", "1,000.", "€5", "\U00050394"]),
+    max_size=30,
+)
 
 
 def test_any_sound_grammar_is_survived() -> None:
@@ -68,6 +73,8 @@ def test_the_grammar_of_any_sentence_is_survived() -> None:
     assert not crashed(drawn(asked, lambda pair: grounded_grammar(*pair)))
 
 
-@pytest.mark.parametrize("text", ["root ::= root [a]\n", "root ::= nowhere\n", "root ::= [a]{0,4000}\n", "root ::= (\n"])
+@pytest.mark.parametrize(
+    "text", ["root ::= root [a]\n", "root ::= nowhere\n", "root ::= [a]{0,4000}\n", "root ::= (\n"]
+)
 def test_what_is_refused_would_have_ended_the_process(text: str) -> None:
     assert crashed([("root ::= [a]\n", ""), (text, "")]).startswith(text)

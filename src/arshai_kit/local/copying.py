@@ -8,6 +8,8 @@ from decimal import Decimal
 from itertools import permutations
 from typing import Any
 
+from attrs import evolve
+
 from arshai_kit._json import exact
 from arshai_kit.local.grammar import (
     NEVER,
@@ -25,10 +27,11 @@ from arshai_kit.local.grammar import (
     refs,
     seq,
 )
-from arshai_kit.local.shapes import FREE, Leaf, Leaves, shape, written
+from arshai_kit.local.leaves import FREE, Leaf, Leaves
+from arshai_kit.local.shapes import shape, written
 from arshai_kit.records import ToolSpec
 
-__all__ = ["NONE", "copying", "figures", "grounded_grammar", "pick_grammar", "spans"]
+__all__ = ["NONE", "copying", "counting", "figures", "grounded_grammar", "pick_grammar", "spans"]
 
 NONE = "none"
 """What the model writes when no tool is called for."""
@@ -89,11 +92,7 @@ def _fits(schema: Mapping[str, Any], number: str) -> bool:
 
 def copying(said: str, rules: dict[str, Node]) -> Leaves:
     """Leaves that write nothing but words and numbers of what was *said*, as far as these fit."""
-    found = _numbers(said)
     any_span = _span_rules(said.split(), rules)
-
-    def number(leaf: Leaf) -> Leaf:
-        return lambda schema: alt(*(each for each in found if re.fullmatch(pattern(leaf(schema)), each)))
 
     def string(schema: Mapping[str, Any]) -> Node:
         if not schema.keys() & {"format", "minLength", "maxLength"}:
@@ -101,7 +100,17 @@ def copying(said: str, rules: dict[str, Node]) -> Leaves:
         fits = re.compile(pattern(FREE.string(schema)))
         return alt(*(text for text in map(written, spans(said)) if fits.fullmatch(text)))
 
-    return Leaves(string, number(FREE.integer), number(FREE.number))
+    return evolve(counting(said), string=string)
+
+
+def counting(said: str) -> Leaves:
+    """Leaves that write no number but those of what was *said*."""
+    found = _numbers(said)
+
+    def number(leaf: Leaf) -> Leaf:
+        return lambda schema: alt(*(each for each in found if re.fullmatch(pattern(leaf(schema)), each)))
+
+    return Leaves(FREE.string, number(FREE.integer), number(FREE.number))
 
 
 def spans(said: str) -> Iterator[str]:
@@ -176,13 +185,17 @@ def _reached(root: Node, rules: Mapping[str, Node]) -> dict[str, Node]:
 # Sentences
 
 _NUMERALS = Chars(
-    ((0x30, 0x39), (0xB2, 0xB3), (0xB9, 0xB9), (0xBC, 0xBE), (0x660, 0x669), (0x6F0, 0x6F9), (0x7C0, 0x7C9))
-    + ((0x966, 0x96F), (0x9E6, 0x9EF), (0xE50, 0xE59), (0x2070, 0x209C), (0x2150, 0x218B), (0x2460, 0x249B))
-    + ((0xFF10, 0xFF19), (0x1D7CE, 0x1D7FF))
+    (
+        *((0x30, 0x39), (0xB2, 0xB3), (0xB9, 0xB9), (0xBC, 0xBE), (0x660, 0x669), (0x6F0, 0x6F9), (0x7C0, 0x7C9)),
+        *((0x966, 0x96F), (0x9E6, 0x9EF), (0xE50, 0xE59), (0x2070, 0x209C), (0x2150, 0x218B), (0x2460, 0x249B)),
+        *((0xFF10, 0xFF19), (0x1D7CE, 0x1D7FF)),
+    )
 )
 _JOINERS = Chars((*chars(".,:/+—–−").ranges, (0x2D, 0x2D)))
 _CONTROL = Chars(((0, 0x1F), (0x7F, 0x9F), (0x2028, 0x2029), (0xD800, 0xDFFF), (0xFFFD, 0xFFFD)))
-_MARKS = Chars((*but(chars("a-zA-Z0-9.,:/+"), within=Chars(((0x20, 0x2C), (0x2E, 0x7E)))).ranges, *chars("°€£“”‘’«»").ranges))
+_MARKS = Chars(
+    (*but(chars("a-zA-Z0-9.,:/+"), within=Chars(((0x20, 0x2C), (0x2E, 0x7E)))).ranges, *chars("°€£“”‘’«»").ranges)
+)
 _LETTERS = but(
     Chars((*_NUMERALS.ranges, *_JOINERS.ranges, *_CONTROL.ranges, *_MARKS.ranges)), within=Chars(((0x20, 0x10FFFF),))
 )
@@ -207,7 +220,9 @@ def grounded_grammar(said: str, results: Sequence[str]) -> Grammar:
     A result that is long or has several lines need not occur, but one of its figures, if it has any.
     """
     rules = {"word": _WORD, "gap": _GAP}
-    rules["piece"] = alt(seq(Ref("word"), many(seq(_JOINERS, Ref("word")), 0, 3)), *figures("\n".join((said, *results))))
+    rules["piece"] = alt(
+        seq(Ref("word"), many(seq(_JOINERS, Ref("word")), 0, 3)), *figures("\n".join((said, *results)))
+    )
     parts: list[Node] = []
     for result in results or ("",):
         parts += [Ref("gap")] if parts else []

@@ -194,8 +194,8 @@ def refs(node: Node) -> tuple[str, ...]:
 def pattern(node: Node) -> str:
     """A node without references as a regular expression.
 
-    >>> pattern(seq("a.", many(chars("0-9"), 1, 3)))
-    'a\\\\.(?:[0-9]){1,3}'
+    >>> pattern(seq("a", many(chars("0-9"), 1, 3)))
+    'a(?:[0-9]){1,3}'
     """
     match node:
         case Text(text=text):

@@ -9,6 +9,7 @@ no words true.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from importlib.util import find_spec
 from math import isfinite
@@ -20,8 +21,8 @@ from attrs import evolve, field, frozen
 
 from arshai_kit._json import EMPTY, exact
 from arshai_kit.effects import Call, Emit, Plan, Random, Sleep
-from arshai_kit.errors import BadAnswer, Misuse, need
-from arshai_kit.local.copying import NONE, grounded_grammar, pick_grammar
+from arshai_kit.errors import BadAnswer, BadSchema, Misuse, need
+from arshai_kit.local.copying import NONE, counting, grounded_grammar, pick_grammar
 from arshai_kit.local.grammar import Grammar
 from arshai_kit.local.prompts import Talk, answer_turns, chat_turns, output_turns, pick_turns, result_text, talk
 from arshai_kit.local.runtime import Engine, Sampling, Session, Setup, Turns, shipped_weights, usual_threads
@@ -143,7 +144,7 @@ def _settled(model: LocalModel, settings: Settings) -> LocalModel:
     for name in _REFUSED:
         if getattr(how, name) not in (None, EMPTY, "none", 1 if name == "candidates" else None):
             raise Misuse(f"the local model has no {name}: leave it out")
-    if not (isfinite(how.temperature or 0) and 0 <= (how.temperature or 0) and 0 < (how.top_p or 1) <= 1):
+    if not (isfinite(how.temperature or 0) and (how.temperature or 0) >= 0 and 0 < (how.top_p or 1) <= 1):
         raise Misuse("temperature is 0 or more, and top_p above 0 and at most 1")
     if not (0 <= how.min_p <= 1 and (how.top_k or 0) >= 0 and (how.max_tokens is None or how.max_tokens > 0)):
         raise Misuse("min_p is from 0 to 1, top_k 0 or more, and max_tokens 1 or more")
@@ -172,7 +173,7 @@ def _told(how: LocalModel, ask: Ask, said: Talk, *, stream: bool) -> Plan[Said]:
     if ask.output is not None:
         if ask.output.mode != "json_schema":
             raise Misuse("the local model writes JSON that fits a schema: ask for the mode json_schema")
-        turns, grammar = output_turns(said, ask.output.schema), json_grammar(ask.output.schema)
+        turns, grammar = output_turns(said, ask.output.schema), _form(ask.output.schema, said, grounded=how.grounded)
         return (yield from _spoken(evolve(how, temperature=0), turns, grammar, stream=stream))
     warmth = WARM if how.temperature is None else how.temperature
     seed = int((yield from Random()) * 2**32) if warmth and how.seed is None else how.seed
@@ -180,6 +181,14 @@ def _told(how: LocalModel, ask: Ask, said: Talk, *, stream: bool) -> Plan[Said]:
     if not said.now.results:
         return (yield from _spoken(how, chat_turns(said), None, stream=stream))
     return (yield from _spoken(how, answer_turns(said), _grounds(said) if how.grounded else None, stream=stream))
+
+
+def _form(schema: Any, said: Talk, *, grounded: bool) -> Grammar:
+    """What a typed answer may be; when it is *grounded*, its numbers are those of the results, if any fit."""
+    if grounded and said.now.results:
+        with suppress(BadSchema):
+            return json_grammar(schema, counting("\n".join(map(result_text, said.now.results))))
+    return json_grammar(schema)
 
 
 def _grounds(said: Talk) -> Grammar:

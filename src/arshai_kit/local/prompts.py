@@ -99,7 +99,11 @@ def pick_turns(tools: Sequence[ToolSpec], said: Talk) -> Turns:
     """The choice of one of *tools*, or none, for the question to answer."""
     told = "\n".join(map(_signature, tools))
     shown = [turn for tool in tools if tool.example for turn in _shown(*tool.example, tool.name)]
-    earlier = [turn for each in said.asked[-1 - EARLIER : -1] for turn in (("user", each.question), ("assistant", _chosen(each)))]
+    earlier = [
+        turn
+        for each in said.asked[-1 - EARLIER : -1]
+        for turn in (("user", each.question), ("assistant", _chosen(each)))
+    ]
     return (
         ("system", f"Choose the tool that answers the user, or {NONE}.\n{told}"),
         *_NO_TOOL[:2],

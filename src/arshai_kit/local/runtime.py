@@ -20,12 +20,23 @@ from attrs import define, field, frozen
 from arshai_kit.errors import BadSchema, ContentTooLong, Misuse, need
 from arshai_kit.local.grammar import Grammar, gbnf, literals
 
-__all__ = ["BATCH", "Engine", "Sampling", "Session", "Setup", "Turns", "Weights", "load", "shipped_weights", "usual_threads"]
+__all__ = [
+    "BATCH",
+    "Engine",
+    "Sampling",
+    "Session",
+    "Setup",
+    "Turns",
+    "Weights",
+    "load",
+    "shipped_weights",
+    "usual_threads",
+]
 
 BATCH = 32
 """Tokens read in one step: about 0.15 s on two cores, so that one who cancels does not wait."""
 SEATS = 2
-"""Contexts of one engine: questions answered at a time, and kept for the next: choosing a tool, and saying its result."""
+"""Contexts of one engine: questions answered at a time; kept, for they know how choosing and concluding begin."""
 WORTH = 24
 """Tokens of a prompt that a context must know already, to be taken rather than a new one."""
 USUAL = 512
@@ -50,7 +61,7 @@ class Setup:
 
 @frozen
 class Sampling:
-    """How the next token is chosen; a *temperature* of 0 takes the likeliest, under a *grammar* the likeliest that fits."""
+    """How the next token is chosen: at a *temperature* of 0 it is the likeliest that fits the *grammar*."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -130,8 +141,10 @@ class Weights:
     def tokens(self, turns: Turns) -> list[int]:
         """The prompt of *turns* in the format of the model's own template; what is said is never read as control."""
         marks = [f"\ue000{at}\ue001" for at in range(len(turns))]
-        chat = [self.api.LlamaChatMessage(role=role, content=mark) for (role, _), mark in zip(turns, marks, strict=True)]
-        text, found = self._template(chat), []
+        chat = [
+            self.api.LlamaChatMessage(role=role, content=mark) for (role, _), mark in zip(turns, marks, strict=True)
+        ]
+        text, found = self._template(chat), list[int]()
         for (_, said), mark in zip(turns, marks, strict=True):
             before, _, text = text.partition(mark)
             found += self.vocab.tokenize(before, not found, True) if before else []
@@ -193,7 +206,10 @@ def load(path: str) -> Weights:
             raise Misuse(f"{path} is not a GGUF file")
     api.disable_logging()
     api.ggml_backend_load_all()
-    model = api.LlamaModel(path, api.LlamaModelParams())
+    try:
+        model = api.LlamaModel(path, api.LlamaModelParams())
+    except (RuntimeError, ValueError) as error:
+        raise Misuse(f"{path} cannot be loaded: {error}") from error
     return Weights(api, model, model.get_vocab())
 
 
@@ -281,6 +297,8 @@ class Session:
         """Load the weights and measure the prompt, in tokens; raises `ContentTooLong` if it leaves no room."""
         with self._step():
             weights = self.engine.weights(self.setup.path)
+            if self.setup.context > (most := weights.model.n_ctx_train):
+                raise Misuse(f"a context of {self.setup.context} tokens is more than the {most} that the model takes")
             self._prompt = weights.tokens(turns)
             self._limit = _room(self.setup.context, len(self._prompt), max_tokens)
             self._sampler = weights.sampler(self.sampling)
@@ -395,5 +413,7 @@ def _begun(text: str, stops: Sequence[str]) -> int:
     >>> _begun("the en", ["end"])
     2
     """
-    sizes = (size for stop in stops for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size]))
+    sizes = (
+        size for stop in stops for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])
+    )
     return max(sizes, default=0)
