@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, suppress
 from inspect import isawaitable
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from arshai_kit import _transport
 from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
@@ -31,6 +31,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NONE: Outcome[Any] = Outcome()
+
+_own: Final[dict[Limits, _transport.Transport]] = {}
+"""The connections that this process shares between the runs with the same limits."""
 
 
 class Run(Flights):
@@ -180,6 +183,11 @@ class Run(Flights):
     def _begin_awaiting(self, flight: Flight) -> None:
         """Have an async function awaited on the event loop that all sync code shares."""
         loop = shared_loop()
+        if loop is None:
+            from anyio import run
+
+            run(perform, flight, flight.awaited, self.answer)
+            return
         if loop.thread == threading.get_ident():
             raise Misuse("an async function called a blocking one that wants its event loop; await the one in aio")
         flight.threaded = False
@@ -262,15 +270,12 @@ def report(effect: Spawn, error: BaseException, tell: Callable[[Event], Any]) ->
 # Performing leaf effects
 
 
-@functools.cache
-def _own_transport(limits: Limits) -> _transport.Transport:
-    """The connections that this process shares between the runs with the same limits."""
-    return _transport.sync_transport(None, limits)
-
-
 def _transport_of(run: Run) -> _transport.Transport:
-    client = run.scope.client
-    return _own_transport(run.limits) if client is None else _transport.sync_transport(client, run.limits)
+    client, limits = run.scope.client, run.limits
+    if client is not None:
+        return _transport.sync_transport(client, limits)
+    # Two threads may both find none and make one; what the later one has made is dropped before it has a connection.
+    return _own.get(limits) or _own.setdefault(limits, _transport.sync_transport(None, limits))
 
 
 def _send(run: Run, effect: Send, fuse: _transport.Fuse | None = None) -> Reply:

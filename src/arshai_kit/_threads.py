@@ -49,11 +49,14 @@ class Workers:
         self.left_behind: set[Any] = set()
 
     def run(self, job: Job) -> None:
-        """Have *job*, which must not raise, done by a worker."""
+        """Have *job*, which must not raise, done by a worker; right here if the process ends and none can be had."""
         try:
             self._idle.pop().put(job)
         except IndexError:
-            threading.Thread(target=self._work, args=(job,), name="arshai-kit worker", daemon=True).start()
+            worker = threading.Thread(target=self._work, args=(job,), name="arshai-kit worker", daemon=True)
+            if started(worker):
+                return
+            job()
 
     def _work(self, job: Job) -> None:
         jobs: SimpleQueue[Job] = SimpleQueue()
@@ -70,6 +73,17 @@ class Workers:
                     job = jobs.get()
                 else:
                     return
+
+
+def started(thread: threading.Thread) -> bool:
+    """Start *thread*; Python 3.12 refuses to, once the process has begun to end."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
+        return False
+    return True
 
 
 @frozen
@@ -205,15 +219,18 @@ def outside(context: Context) -> Context:
     return context
 
 
-def shared_loop() -> Loop:
-    """The event loop that async functions called from sync code share, so that clients bound to it keep working."""
+def shared_loop() -> Loop | None:
+    """The event loop that async functions called from sync code share, so that clients bound to it keep working.
+
+    None can be had when the process ends and has none yet.
+    """
     with _process.lock:
         if _process.loop is None:
             _process.loop = _started_loop()
         return _process.loop
 
 
-def _started_loop() -> Loop:
+def _started_loop() -> Loop | None:
     import anyio
     from anyio.lowlevel import current_token
 
@@ -226,5 +243,5 @@ def _started_loop() -> Loop:
             ready.put(Loop(current_token().native_token, group, threading.get_ident()))
             await anyio.sleep_forever()
 
-    threading.Thread(target=anyio.run, args=(serve,), name="arshai-kit loop", daemon=True).start()
-    return ready.get()
+    thread = threading.Thread(target=anyio.run, args=(serve,), name="arshai-kit loop", daemon=True)
+    return ready.get() if started(thread) else None

@@ -252,7 +252,9 @@ def test_sync_code_runs_async_functions_in_the_background_on_the_shared_loop() -
 
     with using():
         drive(spawning(Call(noting)))
-    assert seen == [_threads.shared_loop().thread]
+    loop = _threads.shared_loop()
+    assert loop is not None
+    assert seen == [loop.thread]
 
 
 @on_both
@@ -267,7 +269,9 @@ def test_async_code_in_a_plain_block_runs_the_background_elsewhere(backend: str)
             await adrive(spawning(Call(noting)))
 
     anyio.run(main, backend=backend)
-    assert seen == [_threads.shared_loop().thread]
+    loop = _threads.shared_loop()
+    assert loop is not None
+    assert seen == [loop.thread]
 
 
 @on_both

@@ -551,7 +551,9 @@ def test_async_functions_in_sync_code_share_one_loop() -> None:
     with Stream(iter(Emit((TextDelta(""),)))):
         pass
     first, second = drive(plan()), drive(plan())
-    assert first == second == {(shared_loop().home, shared_loop().thread)}
+    loop = shared_loop()
+    assert loop is not None
+    assert first == second == {(loop.home, loop.thread)}
 
 
 @on_both

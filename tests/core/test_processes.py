@@ -1,0 +1,294 @@
+"""What only a process of its own can show: its exit, its children, signals, and many threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from arshai_kit._drive import Stream, drive
+from arshai_kit.effects import Call, Emit, Open, Plan, Read, Request, Send, side_by_side
+from arshai_kit.records import TextDelta
+from arshai_kit.scope import using
+from tests.core.test_leaving import STREAMING, noting
+from tests.transport.server import SOON, Peer, reply, serving
+
+PRELUDE = """
+import os, signal, sys, threading, time
+import anyio
+from arshai_kit import _threads
+from arshai_kit._adrive import AsyncStream, adrive
+from arshai_kit._drive import Stream, drive
+from arshai_kit.effects import *
+from arshai_kit.records import TextDelta
+from arshai_kit.scope import background_tasks, using
+
+async def nap(seconds=0.01):
+    await anyio.sleep(seconds)
+    return "napped"
+
+def said(text):
+    print(text, flush=True)
+"""
+
+
+def child(code: str, *arguments: str, status: int = 0) -> str:
+    """What a process that runs *code* prints; it must end by itself with *status* and complain of nothing."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", PRELUDE + dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=3 * SOON,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, ""), done.stderr
+    return done.stdout
+
+
+# The exit
+
+
+def test_at_exit_the_background_of_the_process_is_waited_for() -> None:
+    """Whatever it is: in threads, on the shared loop, and by plans that ask for more of both."""
+    assert child("""
+        def slow():
+            time.sleep(0.2)
+            yield from Call(said, "thread")
+            outcomes = yield from side_by_side([iter(Call(nap)), iter(Call(time.sleep, 0.01)), iter(Call(nap))])
+            said(str([outcome.error for outcome in outcomes]))
+
+        drive(iter(Spawn("slow", slow)))
+        said("end")
+    """).split("\n") == ["end", "thread", "[None, None, None]", ""]
+
+
+def test_at_exit_the_background_of_async_code_is_waited_for() -> None:
+    assert child("""
+        def slow():
+            yield from Call(time.sleep, 0.2)
+            yield from Call(nap)
+            yield from Call(said, "done")
+
+        anyio.run(lambda: adrive(iter(Spawn("slow", slow))))
+        said("end")
+    """) == "end\ndone\n"
+
+
+def test_what_overruns_the_exit_is_logged_by_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + dedent("""
+            _threads._DRAIN_SECONDS = 0.1  # where a user would wait five seconds
+            drive(iter(Spawn("hangs", lambda: iter(Call(time.sleep, 600)))))
+        """)],
+        capture_output=True, text=True, timeout=3 * SOON, check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "left behind in the background: hangs\n")
+
+
+def test_a_tool_left_behind_keeps_no_process_alive() -> None:
+    assert child("""
+        def plan():
+            try:
+                yield from Call(time.sleep, 600).within(0.01)
+            except TimeoutError:
+                pass
+            yield from Start(iter(Call(time.sleep, 600)))
+            yield from Start(iter(Call(nap, 600)))
+            yield from Sleep(0.05)
+
+        drive(plan())
+        anyio.run(lambda: adrive(plan()))
+        said("end")
+    """) == "end\n"
+
+
+def test_a_stream_that_nobody_has_closed_complains_of_nothing_at_exit() -> None:
+    assert child("""
+        def plan():
+            yield from Start(iter(Call(nap, 600)))
+            yield from Start(iter(Call(time.sleep, 600)))
+            yield from Sleep(0.01)
+            yield from Emit((TextDelta("x"),))
+            yield from Emit((TextDelta("y"),))
+
+        stream = Stream(plan())
+        said(str(next(stream).text))
+    """) == "x\n"
+
+
+# Signals
+
+
+@pytest.mark.parametrize("plan", ["reading", "reading_in_company", "opening"])
+@pytest.mark.parametrize("how", ["sync", "asyncio", "trio"])
+def test_an_interrupt_closes_the_connections(plan: str, how: str) -> None:
+    with noting(b"" if plan == "opening" else STREAMING) as hangup:
+        code = f"""
+            import tests.core.test_leaving as leaving
+            plan = leaving.{plan}(Request("POST", sys.argv[1], content=b"?"))
+
+            async def main():
+                async with AsyncStream(plan) as events:
+                    async for _ in events:
+                        said("reading")
+
+            try:
+                if {how!r} == "sync":
+                    for _ in Stream(plan):
+                        said("reading")
+                else:
+                    anyio.run(main, backend={how!r})
+            except KeyboardInterrupt:
+                said("interrupted")
+                sys.stdin.readline()
+        """
+        process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + dedent(code), hangup.server.url],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reading\n", process.communicate()
+        for _ in range(2 if plan == "opening" else 1):
+            hangup.asked.acquire(timeout=SOON)
+        # A moment, so that it waits again: an interrupt between two byte codes is something else.
+        threading.Event().wait(0.1)
+        from time import monotonic
+
+        process.send_signal(signal.SIGINT)
+        since = monotonic()
+        assert process.stdout.readline() == "interrupted\n", process.communicate()
+        hangup.saw_it_at_once(since, 2 if plan == "opening" else 1)
+        assert process.communicate("\n", timeout=SOON) == ("", "")
+        assert process.returncode == 0
+
+
+# Forking
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_of_a_process_that_has_used_everything_works_as_if_it_were_the_first() -> None:
+    def behave(peer: Peer) -> None:
+        while peer.request():
+            peer.send(reply(b"ok"))
+
+    with serving(behave) as server:
+        out = child("""
+            import warnings
+            warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads, which is the point
+            request = Request("GET", sys.argv[1])
+
+            def everything():
+                yield from Spawn("log", lambda: iter(Call(nap)))
+                outcomes = yield from side_by_side(
+                    [iter(Send(request)), iter(Send(request)), iter(Call(nap)), iter(Call(time.sleep, 0.01))]
+                )
+                alone = yield from Send(request)
+                return [outcome.unwrap() for outcome in outcomes][2], alone.body
+
+            hanging = threading.Event()
+            assert drive(everything()) == ("napped", b"ok")
+            drive(iter(Spawn("hangs", lambda: iter(Call(hanging.wait, 600)))))
+            pid = os.fork()
+            if not pid:
+                assert background_tasks() == ()
+                assert drive(everything()) == ("napped", b"ok")
+                assert anyio.run(lambda: adrive(everything())) == ("napped", b"ok")
+                said("child")
+                sys.exit()
+            _, status = os.waitpid(pid, 0)
+            assert status == 0, status
+            assert drive(everything()) == ("napped", b"ok")
+            hanging.set()
+            said("parent")
+        """, server.url)
+    assert out == "child\nparent\n"
+
+
+# Threads
+
+
+def test_many_threads_drive_at_once_over_the_connections_of_one_process() -> None:
+    """Each its own runs: nothing that they share is touched by two."""
+
+    def behave(peer: Peer) -> None:
+        while head := peer.request():
+            peer.send(STREAMING + b"0\r\n\r\n" if b"stream" in head else reply(b"ok"))
+
+    errors: list[BaseException] = []
+    results: list[Any] = []
+
+    with serving(behave) as server:
+        whole, streamed = Request("GET", server.url), Request("GET", f"{server.url}/stream")
+
+        def told() -> Plan[None]:
+            channel = yield from Open(streamed)
+            while data := (yield from Read(channel)):
+                yield from Emit((TextDelta(data.decode()),))
+
+        def plan() -> Plan[None]:
+            yield from side_by_side([told(), told(), iter(Call(len, "abc")), iter(Send(whole))], limit=3)  # type: ignore[list-item]
+
+        def work() -> None:
+            try:
+                for _ in range(5):
+                    results.append(drive(iter(Send(whole))).body)
+                    results.append(list(Stream(plan())))
+                    with Stream(plan()) as events:
+                        next(events)
+            except BaseException as error:
+                errors.append(error)
+
+        with using(tags={"test": "threads"}):
+            threads = [threading.Thread(target=work) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(3 * SOON)
+    assert errors == []
+    assert results.count(b"ok") == 80
+    assert results.count([TextDelta("first"), TextDelta("first")]) == 80
+
+
+def test_a_worker_that_was_idle_for_long_ends_and_the_next_one_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    from arshai_kit import _threads
+
+    pool = _threads.Workers()
+    monkeypatch.setattr(_threads, "_IDLE_SECONDS", 0.01)
+    workers: list[threading.Thread] = []
+    for _ in range(3):
+        done = threading.Event()
+        pool.run(lambda done=done: (workers.append(threading.current_thread()), done.set()))  # type: ignore[misc]
+        assert done.wait(SOON)
+        workers[-1].join(SOON)
+        assert not workers[-1].is_alive()
+    assert len(set(workers)) == 3
+
+
+def test_a_worker_about_to_end_still_takes_the_job_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has waited long enough, but before it could say so somebody has picked it."""
+    from queue import Empty, SimpleQueue
+
+    from arshai_kit import _threads
+
+    pool = _threads.Workers()
+    first, second = threading.Event(), threading.Event()
+
+    class Late(SimpleQueue):  # type: ignore[type-arg]
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
+            if timeout is None:
+                return super().get()
+            pool.run(second.set)  # just now
+            raise Empty
+
+    monkeypatch.setattr(_threads, "SimpleQueue", Late)
+    monkeypatch.setattr(_threads, "_IDLE_SECONDS", 0.01)
+    pool.run(first.set)
+    assert first.wait(SOON)
+    assert second.wait(SOON)
