@@ -10,10 +10,11 @@ from pathlib import Path
 
 from benchmarks import install, server
 from benchmarks.measure import Figures, counts, median, ratio, taken, total
-from benchmarks.rows import CONTROL, HAND, KIT, LAYER, Row, Site, chosen
+from benchmarks.rows import CONTROL, HAND, KIT, LAYER, Row, Site, byte_code, chosen
 from benchmarks.table import HEAD, UNITS, Line, as_json, machine, markdown, readable
 
 Rounds = Sequence[Mapping[str, Figures]]
+SMOKE = "A smoke run: it shows that all this runs, and its figures mean nothing."
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -76,11 +77,11 @@ def main(given: Sequence[str] | None = None) -> int:
     asked = arguments(given)
     pairs, tries = (2, 1) if asked.quick else (max(2, asked.pairs), max(1, asked.tries))
     lines: list[Line] = []
-    with server.running() as address:
+    with server.running() as address, byte_code() as environment:
         for row in chosen(asked.rows):
             print(f"{row.work} …", file=sys.stderr, flush=True)
-            lines += measured(row, Site(address, asked.quick), pairs, tries)
-    text = report(lines)
+            lines += measured(row, Site(address, environment, quick=asked.quick), pairs, tries)
+    text = f"{SMOKE}\n\n{report(lines)}" if asked.quick else report(lines)
     if asked.install:
         text += f"\n{install.told(install.measured())}\n"
     print(text)

@@ -27,7 +27,7 @@ def measured() -> Size:
     """Install this project without extras into a fresh environment, and count; needs a package index."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True, symlinks=True)
-        python = next(Path(folder).glob("*/python*"))
+        python = str(next(Path(folder).glob("*/python*")))
         project = str(Path(__file__).parent.parent)
         command = [python, "-m", "pip", "install", "--quiet", "--no-compile", project]
         subprocess.run(command, check=True)  # noqa: S603  # all of it is ours

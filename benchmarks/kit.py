@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 import arshai_kit
-from arshai_kit import TextDelta, aio, assistant, openai_compatible, using
+from arshai_kit import Message, TextDelta, aio, assistant, openai_compatible, user, using
 from arshai_kit.effects import Plan, Step, Where
 from benchmarks.byhand import weather
 
@@ -31,9 +31,9 @@ def model(url: str) -> Any:
     return openai_compatible("bench-1", base_url=url.removesuffix("/chat/completions"), api_key="k")
 
 
-def history(messages: Sequence[Any]) -> tuple[Any, ...]:
+def history(messages: Sequence[Any]) -> tuple[Message, ...]:
     """*messages*, written as dicts for `byhand`, as records."""
-    makers = {"user": arshai_kit.user, "assistant": assistant, "system": arshai_kit.system}
+    makers: dict[str, Callable[[str], Message]] = {"user": user, "assistant": assistant}
     return tuple(makers[each["role"]](each["content"]) for each in messages)
 
 

@@ -24,9 +24,10 @@ ROOT = Path(__file__).parent.parent
 
 @frozen
 class Site:
-    """Where the fake provider is, and how thoroughly to measure."""
+    """Where the fake provider is, what child processes find in their environment, and how thoroughly to measure."""
 
     address: str
+    environment: Mapping[str, str]
     quick: bool = False
 
     def url(self, scenario: str) -> str:
@@ -253,11 +254,10 @@ def apart(what: str, scenario: str = "text", count: tuple[int, int] = (0, 0), *,
     def contenders(site: Site) -> Iterator[Mapping[str, Sampler]]:
         names = (HAND, KIT, LAYER, CONTROL) if layer else (HAND, KIT, CONTROL)
         arguments = (site.url(scenario), str(site.size(*count)), str(ROOT))
-        with byte_code() as environment:
-            samplers = {name: child(environment, what, name, *arguments) for name in names}
-            for name in names:
-                samplers[name]()
-            yield samplers
+        samplers = {name: child(site.environment, what, name, *arguments) for name in names}
+        for name in names:
+            samplers[name]()
+        yield samplers
 
     return contenders
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 CHUNKS = 1000
+HEADERS = (("content-type", "text/event-stream"),)
 MODEL: Any = openai_compatible("bench-1", base_url="http://127.0.0.1:9/v1", api_key="k")
 
 
