@@ -18,10 +18,10 @@ from anyio.streams.tls import TLSStream
 
 from arshai_kit._transport.blame import blame, tls_failed, unconnected
 from arshai_kit._transport.body import Gathering, Inflation, headers_of, inflation
-from arshai_kit._transport.environment import ProxyAddress, proxy_for
+from arshai_kit._transport.environment import proxy_for
 from arshai_kit._transport.exchange import Exchange, Gate, Limits
-from arshai_kit._transport.pools import LEFT_OVER, LINGER, Address, Used, call_options, keep_alive, pool_options
-from arshai_kit._transport.route import STREAMED, WHOLE, Route, head, route_to
+from arshai_kit._transport.pools import LEFT_OVER, LINGER, Address, Shelf, Way, call_options, keep_alive, pool_options
+from arshai_kit._transport.route import STREAMED, WHOLE, head, route_to
 from arshai_kit._transport.streams import JOINED, readable
 from arshai_kit.effects import Reply
 from arshai_kit.errors import ArshaiError, TimedOut
@@ -32,9 +32,16 @@ if TYPE_CHECKING:
 
     from arshai_kit.effects import Request
 
+AsyncWay = Way[httpcore.AsyncConnectionInterface]
+
 __all__ = ["AwaitedLine", "OwnAsync", "exchange_in_time", "gathered"]
 
-Way = tuple[Route, Address, httpcore.AsyncConnectionPool]
+
+async def closed(connections: Iterable[httpcore.AsyncConnectionInterface]) -> None:
+    """Close *connections*, cancelled or not."""
+    for connection in connections:
+        with anyio.CancelScope(shield=True):
+            await connection.aclose()
 
 
 async def gathered(body: Gathering, parts: AsyncIterator[bytes]) -> None:
@@ -165,8 +172,6 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
     def _serve(self, exchange: Exchange) -> None:
         """Begin the next exchange on a connection that has served others."""
         self._serving = exchange
-        if exchange.fresh:
-            raise Used
         exchange.reused = True
         exchange.sent_at = monotonic()
 
@@ -223,7 +228,8 @@ class OwnAsync:
         self._limits = limits
         self._backend = AwaitedBackend()
         self._gate = Gate(limits, anyio.Event)
-        self._pools: dict[tuple[str, ProxyAddress | None], httpcore.AsyncConnectionPool] = {}
+        self._shelf: Shelf[httpcore.AsyncConnectionInterface] = Shelf()
+        self._busy: set[httpcore.AsyncConnectionInterface] = set()
         self._way = lru_cache(maxsize=256)(self._found)
 
     async def send(self, request: Request, until: float) -> Reply:
@@ -262,42 +268,48 @@ class OwnAsync:
 
     async def close(self) -> None:
         """Close all connections; those in use break."""
-        for pool in list(self._pools.values()):
-            await pool.aclose()
+        await closed((*self._busy, *self._shelf.surplus(0)))
 
-    def _found(self, url: str) -> Way:
+    def _found(self, url: str) -> Way[httpcore.AsyncConnectionInterface]:
         route = route_to(url)
         proxy = proxy_for(route.scheme, route.host, route.port)
-        pool = self._pools.get((route.scheme, proxy))
-        if pool is None:
-            pool = httpcore.AsyncConnectionPool(**pool_options(route.scheme, proxy, self._limits, self._backend))
-            self._pools[route.scheme, proxy] = pool
-        return route, Address.of(route), pool
+        pool = httpcore.AsyncConnectionPool(**pool_options(route.scheme, proxy, self._backend))
+        address = Address.of(route)
+        return Way(route, address, partial(pool.create_connection, address.origin))
 
-    def _begun(self, request: Request, until: float) -> tuple[Exchange, Way]:
+    def _begun(self, request: Request, until: float) -> tuple[Exchange, AsyncWay]:
         way = self._way(request.url)
-        return Exchange(way[0].name, request, until), way
+        exchange = Exchange(way.route.name, request, until)
+        exchange.origin = way.route.origin
+        return exchange, way
 
-    async def _answer(self, exchange: Exchange, way: Way, accepted: tuple[bytes, bytes]) -> httpcore.Response:
-        route, address, pool = way
+    async def _answer(self, exchange: Exchange, way: AsyncWay, accepted: tuple[bytes, bytes]) -> httpcore.Response:
         request = exchange.request
-        headers = head(request, route, accepted)
+        headers = head(request, way.route, accepted)
         await self._take_turn(exchange)
+        content = Content(request.content)
         raw = httpcore.Request(
-            request.method,
-            address,
-            headers=headers,
-            content=Content(request.content),
-            extensions=call_options(exchange),
+            request.method, way.address, headers=headers, content=content, extensions=call_options(exchange)
         )
         while True:
+            connection = await self._connection(way, exchange)
+            exchange.connections = [connection]
+            self._busy.add(connection)
             try:
-                return await pool.handle_async_request(raw)
-            except Used:
-                continue  # closed by having refused; there are only so many
+                return await connection.handle_async_request(raw)
             except (httpcore.RemoteProtocolError, httpcore.ReadError):
+                self._busy.discard(connection)
+                await closed((connection,))
                 if not exchange.may_go_again():
                     raise
+
+    async def _connection(self, way: AsyncWay, exchange: Exchange) -> httpcore.AsyncConnectionInterface:
+        while not exchange.fresh and (connection := self._shelf.take(exchange.origin)) is not None:
+            if not connection.has_expired():
+                return connection
+            await closed((connection,))
+        await closed(self._shelf.surplus(self._limits.max_connections - self._gate.inside))
+        return way.connect()
 
     async def _take_turn(self, exchange: Exchange) -> None:
         gate = self._gate
@@ -315,9 +327,14 @@ class OwnAsync:
 
     async def _over(self, exchange: Exchange, response: httpcore.Response | None) -> None:
         """Give back what *exchange* had."""
+        connections, exchange.connections = exchange.connections, []
+        self._busy.difference_update(connections)
         try:
             if response is not None:
                 await response.aclose()  # shielded from cancelling by httpcore
+                await closed([each for one in connections for each in self._shelf.put(exchange.origin, one)])
+            else:
+                await closed(connections)
         finally:
             self._gate.leave(exchange)
 

@@ -11,7 +11,7 @@ import os
 import weakref
 from contextlib import suppress
 from functools import lru_cache, partial
-from threading import TIMEOUT_MAX, Event, Lock
+from threading import TIMEOUT_MAX, Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,10 @@ import httpcore
 
 from arshai_kit._transport.blame import blame
 from arshai_kit._transport.body import Gathering, Inflation, headers_of, inflation
-from arshai_kit._transport.environment import ProxyAddress, proxy_for
+from arshai_kit._transport.environment import proxy_for
 from arshai_kit._transport.exchange import Exchange, Fuse, Gate, Limits
-from arshai_kit._transport.pools import LEFT_OVER, LINGER, Address, Used, call_options, pool_options
-from arshai_kit._transport.route import STREAMED, WHOLE, Route, head, route_to
+from arshai_kit._transport.pools import LEFT_OVER, LINGER, Address, Shelf, Way, call_options, pool_options
+from arshai_kit._transport.route import STREAMED, WHOLE, head, route_to
 from arshai_kit._transport.streams import Backend
 from arshai_kit.effects import Reply
 from arshai_kit.errors import ArshaiError
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from arshai_kit.effects import Request
 
 __all__ = ["Line", "SyncTransport"]
-
-Way = tuple[Route, Address, httpcore.ConnectionPool]
 
 
 class SyncTransport:
@@ -73,16 +71,13 @@ class SyncTransport:
 
     def close(self) -> None:
         """Close all connections; those in use break."""
-        with self._lock:
-            pools = list(self._pools.values())
-        for pool in pools:
-            pool.close()
+        self._backend.close()
+        self._shelf.surplus(0)
 
     def _begin(self) -> None:
-        self._lock = Lock()
         self._backend = Backend()
         self._gate = Gate(self._limits, Event)
-        self._pools: dict[tuple[str, ProxyAddress | None], httpcore.ConnectionPool] = {}
+        self._shelf: Shelf[httpcore.ConnectionInterface] = Shelf()
         self._way = lru_cache(maxsize=256)(self._found)
 
     def _leave_to_parent(self) -> None:
@@ -90,33 +85,53 @@ class SyncTransport:
         self._backend.abandon()
         self._begin()
 
-    def _found(self, url: str) -> Way:
+    def _found(self, url: str) -> Way[httpcore.ConnectionInterface]:
         route = route_to(url)
         proxy = proxy_for(route.scheme, route.host, route.port)
-        with self._lock:
-            pool = self._pools.get((route.scheme, proxy))
-            if pool is None:
-                pool = httpcore.ConnectionPool(**pool_options(route.scheme, proxy, self._limits, self._backend))
-                self._pools[route.scheme, proxy] = pool
-        return route, Address.of(route), pool
+        pool = httpcore.ConnectionPool(**pool_options(route.scheme, proxy, self._backend))
+        address = Address.of(route)
+        return Way(route, address, partial(pool.create_connection, address.origin))
 
     def _answered(
         self, request: Request, until: float, fuse: Fuse | None, accepted: tuple[bytes, bytes]
     ) -> tuple[Exchange, httpcore.Response]:
-        route, address, pool = self._way(request.url)
-        headers = head(request, route, accepted)
-        exchange = Exchange(route.name, request, until, fuse)
+        way = self._way(request.url)
+        headers = head(request, way.route, accepted)
+        exchange = Exchange(way.route.name, request, until, fuse)
+        exchange.origin = way.route.origin
         try:
             self._take_turn(exchange)
             raw = httpcore.Request(
-                request.method, address, headers=headers, content=request.content, extensions=call_options(exchange)
+                request.method, way.address, headers=headers, content=request.content, extensions=call_options(exchange)
             )
-            return exchange, _reply(pool, raw, exchange)
+            return exchange, self._replied(way, raw, exchange)
         except BaseException as error:
             self._over(exchange, None)
             if isinstance(error, Exception):
                 blame(error, exchange)
             raise
+
+    def _replied(
+        self, way: Way[httpcore.ConnectionInterface], raw: httpcore.Request, exchange: Exchange
+    ) -> httpcore.Response:
+        while True:
+            connection = self._connection(way, exchange)
+            exchange.connections = [connection]
+            try:
+                return connection.handle_request(raw)
+            except (httpcore.RemoteProtocolError, httpcore.ReadError):
+                connection.close()
+                if not exchange.may_go_again():
+                    raise
+
+    def _connection(self, way: Way[httpcore.ConnectionInterface], exchange: Exchange) -> httpcore.ConnectionInterface:
+        while not exchange.fresh and (connection := self._shelf.take(exchange.origin)) is not None:
+            if not connection.has_expired():
+                return connection
+            connection.close()
+        for extra in self._shelf.surplus(self._limits.max_connections - self._gate.inside):
+            extra.close()
+        return way.connect()
 
     def _take_turn(self, exchange: Exchange) -> None:
         exchange.check()
@@ -146,9 +161,16 @@ class SyncTransport:
         try:
             if response is not None:
                 response.close()
+            self._lay_down(exchange, usable=response is not None)
         finally:
             if gate is not None:
                 gate.leave(exchange)
+
+    def _lay_down(self, exchange: Exchange, *, usable: bool) -> None:
+        with suppress(IndexError):
+            connection = exchange.connections.pop()
+            for each in self._shelf.put(exchange.origin, connection) if usable else [connection]:
+                each.close()
 
 
 def _calling(method: weakref.WeakMethod[Any]) -> Any:
@@ -157,17 +179,6 @@ def _calling(method: weakref.WeakMethod[Any]) -> Any:
             alive()
 
     return call
-
-
-def _reply(pool: httpcore.ConnectionPool, request: httpcore.Request, exchange: Exchange) -> httpcore.Response:
-    while True:
-        try:
-            return pool.handle_request(request)
-        except Used:
-            continue  # closed by having refused; there are only so many
-        except (httpcore.RemoteProtocolError, httpcore.ReadError):
-            if not exchange.may_go_again():
-                raise
 
 
 class Line:

@@ -24,6 +24,9 @@ __all__ = ["Exchange", "Fuse", "Gate", "Limits", "Ticket"]
 # this the server may have begun to work on the request, and asking again could make it work (and charge) twice.
 STALE = 1.0
 
+# What our own work may take of a time-out that we still call silence.
+SLACK = 0.05
+
 
 class Limits(Protocol):
     """How many exchanges run at a time, in all and with one host."""
@@ -81,11 +84,13 @@ class Exchange:
         "broken",
         "cause",
         "connect_until",
+        "connections",
         "fresh",
         "fuse",
         "gate",
         "heard",
         "host",
+        "origin",
         "request",
         "reused",
         "scoped",
@@ -97,10 +102,12 @@ class Exchange:
 
     def __init__(self, host: str, request: Request, until: float, fuse: Fuse | None = None) -> None:
         self.host = host
+        self.origin = host
         self.request = request
         self.until = until
         self.connect_until = until
         self.fuse = fuse
+        self.connections: list[Any] = []  # the one that serves it; whoever ends the exchange takes it out, once
         self.socket: Any = None
         self.waiting: Any = None
         self.broken = False
@@ -168,7 +175,7 @@ class Exchange:
             return TimedOut(f"no connection to {self.host} became free in time (limits=, ARSHAI_MAX_CONNECTIONS)")
         silent = monotonic() - started
         timeout = self.request.timeout
-        if silent >= timeout * 0.99:
+        if silent + SLACK >= timeout:
             return TimedOut(f"{self.host} told nothing for {silent:.3g} s (timeout={timeout:g})")
         doing = "in the middle of its reply" if self.heard else "before it answered"
         return TimedOut(
@@ -228,6 +235,11 @@ class Gate:
             ticket = Ticket(host, self._new_event())
             self._queue.append(ticket)
             return ticket
+
+    @property
+    def inside(self) -> int:
+        """How many are in."""
+        return self._inside
 
     def leave(self, exchange: Exchange) -> None:
         """Make room for the next; leaving twice is leaving once."""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
+from contextlib import suppress
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import httpcore
+from attrs import frozen
 
 from arshai_kit._transport.environment import ProxyAddress, tls_context
 from arshai_kit.errors import Misuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from arshai_kit._transport.exchange import Exchange, Limits
+    from arshai_kit._transport.exchange import Exchange
     from arshai_kit._transport.route import Route
 
-__all__ = ["LEFT_OVER", "LINGER", "Address", "Used", "call_options", "keep_alive", "pool_options"]
+__all__ = ["LEFT_OVER", "LINGER", "Address", "Shelf", "Way", "call_options", "keep_alive", "pool_options"]
 
 # Seconds that an idle connection is kept. Servers and the boxes between drop theirs after 5 to 350; one that went
 # meanwhile is noticed before it is used, or asked again on a fresh one (`Exchange.may_go_again`).
@@ -30,10 +34,6 @@ LEFT_OVER = 64 * 1024
 
 # A reasoning model is silent for minutes: without these probes a box on the way forgets the connection.
 PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
-
-
-class Used(Exception):
-    """A connection that has served before, where only a fresh one will do; never leaves the transport."""
 
 
 class Address(httpcore.URL):
@@ -52,14 +52,64 @@ class Address(httpcore.URL):
         return cls(scheme=route.scheme, host=route.host, port=port, target=route.target)
 
 
-def pool_options(scheme: str, proxy: ProxyAddress | None, limits: Limits, backend: Any) -> dict[str, Any]:
-    """How a pool is made, for https or for http, through *proxy* if there is one."""
+C = TypeVar("C", httpcore.ConnectionInterface, httpcore.AsyncConnectionInterface)
+
+
+@frozen
+class Way(Generic[C]):
+    """A route, and what makes connections along it."""
+
+    route: Route
+    address: Address
+    connect: Callable[[], C]
+
+
+class Shelf(Generic[C]):
+    """Connections at rest, for each origin the one used last on top.
+
+    httpcore's own pool looks at each connection, for each other one, whenever a request comes or ends: minutes of
+    work for a thousand conversations. Here the gate has counted already, and a connection is taken or put back. Every
+    step is one operation on a deque, so threads need no lock.
+    """
+
+    def __init__(self) -> None:
+        self._resting: dict[str, deque[tuple[C, float]]] = {}
+
+    def take(self, origin: str) -> C | None:
+        """The connection to *origin* that was used last."""
+        try:
+            return self._resting[origin].pop()[0]
+        except (KeyError, IndexError):
+            return None
+
+    def put(self, origin: str, connection: C) -> list[C]:
+        """Lay *connection* down if it can serve again; returns what is to be closed, those that rested too long too."""
+        if not connection.is_idle():
+            return [connection]
+        now = monotonic()
+        self._resting.setdefault(origin, deque()).append((connection, now))
+        return [old for each in list(self._resting.values()) for old in _older(each, now - IDLE)]
+
+    def surplus(self, most: int) -> list[C]:
+        """Those to be closed so that at most *most* rest: the oldest of the origins that have most."""
+        extra: list[C] = []
+        while sum(map(len, resting := list(self._resting.values()))) > max(most, 0):
+            with suppress(IndexError):  # another thread was faster
+                extra.append(max(resting, key=len).popleft()[0])
+        return extra
+
+
+def _older(resting: deque[tuple[C, float]], since: float) -> Iterator[C]:
+    with suppress(IndexError):
+        while resting[0][1] < since:
+            yield resting.popleft()[0]
+
+
+def pool_options(scheme: str, proxy: ProxyAddress | None, backend: Any) -> dict[str, Any]:
+    """What httpcore needs to know to make connections, for https or for http, through *proxy* if there is one."""
     return {
         "ssl_context": tls_context() if scheme == "https" else None,
         "proxy": None if proxy is None else _proxy(proxy),
-        # The gate lets in no more exchanges than this, so that nobody waits inside the pool, where no fuse reaches.
-        "max_connections": limits.max_connections,
-        "max_keepalive_connections": None,
         "keepalive_expiry": IDLE,
         "network_backend": backend,
     }

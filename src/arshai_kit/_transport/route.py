@@ -26,13 +26,14 @@ AGENT = (b"user-agent", b"arshai-kit")
 
 @frozen
 class Route:
-    """An address, taken apart as the wire wants it; *name* is how messages call the server."""
+    """An address, taken apart as the wire wants it; *name* is how messages call the server at *origin*."""
 
     scheme: str
     host: str
     port: int
     target: bytes
     name: str
+    origin: str
     host_header: tuple[bytes, bytes]
 
 
@@ -57,7 +58,9 @@ def route_to(url: str) -> Route:
     shown = f"[{host}]" if ":" in host else host
     name = shown if port in (None, default) else f"{shown}:{port}"
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{_query(parts.query)}" if parts.query else "")
-    return Route(parts.scheme, host, port or default, target.encode(), name, (b"host", name.encode()))
+    return Route(
+        parts.scheme, host, port or default, target.encode(), name, f"{parts.scheme}://{name}", (b"host", name.encode())
+    )
 
 
 def _query(text: str) -> str:
@@ -104,4 +107,4 @@ def named(url: str) -> str:
     return route_to(url).name
 
 
-_NOWHERE = Route("http", "", 80, b"/", "", (b"host", b""))
+_NOWHERE = Route("http", "", 80, b"/", "", "", (b"host", b""))

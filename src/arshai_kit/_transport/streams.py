@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 
 from arshai_kit._transport.blame import tls_failed, unconnected
+from arshai_kit._transport.exchange import shut
 from arshai_kit._transport.nested import Nested
-from arshai_kit._transport.pools import Used, keep_alive
+from arshai_kit._transport.pools import keep_alive
 from arshai_kit.errors import ArshaiError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Stream(httpcore.NetworkStream):
     def _shake_hands(self) -> None:
         exchange = self._serving
         try:
-            exchange.hold(self._raw())
+            exchange.hold(self.raw())
             self.sock.settimeout(exchange.left_to_connect())
             self.sock.do_handshake()
             exchange.check()
@@ -151,15 +152,14 @@ class Stream(httpcore.NetworkStream):
         """What httpcore asks about an idle connection; that it speaks no HTTP/2 is told by `None`."""
         return readable(self.sock) if info == "is_readable" else None
 
-    def _raw(self) -> Any:
+    def raw(self) -> Any:
+        """The socket that the system knows."""
         return getattr(self.sock, "outer", self.sock)
 
     def _serve(self, exchange: Exchange) -> None:
         """Begin the next exchange on a connection that has served others."""
         self._serving = exchange
-        if exchange.fresh:
-            raise Used
-        exchange.hold(self._raw())
+        exchange.hold(self.raw())
         exchange.reused = True
         exchange.sent_at = monotonic()
 
@@ -226,6 +226,12 @@ class Backend(httpcore.NetworkBackend):
         if isinstance(refused, TimeoutError):
             raise exchange.late_to_connect() from refused
         raise unconnected(exchange, refused or OSError("its name has no address")) from refused
+
+    def close(self) -> None:
+        """Close all connections, waking whoever uses one."""
+        for stream in list(self.streams):
+            shut(stream.raw())
+            stream.close()
 
     def abandon(self) -> None:
         """Close our copies of the parent's sockets, in a forked child; says nothing to the servers."""
