@@ -6,10 +6,10 @@ composes plans, and an effect is itself a plan of one step: `reply = yield from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
 from functools import partial
 from types import GeneratorType
-from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar, overload
 
 from attrs import field, frozen
 
@@ -71,7 +71,7 @@ class Effect(Record, Generic[A]):
 Plan: TypeAlias = Generator[Effect[Any], Any, T]
 
 
-class Halt(BaseException):  # noqa: N818  # not an error itself: it carries the one that the driver raises
+class Halt(BaseException):
     """A layer ends the run: no plan can catch it, and the driver raises *error*."""
 
     def __init__(self, error: Exception) -> None:
@@ -208,7 +208,11 @@ class Call(Effect[T]):
     kwargs: Mapping[str, Any]
     seconds: float | None
 
-    def __init__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
+    @overload
+    def __init__(self: Call[T], function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    def __init__(self: Call[T], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None: ...
+    def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self.function = function
         self.args = args
         self.kwargs = kwargs
