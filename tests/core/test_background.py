@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import sniffio
 
@@ -123,7 +124,9 @@ def test_once_its_async_block_has_ended_the_process_owns_it(backend: str) -> Non
 
 
 @listening
-@pytest.mark.parametrize("error", [KeyError("k"), SystemExit(3), Halt(KeyError("k"))], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [KeyError("k"), SystemExit(3), Halt(KeyError("k"))], ids=lambda error: type(error).__name__
+)
 def test_a_failure_is_told_to_an_open_stream_and_logged_and_raised_nowhere(
     world: World, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -208,7 +211,7 @@ def test_what_is_spawned_sees_what_its_plan_sees(world: World) -> None:
     seen: list[Any] = []
 
     async def noting() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         seen.append(dict(current().tags))
 
     with using(tags={"user": "u"}):

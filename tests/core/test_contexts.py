@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from arshai_kit._adrive import AsyncStream, adrive
@@ -24,7 +25,7 @@ def span() -> str:
 
 
 async def async_span() -> str:
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     return SPAN.get()
 
 
@@ -140,9 +141,8 @@ def test_layers_of_blocks_add_up_outermost_first_and_end_with_their_block(world:
 
         return {Now: on_now}
 
-    with using(layers=[noting("a"), noting("b")], tags={"x": (1, [2])}):
-        with using(layers=[noting("c")]):
-            world.run(lambda: iter(Now()))
+    with using(layers=[noting("a"), noting("b")], tags={"x": (1, [2])}), using(layers=[noting("c")]):
+        world.run(lambda: iter(Now()))
     world.run(lambda: iter(Now()))
     assert order == [(name, "/now#0", {"x": (1, (2,))}) for name in "abc"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -18,7 +17,21 @@ from attrs import define, field
 from arshai_kit._adrive import AsyncStream, adrive
 from arshai_kit._drive import Stream, drive
 from arshai_kit._flight import left_behind
-from arshai_kit.effects import Call, Close, Emit, Now, Open, Plan, Read, Reply, Request, Send, Sleep, Start, side_by_side
+from arshai_kit.effects import (
+    Call,
+    Close,
+    Emit,
+    Now,
+    Open,
+    Plan,
+    Read,
+    Reply,
+    Request,
+    Send,
+    Sleep,
+    Start,
+    side_by_side,
+)
 from arshai_kit.errors import Misuse, TimedOut, Unreachable
 from arshai_kit.records import Event, TextDelta
 from arshai_kit.scope import Limits, using
@@ -138,9 +151,13 @@ def leave_by_with(stream: Stream) -> None:
 
 
 def leave_by_error(stream: Stream) -> None:
-    with pytest.raises(KeyError), stream:
-        for _ in stream:
-            raise KeyError("the body's own")
+    def body() -> None:
+        with stream:
+            for _ in stream:
+                raise KeyError("the body's own")
+
+    with pytest.raises(KeyError):
+        body()
 
 
 def leave_by_forgetting(stream: Stream) -> None:
@@ -414,10 +431,13 @@ async def leave_async_by_break(stream: AsyncStream) -> None:
 
 
 async def leave_async_by_error(stream: AsyncStream) -> None:
-    with pytest.raises(KeyError):
+    async def body() -> None:
         async with stream as events:
             async for _ in events:
                 raise KeyError("the body's own")
+
+    with pytest.raises(KeyError):
+        await body()
 
 
 async def leave_async_by_timeout(stream: AsyncStream) -> None:
@@ -429,11 +449,14 @@ async def leave_async_by_timeout(stream: AsyncStream) -> None:
 
 
 async def leave_async_by_failing_after(stream: AsyncStream) -> None:
-    with pytest.raises(TimeoutError):
+    async def body() -> None:
         with anyio.fail_after(0.2):
             async with stream as events:
                 async for _ in events:
                     pass
+
+    with pytest.raises(TimeoutError):
+        await body()
 
 
 async def leave_async_by_a_group(stream: AsyncStream) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from queue import Empty, SimpleQueue
 from textwrap import dedent
 from typing import Any
 
@@ -15,7 +16,6 @@ import pytest
 from arshai_kit._drive import Stream, drive
 from arshai_kit.effects import Call, Emit, Open, Plan, Read, Request, Send, side_by_side
 from arshai_kit.records import TextDelta
-from arshai_kit.scope import using
 from tests.core.test_leaving import STREAMING, noting
 from tests.transport.server import SOON, Peer, reply, serving
 
@@ -69,7 +69,8 @@ def test_at_exit_the_background_of_the_process_is_waited_for() -> None:
 
 
 def test_at_exit_the_background_of_async_code_is_waited_for() -> None:
-    assert child("""
+    assert (
+        child("""
         def slow():
             yield from Call(time.sleep, 0.2)
             yield from Call(nap)
@@ -77,22 +78,33 @@ def test_at_exit_the_background_of_async_code_is_waited_for() -> None:
 
         anyio.run(lambda: adrive(iter(Spawn("slow", slow))))
         said("end")
-    """) == "end\ndone\n"
+    """)
+        == "end\ndone\n"
+    )
 
 
 def test_what_overruns_the_exit_is_logged_by_name() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + dedent("""
+        [
+            sys.executable,
+            "-c",
+            PRELUDE
+            + dedent("""
             _threads._DRAIN_SECONDS = 0.1  # where a user would wait five seconds
             drive(iter(Spawn("hangs", lambda: iter(Call(time.sleep, 600)))))
-        """)],
-        capture_output=True, text=True, timeout=3 * SOON, check=False,
+        """),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=3 * SOON,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "left behind in the background: hangs\n")
 
 
 def test_a_tool_left_behind_keeps_no_process_alive() -> None:
-    assert child("""
+    assert (
+        child("""
         def plan():
             try:
                 yield from Call(time.sleep, 600).within(0.01)
@@ -105,11 +117,14 @@ def test_a_tool_left_behind_keeps_no_process_alive() -> None:
         drive(plan())
         anyio.run(lambda: adrive(plan()))
         said("end")
-    """) == "end\n"
+    """)
+        == "end\n"
+    )
 
 
 def test_a_stream_that_nobody_has_closed_complains_of_nothing_at_exit() -> None:
-    assert child("""
+    assert (
+        child("""
         def plan():
             yield from Start(iter(Call(nap, 600)))
             yield from Start(iter(Call(time.sleep, 600)))
@@ -119,7 +134,9 @@ def test_a_stream_that_nobody_has_closed_complains_of_nothing_at_exit() -> None:
 
         stream = Stream(plan())
         said(str(next(stream).text))
-    """) == "x\n"
+    """)
+        == "x\n"
+    )
 
 
 # Signals
@@ -150,8 +167,11 @@ def test_an_interrupt_closes_the_connections(plan: str, how: str) -> None:
         """
         process = subprocess.Popen(
             [sys.executable, "-c", PRELUDE + dedent(code), hangup.server.url],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": os.getcwd()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "reading\n", process.communicate()
@@ -179,7 +199,8 @@ def test_a_child_of_a_process_that_has_used_everything_works_as_if_it_were_the_f
             peer.send(reply(b"ok"))
 
     with serving(behave) as server:
-        out = child("""
+        out = child(
+            """
             import warnings
             warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads, which is the point
             request = Request("GET", sys.argv[1])
@@ -207,50 +228,57 @@ def test_a_child_of_a_process_that_has_used_everything_works_as_if_it_were_the_f
             assert drive(everything()) == ("napped", b"ok")
             hanging.set()
             said("parent")
-        """, server.url)
+        """,
+            server.url,
+        )
     assert out == "child\nparent\n"
 
 
 # Threads
 
 
+def answering(peer: Peer) -> None:
+    """Answer with a stream, or with a whole."""
+    while head := peer.request():
+        peer.send(STREAMING + b"0\r\n\r\n" if b"stream" in head else reply(b"ok"))
+
+
+def told(request: Request) -> Plan[None]:
+    """Tell what is read."""
+    channel = yield from Open(request)
+    while data := (yield from Read(channel)):
+        yield from Emit((TextDelta(data.decode()),))
+
+
+def everything(url: str) -> Plan[None]:
+    """Streams, a call and an exchange side by side."""
+    streamed = Request("GET", f"{url}/stream")
+    plans = [told(streamed), told(streamed), iter(Call(len, "abc")), iter(Send(Request("GET", url)))]
+    yield from side_by_side(plans, limit=3)
+
+
 def test_many_threads_drive_at_once_over_the_connections_of_one_process() -> None:
     """Each its own runs: nothing that they share is touched by two."""
-
-    def behave(peer: Peer) -> None:
-        while head := peer.request():
-            peer.send(STREAMING + b"0\r\n\r\n" if b"stream" in head else reply(b"ok"))
-
     errors: list[BaseException] = []
     results: list[Any] = []
 
-    with serving(behave) as server:
-        whole, streamed = Request("GET", server.url), Request("GET", f"{server.url}/stream")
-
-        def told() -> Plan[None]:
-            channel = yield from Open(streamed)
-            while data := (yield from Read(channel)):
-                yield from Emit((TextDelta(data.decode()),))
-
-        def plan() -> Plan[None]:
-            yield from side_by_side([told(), told(), iter(Call(len, "abc")), iter(Send(whole))], limit=3)  # type: ignore[list-item]
+    with serving(answering) as server:
 
         def work() -> None:
             try:
                 for _ in range(5):
-                    results.append(drive(iter(Send(whole))).body)
-                    results.append(list(Stream(plan())))
-                    with Stream(plan()) as events:
+                    results.append(drive(iter(Send(Request("GET", server.url)))).body)
+                    results.append(list(Stream(everything(server.url))))
+                    with Stream(everything(server.url)) as events:
                         next(events)
             except BaseException as error:
                 errors.append(error)
 
-        with using(tags={"test": "threads"}):
-            threads = [threading.Thread(target=work) for _ in range(16)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(3 * SOON)
+        threads = [threading.Thread(target=work) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(3 * SOON)
     assert errors == []
     assert results.count(b"ok") == 80
     assert results.count([TextDelta("first"), TextDelta("first")]) == 80
@@ -261,27 +289,25 @@ def test_a_worker_that_was_idle_for_long_ends_and_the_next_one_is_as_good(monkey
 
     pool = _threads.Workers()
     monkeypatch.setattr(_threads, "_IDLE_SECONDS", 0.01)
-    workers: list[threading.Thread] = []
+    workers: SimpleQueue[threading.Thread] = SimpleQueue()
+    seen: list[threading.Thread] = []
     for _ in range(3):
-        done = threading.Event()
-        pool.run(lambda done=done: (workers.append(threading.current_thread()), done.set()))  # type: ignore[misc]
-        assert done.wait(SOON)
-        workers[-1].join(SOON)
-        assert not workers[-1].is_alive()
-    assert len(set(workers)) == 3
+        pool.run(lambda: workers.put(threading.current_thread()))
+        seen.append(workers.get(timeout=SOON))
+        seen[-1].join(SOON)
+        assert not seen[-1].is_alive()
+    assert len(set(seen)) == 3
 
 
 def test_a_worker_about_to_end_still_takes_the_job_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has waited long enough, but before it could say so somebody has picked it."""
-    from queue import Empty, SimpleQueue
-
     from arshai_kit import _threads
 
     pool = _threads.Workers()
     first, second = threading.Event(), threading.Event()
 
     class Late(SimpleQueue):  # type: ignore[type-arg]
-        def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
             if timeout is None:
                 return super().get()
             pool.run(second.set)  # just now

@@ -61,7 +61,9 @@ WORLDS = tuple(World(backend, listening) for listening in (False, True) for back
 BACKENDS = ("asyncio", "trio")
 
 everywhere = pytest.mark.parametrize("world", [pytest.param(world, id=world.name) for world in WORLDS])
-listening = pytest.mark.parametrize("world", [pytest.param(world, id=world.name) for world in WORLDS if world.listening])
+listening = pytest.mark.parametrize(
+    "world", [pytest.param(world, id=world.name) for world in WORLDS if world.listening]
+)
 on_both = pytest.mark.parametrize("backend", BACKENDS)
 
 

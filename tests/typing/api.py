@@ -124,7 +124,7 @@ def plans() -> Plan[str]:
     assert_type((yield from Step("agent", "other", None, other)), int)
     assert_type((yield from complete.plan(model, "hello")), Response)
     yield from Emit((TextDelta("done"),))
-    Call(weather, 3)  # type: ignore[arg-type]
+    Call(weather, 3)  # type: ignore[call-overload]
     return "done"
 
 
