@@ -76,9 +76,9 @@ class Splitter:
 
     def _plain(self, data: bytes) -> bytes:
         """*data* with a line feed for every end of line, and without a byte order mark at the start."""
-        if self._after_cr and data[:1] == b"\n":
+        after_cr, self._after_cr = self._after_cr, data[-1:] == b"\r"
+        if after_cr and data[:1] == b"\n":
             data = data[1:]
-        self._after_cr = data[-1:] == b"\r" or (self._after_cr and not data)
         if self._fresh:
             data = b"".join((*self._held, data))
             self._held.clear()

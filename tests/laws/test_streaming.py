@@ -39,21 +39,22 @@ def folded(events: Iterable[Event]) -> tuple[Message, ...]:
     """The messages that *events* tell of: what a program that shows them as they come has seen in the end."""
     messages: list[Message] = []
     parts: list[Part] = []
+    calls: dict[int, ToolCall] = {}
     results: dict[str, Message] = {}
     for event in events:
         match event:
             case StepStarted("model") | Finished():
-                calls = [call for message in messages[-1:] for call in message.tool_calls]
-                messages += [results.pop(call.id) for call in calls if call.id in results]
+                asked = [call for message in messages[-1:] for call in message.tool_calls]
+                messages += [results.pop(call.id) for call in asked if call.id in results]
             case StepFinished("model"):
-                messages.append(Message("assistant", tuple(parts)))
-                parts = []
+                messages.append(Message("assistant", (*parts, *[calls[index] for index in sorted(calls)])))
+                parts, calls = [], {}
             case TextDelta(text):
                 parts.append(Text(text))
             case ThinkingDelta(text):
                 parts.append(Thinking(text))
-            case ToolCallDelta(_, _, _, ToolCall() as call):
-                parts.append(call)
+            case ToolCallDelta(index, _, _, ToolCall() as call):
+                calls[index] = call
             case ToolFinished(call, result):
                 results[call.id] = tool_result(call, result)
             case ToolFailed(call, error):
