@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 DISTRIBUTIONS, MEGABYTES = 15, 8.0
+PYTHONS = ("bin/python", "Scripts/python.exe")
 NOT_OURS = ("pip", "setuptools", "wheel")
 
 
@@ -27,7 +28,7 @@ def measured() -> Size:
     """Install this project without extras into a fresh environment, and count; needs a package index."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True, symlinks=True)
-        python = str(next(Path(folder).glob("*/python*")))
+        python = next(str(found) for place in PYTHONS if (found := Path(folder, place)).exists())
         project = str(Path(__file__).parent.parent)
         command = [python, "-m", "pip", "install", "--quiet", "--no-compile", project]
         subprocess.run(command, check=True)  # noqa: S603  # all of it is ours

@@ -23,11 +23,15 @@ SAMPLE_NS = 60_000_000
 
 @frozen
 class Ratio:
-    """The median of the ratios of all pairs, and the quartiles around it."""
+    """The median of the ratios of all pairs, and the quartiles around it.
+
+    *least* is the ratio of the quickest samples, which a busy machine disturbs the least.
+    """
 
     median: float
     low: float
     high: float
+    least: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
@@ -94,7 +98,8 @@ def ratio(rounds: Sequence[Mapping[str, Figures]], of: str, to: str, figure: str
     """
     ratios = [each[of][figure] / each[to][figure] for each in rounds]
     low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return Ratio(statistics.median(ratios), low, high)
+    least = min(each[of][figure] for each in rounds) / min(each[to][figure] for each in rounds)
+    return Ratio(statistics.median(ratios), low, high, least)
 
 
 def median(rounds: Sequence[Mapping[str, Figures]], of: str, figure: str = "cpu") -> float:

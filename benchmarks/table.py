@@ -14,7 +14,7 @@ from attrs import asdict, frozen
 from benchmarks.measure import Ratio
 
 UNITS = {"cpu": "CPU", "rss": "memory"}
-HEAD = ("work", "ratio (quartiles)", "at most", "control", "by hand", "one layer", "verdict")
+HEAD = ("work", "ratio (quartiles)", "of the least", "at most", "control", "by hand", "one layer", "verdict")
 
 
 @frozen
@@ -64,7 +64,16 @@ class Line:
         """The line as text, in the order of `HEAD`."""
         layer = str(self.layer) if self.layer else "-"
         control = f"{self.control.median:.2f}"
-        return (self.work, str(self.ratio), f"{self.at_most:g}", control, self.by_hand, layer, self.verdict)
+        return (
+            self.work,
+            str(self.ratio),
+            f"{self.ratio.least:.2f}",
+            f"{self.at_most:g}",
+            control,
+            self.by_hand,
+            layer,
+            self.verdict,
+        )
 
 
 def readable(figure: str, amount: float) -> str:
