@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
 from attrs import field, frozen
@@ -230,6 +230,10 @@ def _whole(endpoint: Endpoint, request: Request, until: float) -> Plan[Response]
     return endpoint.dialect.parse(endpoint, (yield from Send(request, until)))
 
 
+_BLANK: Final = b"\xef\xbb\xbf \r\n"
+"""A byte order mark, and what may stand between events."""
+
+
 class _Stream:
     """A streamed reply and what it has told so far; owned by one plan."""
 
@@ -289,12 +293,15 @@ def _begun(endpoint: Endpoint, request: Request, until: float) -> Plan[_Stream]:
 
 def _first(endpoint: Endpoint, channel: Channel) -> Plan[_Stream]:
     stream = _Stream(endpoint, channel)
-    data = yield from Read(channel)
-    if channel.status >= 300 or data.lstrip(b"\xef\xbb\xbf \r\n")[:1] in (b"{", b"<"):
+    data = last = yield from Read(channel)
+    silent = Read(channel, heard=False)
+    while last and not data.lstrip(_BLANK):  # the first bytes may be too few to tell what this is
+        last = yield silent
+        data += last
+    if channel.status >= 300 or data.lstrip(_BLANK)[:1] in (b"{", b"<"):
         stream.response = yield from _not_streamed(endpoint, channel, data)
         stream.told = retold(stream.response)
         return stream
-    silent = Read(channel, heard=False)
     while not stream.feed(data) and stream.error is None and stream.response is None:
         data = yield silent
     if stream.error is not None and not stream.told:
