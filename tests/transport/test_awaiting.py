@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from time import monotonic
 
 import anyio
@@ -15,7 +16,7 @@ from arshai_kit import _transport
 from arshai_kit._transport.awaiting import OwnAsync
 from arshai_kit.effects import Request
 from arshai_kit.errors import BadReply, Misuse, TimedOut, Unreachable
-from tests.transport.server import SOON, Peer, Server, always, chunked, reply, serving, silent
+from tests.transport.server import SOON, Peer, Server, always, chunked, once, reply, serving, silent
 from tests.transport.test_breaking import a_full_backlog
 from tests.transport.worlds import Bounds
 
@@ -190,6 +191,20 @@ async def test_many_tasks_share_the_connections() -> None:
                 for _ in range(50):
                     group.start_soon(transport.send, to(server.url), monotonic() + SOON)
             assert len(server.peers) <= 5
+
+
+async def test_a_connection_known_to_be_closed_is_not_used() -> None:
+    with serving(once(reply())) as server:
+        async with ours() as transport:
+            for number in range(3):
+                assert (await transport.send(to(server.url), monotonic() + SOON)).body == b"hello"
+                await until(partial(ended, server, number))
+    assert [len(peer.seen) for peer in server.peers] == [1, 1, 1]
+
+
+def ended(server: Server, number: int) -> bool:
+    """Whether the server has closed its side of a connection."""
+    return server.peers[number].sock.fileno() < 0
 
 
 async def test_closing_breaks_what_runs() -> None:

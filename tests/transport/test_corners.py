@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import _transport
+from arshai_kit._transport import pools
 from arshai_kit._transport.awaiting import OwnAsync
 from arshai_kit._transport.blame import unconnected
 from arshai_kit._transport.blocking import SyncTransport, _calling
@@ -66,6 +67,23 @@ async def test_several_stale_connections_cost_a_task_nothing_either() -> None:
             await line.finish()
         assert (await transport.send(to(server.url), monotonic() + SOON)).body == b"2"
         await transport.close()
+
+
+@ours
+def test_resting_connections_make_room_for_those_in_use(world: World) -> None:
+    small = World(world.name, world.backend, limits=Bounds(1, 1))
+    with serving(always(reply(b"one"))) as one, serving(always(reply(b"two"))) as two:
+        bodies = [answer.body for answer in small.send(to(one.url), to(two.url), to(two.url), to(one.url))]
+        assert (len(one.peers), len(two.peers)) == (2, 1)
+    assert bodies == [b"one", b"two", b"two", b"one"]
+
+
+@ours
+def test_connections_do_not_rest_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "IDLE", -1.0)
+    with serving(always(reply())) as server:
+        world.send(to(server.url), to(server.url))
+        assert len(server.peers) == 2
 
 
 @ours

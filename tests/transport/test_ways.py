@@ -129,7 +129,8 @@ def test_a_tunnel_for_https(world: World, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_tunnel_through_tls(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(proxying, tls=True) as proxy, serving(always(reply(bytes(300_000))), tls=True) as server:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        (answer,) = world.send(Request("POST", server.url, content=bytes(200_000)))
+        answer, _ = world.send(*[Request("POST", server.url, content=bytes(200_000))] * 2)
+        assert len(proxy.heads) == 1
         (heard,) = world.stream(to(server.url), most=1)
     assert len(answer.body) == 300_000
     assert heard.pieces
@@ -224,6 +225,7 @@ def test_any_text_is_a_route_or_misuse(text: str) -> None:
 def test_what_a_system_lacks_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(select, "poll")
     monkeypatch.delattr(socket, "TCP_KEEPIDLE")
+    monkeypatch.delattr(os, "register_at_fork")
     with serving(always(reply())) as server:
         answers = World("sync").send(to(server.url), to(server.url))
         assert len(server.peers) == 1
