@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from arshai_kit import _transport
-from arshai_kit._drive import Blocking, Streaming, in_background, report
+from arshai_kit._drive import NO_OUTCOME, Blocking, Streaming, in_background, report
 from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
 from arshai_kit._threads import Background, outside, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
@@ -40,7 +40,7 @@ class AsyncRun(Flights):
 
         self.home: Any = current_token().native_token
         self.replayed = None if self.scope.world is None else self.scope.world.replay(self.machine)
-        self.outcome: Outcome[Any] | None = None
+        self.outcome: Outcome[Any] = NO_OUTCOME
         self.turn: Turn | None = None
         self.queue: deque[Any] = deque()
         self.wake: Any = None
@@ -194,8 +194,6 @@ class AsyncRun(Flights):
 
     def hear(self, told: Any) -> None:
         """Take an answer, or an event of the background, into the queue."""
-        if self.closed and type(told) is tuple:
-            discard(told[1])
         self.queue.append(told)
         if self.wake is not None:
             self.wake.set()
@@ -350,7 +348,7 @@ async def adrive(plan: Plan[T]) -> T:
     """The result of *plan*, by awaiting."""
     run = AsyncRun(plan, listening=False)
     try:
-        while run.outcome is None:
+        while run.outcome is NO_OUTCOME:
             await run.events()
     finally:
         await run.close()
@@ -390,7 +388,7 @@ class AsyncStream:
             )
         if self._busy:
             raise Misuse("the stream was cancelled while it waited, or is being read twice: call aio.stream(…) again")
-        if run.outcome is not None or run.closed:
+        if run.outcome is not NO_OUTCOME or run.closed:
             raise StopAsyncIteration
         self._busy = True
         try:
@@ -402,8 +400,7 @@ class AsyncStream:
         self._busy = False
         if events is not None:
             return events
-        if run.outcome is not None:
-            run.outcome.unwrap()
+        run.outcome.unwrap()
         raise StopAsyncIteration
 
     async def __aexit__(

@@ -30,7 +30,7 @@ __all__ = ["Blocking", "Stream", "Streaming", "blocking", "drive", "streaming"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NONE: Outcome[Any] = Outcome()
+NO_OUTCOME: Outcome[Any] = Outcome()
 
 _own: Final[dict[Limits, _transport.Transport]] = {}
 """The connections that this process shares between the runs with the same limits."""
@@ -42,7 +42,7 @@ class Run(Flights):
     def __init__(self, plan: Plan[Any], *, listening: bool) -> None:
         super().__init__(plan, listening=listening)
         self.queue: SimpleQueue[Any] = SimpleQueue()
-        self.outcome: Outcome[Any] = _NONE
+        self.outcome: Outcome[Any] = NO_OUTCOME
 
     def events(self) -> Generator[tuple[Event, ...], None, None]:
         """Drive the run to its outcome, handing out events as they come."""

@@ -126,7 +126,7 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
         self._tags = freeze(dict(tags))
         self._changes = changes
         self._drain = drain
-        self._token: Token[Scope] | None = None
+        self._token: Any = None
         self._background = Background()
         self._group: Any = None
         self._home: Any = None
@@ -153,13 +153,9 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
         self._enter()
         return self
 
-    def _leave(self) -> None:
-        if self._token is not None:
-            leave(self._token)
-
     def __exit__(self, *_: object) -> None:
         try:
-            self._leave()
+            leave(self._token)
             self._background.wait(self._drain)
         finally:
             self._background.end()
@@ -181,7 +177,7 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
 
         done = Event()
         try:
-            self._leave()
+            leave(self._token)
             self._background.when_done(partial(soon, self._home, done.set))
             with move_on_after(self._drain):
                 await done.wait()

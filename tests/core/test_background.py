@@ -18,11 +18,11 @@ from arshai_kit import _threads
 from arshai_kit._adrive import AsyncStream, adrive
 from arshai_kit._drive import Stream, drive
 from arshai_kit._threads import Background
-from arshai_kit.effects import Call, Emit, Halt, Plan, Sleep, Spawn, side_by_side
+from arshai_kit.effects import Call, Emit, Halt, Plan, Request, Send, Sleep, Spawn, side_by_side
 from arshai_kit.records import BackgroundFailed, TextDelta, ToolCall
 from arshai_kit.scope import background_tasks, current, drain, using
 from tests.core.worlds import World, everywhere, listening, on_both
-from tests.transport.server import SOON, eventually
+from tests.transport.server import SOON, Peer, eventually, reply, serving
 
 CALL = ToolCall("1", "log")
 
@@ -165,6 +165,64 @@ def test_a_failure_is_told_while_the_stream_is_busy_with_other_things(world: Wor
         events = world.events(plan)
     assert BackgroundFailed(CALL, "KeyError: 'k'") in events
     assert events.count(TextDelta("x")) == 5
+
+
+@listening
+def test_a_failure_is_told_though_an_exchange_has_all_the_attention(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While one is alone with the server, nobody looks at the queue; afterwards somebody does."""
+    told = threading.Event()
+
+    def failing(error: Exception) -> BackgroundFailed:
+        told.set()
+        return failed(error)
+
+    def behave(peer: Peer) -> None:
+        if peer.request():
+            told.wait(SOON)
+            threading.Event().wait(0.05)
+            peer.send(reply(b"x"))
+
+    with serving(behave) as server, using():
+
+        def plan() -> Plan[None]:
+            yield from Spawn("log", lambda: iter(Call(int, "x")), failing)
+            yield from Send(Request("GET", server.url))
+            yield from Emit((TextDelta("after"),))
+            yield from Call(len, "")
+
+        events = world.events(plan)
+    assert sorted(events, key=repr) == [failed(ValueError(str(caplog.records[0].exc_info[1]))), TextDelta("after")]  # type: ignore[index]
+
+
+@listening
+def test_news_that_nobody_has_heard_are_dropped_with_the_stream(world: World) -> None:
+    told = threading.Event()
+
+    def failing(error: Exception) -> BackgroundFailed:
+        told.set()
+        return failed(error)
+
+    def plan() -> Plan[None]:
+        yield from Spawn("log", lambda: iter(Call(int, "x")), failing)
+        yield from Emit((TextDelta("first"),))
+        yield from Call(len, "")
+
+    async def main() -> None:
+        async with AsyncStream(plan()) as events:
+            await anext(events)
+            await anyio.to_thread.run_sync(told.wait, SOON)
+            await anyio.sleep(0.05)
+
+    with using():
+        if world.backend:
+            anyio.run(main, backend=world.backend)
+        else:
+            with Stream(plan()) as stream:
+                next(stream)
+                assert told.wait(SOON)
+                threading.Event().wait(0.05)
 
 
 @everywhere

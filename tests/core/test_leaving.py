@@ -332,10 +332,11 @@ def test_leaving_while_a_reply_is_being_closed_politely_drops_it(world: World) -
 @everywhere
 def test_a_stream_that_opens_after_the_end_is_closed(world: World) -> None:
     """Its worker is told to break off, and whatever it has opened all the same is closed when it answers."""
-    go = threading.Event()
+    asked, go = threading.Event(), threading.Event()
 
     def behave(peer: Peer) -> None:
         if peer.request():
+            asked.set()
             go.wait(SOON)
             peer.send(STREAMING)
             with suppress(OSError):
@@ -347,11 +348,60 @@ def test_a_stream_that_opens_after_the_end_is_closed(world: World) -> None:
 
         def plan() -> Plan[None]:
             yield from Start(iter(Open(Request("GET", server.url))))
-            yield from Sleep(0.03)
+            yield from Call(asked.wait, SOON)
 
         world.run(plan)
         go.set()
         assert gone.acquire(timeout=SOON)
+
+
+@everywhere
+def test_what_was_answered_between_two_events_is_disposed_of_when_the_stream_is_left(world: World) -> None:
+    with noting(STREAMING) as hangup:
+
+        def between() -> None:
+            for _ in range(2):
+                hangup.asked.acquire(timeout=SOON)
+
+        def plan() -> Plan[None]:
+            yield from Start(iter(Open(hangup.request)))
+            yield from Start(iter(Open(hangup.request)))
+            yield from Sleep(0.001)
+            yield from Emit((TextDelta("begun"),))
+
+        async def main() -> None:
+            async with AsyncStream(plan()) as events:
+                await anext(events)
+                await anyio.to_thread.run_sync(between)
+                await anyio.sleep(0.05)
+
+        if world.backend:
+            anyio.run(main, backend=world.backend)
+        else:
+            with Stream(plan()) as stream:
+                next(stream)
+                between()
+                threading.Event().wait(0.05)
+        hangup.saw_it_at_once(monotonic(), 2)
+
+
+@everywhere
+def test_an_answer_that_waits_for_its_plan_is_dropped_when_the_plan_is_cancelled(world: World) -> None:
+    """Both are answered at once; the first answer ends what the second belongs to."""
+    from arshai_kit.effects import Join, Step
+
+    def step() -> Plan[None]:
+        first = yield from Start(iter(Now()))
+        yield from Start(iter(Now()))
+        yield from Join((first,))
+
+    def plan() -> Plan[str]:
+        yield from Step("tool", "t", None, step)
+        yield from Sleep(0)
+        yield from step()
+        return "went on"
+
+    assert world.run(plan) == "went on"
 
 
 # The user's own clients
