@@ -12,53 +12,96 @@ from arshai_kit.effects import Channel, Open, Read, Reply, Request, Secret, Send
 if TYPE_CHECKING:
     from logging import Logger
 
-__all__ = ["answered", "asked", "logger"]
+__all__ = ["Listening", "answered", "asked", "logger"]
 
 _LONGEST = 20_000
 _PRIVATE = r"(?i)auth|key|token|secret|cookie|password"
+_QUERY = re.compile(r"([?&][^=&]*(?:auth|key|token|secret|cookie|password|sig)[^=&]*=)([^&#]*)", re.I)
 
 
-def logger() -> Logger | None:
+class Listening:
+    """The logger of one run, and what it must not show: the keys that went out, in each form a server may repeat."""
+
+    __slots__ = ("held", "log", "secrets")
+
+    def __init__(self, log: Logger) -> None:
+        self.log = log
+        self.secrets: list[bytes] = []  # appended to by any thread that sends, never changed otherwise
+        self.held: dict[int, bytes] = {}
+
+    def learn(self, secret: str) -> None:
+        """Never show *secret*."""
+        from urllib.parse import quote  # only for those who listen
+
+        for each in (secret, secret.partition(" ")[2]):
+            for form in (each, each.replace("/", "\\/"), quote(each, safe="")):
+                if form and (data := form.encode()) not in self.secrets:
+                    self.secrets.append(data)
+
+    def shown(self, data: bytes) -> str:
+        """*data* to read, not too much of it."""
+        secrets = sorted(self.secrets, key=len, reverse=True)
+        if len(data) <= _LONGEST:
+            return _masked(data, secrets).decode(errors="replace")
+        more = len(secrets[0]) if secrets else 0
+        text = _masked(data[: _LONGEST + more], secrets).decode(errors="replace")
+        return f"{text[: len(text) - more]}… ({len(data):,} bytes)"  # what is left off may be half a key
+
+    def piece(self, number: int, data: bytes) -> str:
+        """What one read of a stream brings to read: the beginning of a key waits for the rest of it."""
+        data = self.held.pop(number, b"") + data
+        for place in range(max(0, len(data) - max(map(len, self.secrets), default=0)), len(data)):
+            if any(len(data) - place < len(each) and each.startswith(data[place:]) for each in self.secrets):
+                self.held[number], data = data[place:], data[:place]
+                break
+        return self.shown(data)
+
+
+def logger() -> Listening | None:
     """The logger, if anybody listens to it: nobody does who has not imported `logging`."""
     logging = sys.modules.get("logging")
     if logging is None:
         return None
     found: Logger = logging.getLogger("arshai_kit.wire")
-    return found if found.isEnabledFor(logging.DEBUG) else None
+    return Listening(found) if found.isEnabledFor(logging.DEBUG) else None
 
 
-def asked(log: Logger, request: Request) -> None:
+def asked(wire: Listening, request: Request) -> None:
     """Log a request that is about to be sent."""
-    log.debug(
-        "> %s %s\n%s\n%s",
-        request.method,
-        re.sub(r"(?i)([?&][^=&]*(?:key|token|secret)[^=&]*=)[^&]*", r"\1***", request.url),
-        _headers(request.headers),
-        _text(request.content, request),
-    )
+    for name, value in request.headers:
+        if isinstance(value, Secret) or re.search(_PRIVATE, name):
+            wire.learn(value.reveal() if isinstance(value, Secret) else value)
+    for _, value in _QUERY.findall(request.url):
+        wire.learn(value)
+    url = _QUERY.sub(r"\1***", request.url)
+    wire.log.debug("> %s %s\n%s\n%s", request.method, url, _headers(wire, request.headers), wire.shown(request.content))
 
 
-def answered(log: Logger, effect: Any, value: Any, error: BaseException | None) -> None:
+def answered(wire: Listening, effect: Any, value: Any, error: BaseException | None) -> None:
     """Log what came back for *effect*, if it is an exchange."""
+    log = wire.log
     match effect, value:
         case ((Send() | Open() | Read()), _) if error is not None:
-            log.debug("< %s: %s", type(error).__name__, error)
-        case Send(request), Reply(status, headers, body):
-            log.debug("< %s\n%s\n%s", status, _headers(headers), _text(body, request))
+            log.debug("< %s: %s", type(error).__name__, wire.shown(str(error).encode(errors="replace")))
+        case Send(), Reply(status, headers, body):
+            log.debug("< %s\n%s\n%s", status, _headers(wire, headers), wire.shown(body))
         case Open(), Channel(_, status, headers):
-            log.debug("< %s\n%s", status, _headers(headers))
-        case Read(), bytes():
-            log.debug("< %s", _text(value, None))
+            log.debug("< %s\n%s", status, _headers(wire, headers))
+        case Read(channel), bytes() if text := wire.piece(channel.number, value):
+            log.debug("< %s", text)
 
 
-def _headers(headers: Iterable[tuple[str, str | Secret]]) -> str:
-    return "\n".join([f"{name}: {'***' if re.search(_PRIVATE, name) else value}" for name, value in headers])
+def _headers(wire: Listening, headers: Iterable[tuple[str, str | Secret]]) -> str:
+    told = [(name, "***" if re.search(_PRIVATE, name) else str(value)) for name, value in headers]
+    return "\n".join([f"{name}: {wire.shown(value.encode(errors='replace'))}" for name, value in told])
 
 
-def _text(data: bytes, request: Request | None) -> str:
-    """*data* to read, without the keys that went with *request*, should a server repeat them."""
-    text = data[:_LONGEST].decode("utf-8", "replace")
-    for _, value in request.headers if request else ():
-        if isinstance(value, Secret):
-            text = text.replace(value.reveal().removeprefix("Bearer "), "***")
-    return text if len(data) <= _LONGEST else f"{text}… ({len(data):,} bytes)"
+def _masked(data: bytes, secrets: Iterable[bytes]) -> bytes:
+    """*data* without *secrets*, longest first.
+
+    >>> _masked(b"Bearer sk-123 is wrong", [b"Bearer sk-123", b"sk-123"])
+    b'*** is wrong'
+    """
+    for secret in secrets:
+        data = data.replace(secret, b"***")
+    return data

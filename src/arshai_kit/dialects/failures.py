@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial as partial_of
 from math import isfinite
 from typing import Any
 
@@ -22,11 +23,12 @@ from arshai_kit.errors import (
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Response
 
-__all__ = ["came", "decoded", "failed", "failure", "request_id", "retry_after", "scrubbed"]
+__all__ = ["came", "decoded", "failed", "failure", "request_id", "retry_after", "scrubbed", "shown"]
 
 Headers = Iterable[tuple[str, str]]
 
 _LONGEST = 200
+_PEEK = 16 * _LONGEST
 _LONGEST_WAIT = 30 * 24 * 3600.0
 _IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-goog-request-id", "cf-ray")
 _MESSAGE = ("message", "msg", "error_message", "error", "detail", "details", "errors", "title", "error_description")
@@ -54,6 +56,7 @@ _TOO_LONG = re.compile(
     r"(is|are) too long|too.long.*(context|tokens)|reduce the length|exceeds?.{0,40}(context|token limit)",
     re.I,
 )
+_IN_QUERY = re.compile(r"[?&][^=&]*(?:auth|key|token|secret|password|sig)[^=&]*=([^&#]+)", re.I)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
 
 
@@ -71,7 +74,7 @@ def failed(endpoint: Endpoint, reply: Reply) -> ProviderError:
     try:
         body = loads(reply.body)
     except ValueError:
-        body = came(reply.body)
+        body = shown(endpoint, reply.body)
         if reply.status == 404:
             body += "; base_url may be wrong (many end in /v1)"
     return failure(endpoint, body, status=reply.status, headers=reply.headers)
@@ -90,17 +93,20 @@ def failure(
     Without an HTTP *status* of its own, one that the body names counts.
     """
     body = body[0] if isinstance(body, list) and body else body
-    inner = _inner(body)
-    code, message = _first(inner, _CODE), _message(inner) or came(str(body).encode())
+    inner, clean = _inner(body), partial_of(scrubbed, endpoint)
+    code, message = clean(_first(inner, _CODE)), _message(inner, clean) or shown(endpoint, _written(body))
     status = status or next(filter(None, map(_as_status, (inner.get(key) for key in _STATUS))), None)
     told = dict(headers)
     kind = _kind(status, f"{inner.get('code')} {inner.get('type')}", message)
+    if kind is Unauthorized and not _secrets(endpoint):
+        variable = re.sub(r"\W", "_", endpoint.provider).upper() + "_API_KEY"
+        message += f" (no key was sent: pass api_key= or set {variable})"
     return kind(
-        scrubbed(endpoint, f"HTTP {status}: {message}" if status else message),
+        f"HTTP {status}: {message}" if status else message,
         status=status,
         code=code,
         retry_after=retry_after(headers),
-        request_id=request_id(headers) or _first(body if isinstance(body, dict) else {}, ("request_id",)),
+        request_id=clean(request_id(headers) or _first(body if isinstance(body, dict) else {}, ("request_id",))),
         should_retry={"true": True, "false": False}.get(told.get("x-should-retry", "").lower()),
         partial=partial,
     )
@@ -114,12 +120,17 @@ def decoded(endpoint: Endpoint, reply: Reply) -> dict[str, Any]:
         body = loads(reply.body)
     except ValueError as error:
         why = "" if not reply.body.strip() or b"<" in reply.body[:200] else f" ({str(error)[:100]})"
-        message = f"what came is no JSON{why}: {came(reply.body)}"
+        message = f"what came is no JSON{why}: {shown(endpoint, reply.body)}"
     else:
         if isinstance(body, dict):
             return body
-        message = f"what came is no answer: {came(reply.body)}"
-    raise BadReply(scrubbed(endpoint, message), status=reply.status, request_id=request_id(reply.headers))
+        message = f"what came is no answer: {shown(endpoint, reply.body)}"
+    raise BadReply(message, status=reply.status, request_id=request_id(reply.headers))
+
+
+def shown(endpoint: Endpoint, body: bytes) -> str:
+    """What *body* begins with, without the keys of *endpoint*: they go first, or a cut could leave half of one."""
+    return came(scrubbed(endpoint, body[:_PEEK].decode(errors="replace")).encode())
 
 
 def came(body: bytes) -> str:
@@ -130,7 +141,7 @@ def came(body: bytes) -> str:
     >>> came(b"")
     'nothing'
     """
-    text = body[: 16 * _LONGEST].decode(errors="replace").strip()
+    text = body[:_PEEK].decode(errors="replace").strip()
     if not text:
         return "nothing"
     if text[:1] == "<" and (title := _TITLE.search(text)):
@@ -167,10 +178,17 @@ def retry_after(headers: Headers) -> float | None:
 
 def scrubbed(endpoint: Endpoint, text: str) -> str:
     """*text* without the keys of *endpoint*, which some providers repeat."""
-    for secret in (endpoint.api_key, *(value for _, value in endpoint.headers)):
-        if isinstance(secret, Secret) and (key := secret.reveal().removeprefix("Bearer ")):
-            text = text.replace(key, "***")
+    for secret in _secrets(endpoint):
+        text = text.replace(secret, "***").replace(secret.replace("/", "\\/"), "***")
     return text
+
+
+def _secrets(endpoint: Endpoint) -> list[str]:
+    """The keys that go out with each request of *endpoint*, also without the word before them, the longest first."""
+    told = [value.reveal() for _, value in endpoint.headers if isinstance(value, Secret)]
+    told += [endpoint.api_key.reveal()] if endpoint.api_key else []
+    told += re.findall(_IN_QUERY, endpoint.base_url)
+    return sorted({each for value in told for each in (value, value.partition(" ")[2]) if each}, key=len, reverse=True)
 
 
 def _inner(body: Any) -> Mapping[str, Any]:
@@ -182,14 +200,21 @@ def _inner(body: Any) -> Mapping[str, Any]:
     return told
 
 
-def _message(inner: Mapping[str, Any]) -> str:
+def _message(inner: Mapping[str, Any], clean: Callable[[str], str]) -> str:
     for name in _MESSAGE:
         value = inner.get(name)
         if isinstance(value, str) and value:
-            return value[: 10 * _LONGEST] + _upstream(inner)
+            return clean(value)[: 10 * _LONGEST] + _upstream(inner, clean)
         if isinstance(value, list) and value:
-            return "; ".join(map(_item, value[:10]))[: 10 * _LONGEST]
+            return clean("; ".join(map(_item, value[:10])))[: 10 * _LONGEST]
     return ""
+
+
+def _written(body: Any) -> bytes:
+    try:
+        return str(body).encode(errors="replace")
+    except RecursionError:
+        return b"JSON that is nested too deep"
 
 
 def _item(value: Any) -> str:
@@ -201,11 +226,11 @@ def _item(value: Any) -> str:
     return path + str(value.get("msg") or value.get("message") or value)
 
 
-def _upstream(inner: Mapping[str, Any]) -> str:
+def _upstream(inner: Mapping[str, Any], clean: Callable[[str], str]) -> str:
     """What the provider behind a gateway said."""
     metadata = inner.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    return f" ({raw[:_LONGEST]})" if isinstance(raw, str) and raw else ""
+    return f" ({clean(raw)[:_LONGEST]})" if isinstance(raw, str) and raw else ""
 
 
 def _first(inner: Mapping[str, Any], names: tuple[str, ...]) -> str:

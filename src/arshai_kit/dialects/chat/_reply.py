@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from arshai_kit.dialects.chat._message import calls, message
-from arshai_kit.dialects.failures import decoded, failure, request_id, scrubbed
+from arshai_kit.dialects.failures import decoded, failure, request_id, shown
 from arshai_kit.effects import Reply
 from arshai_kit.errors import BadReply
 from arshai_kit.models import Endpoint
@@ -49,8 +49,8 @@ def parsed(endpoint: Endpoint, reply: Reply) -> Response:
     told = request_id(reply.headers) or _text(body.get("request_id"))
     choice = _choice(body)
     if choice is None:
-        shown = scrubbed(endpoint, str(body)[:200])
-        raise BadReply(f"what came is no answer: it has no choices: {shown}", status=reply.status, request_id=told)
+        came = shown(endpoint, reply.body)
+        raise BadReply(f"what came is no answer: it has no choices: {came}", status=reply.status, request_id=told)
     try:
         answer = response(endpoint, body, choice, told)
     except ValueError as error:

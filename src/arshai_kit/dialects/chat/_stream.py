@@ -15,7 +15,7 @@ from arshai_kit.dialects.chat._candidate import Candidate
 from arshai_kit.dialects.chat._envelope import Envelope
 from arshai_kit.dialects.chat._message import THOUGHTS
 from arshai_kit.dialects.chat._reply import response, says_error
-from arshai_kit.dialects.failures import came, failure, request_id, scrubbed
+from arshai_kit.dialects.failures import failure, request_id, shown
 from arshai_kit.errors import BadReply, ProviderError, StreamIncomplete
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, Finished, Response
@@ -52,13 +52,15 @@ class Told:
         if usage:
             self.usage = usage
         named, model = top.get("id"), top.get("model")
-        top.update(chunk)
+        failed = says_error(chunk)
+        if not failed:  # an error is told by its own words, from which keys are removed; the rest is kept as it came
+            top.update(chunk)
         top["id"], top["model"] = named or chunk.get("id"), model or chunk.get("model")
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 self._choice(choice, out)
-        if says_error(chunk):
+        if failed:
             raise self.failed(chunk)
         return out
 
@@ -105,7 +107,7 @@ class Told:
     def bad(self, why: str) -> BadReply:
         """The error for what makes no sense."""
         partial = self.response(partial=True)
-        return BadReply(scrubbed(self.endpoint, why), request_id=self.request_id(), partial=partial)
+        return BadReply(why, request_id=self.request_id(), partial=partial)
 
 
 def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ...]]:
@@ -121,8 +123,8 @@ def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ..
         chunk = loads(data)
     except ValueError:
         if name == "error":
-            raise told.failed(came(data)) from None
-        raise told.bad(f"a chunk of the stream is no JSON: {came(data)}") from None
+            raise told.failed(shown(told.endpoint, data)) from None
+        raise told.bad(f"a chunk of the stream is no JSON: {shown(told.endpoint, data)}") from None
     if name == "error":
         raise told.failed(chunk)
     events = _words(told, chunk, data) if told.seen else None
@@ -164,7 +166,7 @@ def _words(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...] | None:
 
 def _slowly(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...]:
     if not isinstance(chunk, dict):
-        raise told.bad(f"a chunk of the stream is no object: {came(data)}")
+        raise told.bad(f"a chunk of the stream is no object: {shown(told.endpoint, data)}")
     try:
         if data.count(b"{") + data.count(b"[") > _DEEP:  # no level without a bracket
             freeze(chunk)
