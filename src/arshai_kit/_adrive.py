@@ -8,7 +8,6 @@ that the caller sees the bare error and never a group of them.
 from __future__ import annotations
 
 import functools
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import AsyncExitStack
@@ -295,18 +294,14 @@ async def _keeping(limits: Any) -> Any:
         await transport.close()
 
 
-def _until(run: AsyncRun, effect: Send | Open) -> float:
-    return min(effect.until - run.epoch, time.monotonic() + effect.request.timeout)
-
-
 async def _send(run: AsyncRun, effect: Send) -> Reply:
     run.asked(effect.request)
-    return await (await _transport_of(run)).send(effect.request, _until(run, effect))
+    return await (await _transport_of(run)).send(effect.request, effect.until - run.epoch)
 
 
 async def _open(run: AsyncRun, effect: Open) -> _transport.AsyncLine:
     run.asked(effect.request)
-    return await (await _transport_of(run)).open(effect.request, _until(run, effect))
+    return await (await _transport_of(run)).open(effect.request, effect.until - run.epoch)
 
 
 async def _read(run: AsyncRun, effect: Read) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from inspect import isawaitable
@@ -280,16 +279,12 @@ def _transport_of(run: Run) -> _transport.Transport:
 
 def _send(run: Run, effect: Send, fuse: _transport.Fuse | None = None) -> Reply:
     run.asked(effect.request)
-    return _transport_of(run).send(effect.request, _until(run, effect), fuse)
+    return _transport_of(run).send(effect.request, effect.until - run.epoch, fuse)
 
 
 def _open(run: Run, effect: Open, fuse: _transport.Fuse) -> tuple[_transport.Line, _transport.Fuse]:
     run.asked(effect.request)
-    return _transport_of(run).open(effect.request, _until(run, effect), fuse), fuse
-
-
-def _until(run: Run, effect: Send | Open) -> float:
-    return min(effect.until - run.epoch, time.monotonic() + effect.request.timeout)
+    return _transport_of(run).open(effect.request, effect.until - run.epoch, fuse), fuse
 
 
 def _read(run: Run, _task: Task, effect: Read) -> bytes:

@@ -237,6 +237,7 @@ class OwnAsync:
         exchange, way = self._begun(request, until)
         response = None
         try:
+            await self._take_turn(exchange)
             with exchange_in_time(exchange):
                 response = await self._answer(exchange, way, WHOLE)
                 headers = headers_of(response.headers)
@@ -253,6 +254,7 @@ class OwnAsync:
         exchange, way = self._begun(request, until)
         response = None
         try:
+            await self._take_turn(exchange)
             with exchange_in_time(exchange):
                 response = await self._answer(exchange, way, STREAMED)
             exchange.scoped = False
@@ -286,7 +288,6 @@ class OwnAsync:
     async def _answer(self, exchange: Exchange, way: AsyncWay, accepted: tuple[bytes, bytes]) -> httpcore.Response:
         request = exchange.request
         headers = head(request, way.route, accepted)
-        await self._take_turn(exchange)
         content = Content(request.content)
         raw = httpcore.Request(
             request.method, way.address, headers=headers, content=content, extensions=call_options(exchange)
@@ -314,16 +315,17 @@ class OwnAsync:
     async def _take_turn(self, exchange: Exchange) -> None:
         gate = self._gate
         ticket = gate.enter(exchange)
-        if ticket is None:
-            return
-        exchange.waiting = ticket.event
-        try:
-            await ticket.event.wait()
-        except BaseException:
-            gate.give_up(ticket)
-            raise
-        exchange.waiting = None
-        exchange.gate = gate
+        if ticket is not None:
+            exchange.waiting = ticket.event
+            try:
+                with exchange_in_time(exchange):
+                    await ticket.event.wait()
+            except BaseException:
+                gate.give_up(ticket)
+                raise
+            exchange.waiting = None
+            exchange.gate = gate
+        exchange.begin()
 
     async def _over(self, exchange: Exchange, response: httpcore.Response | None) -> None:
         """Give back what *exchange* had."""

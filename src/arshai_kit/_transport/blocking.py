@@ -101,6 +101,7 @@ class SyncTransport:
         exchange.origin = way.route.origin
         try:
             self._take_turn(exchange)
+            exchange.begin()
             raw = httpcore.Request(
                 request.method, way.address, headers=headers, content=request.content, extensions=call_options(exchange)
             )

@@ -151,6 +151,10 @@ class Exchange:
             self.fuse.free(self)
         self.socket = None
 
+    def begin(self) -> None:
+        """Begin the time of silence: its turn has come, and queueing only counts towards the deadline."""
+        self.until = min(self.until, monotonic() + self.request.timeout)
+
     def start_connecting(self) -> None:
         """Begin the time for a connection, which covers TCP and TLS."""
         self.connect_until = min(self.until, monotonic() + self.request.connect_timeout)

@@ -67,6 +67,7 @@ class ForeignSync:
         self, request: Request, until: float, fuse: Fuse | None, accepted: tuple[bytes, bytes]
     ) -> tuple[Exchange, Any]:
         exchange = Exchange(named(request.url), request, until, fuse)
+        exchange.begin()
         try:
             exchange.check()
             response = self._client.send(_built(self._client, exchange, accepted), stream=True, follow_redirects=False)
@@ -111,6 +112,7 @@ class ForeignAsync:
         from arshai_kit._transport.awaiting import exchange_in_time, gathered
 
         exchange = Exchange(named(request.url), request, until)
+        exchange.begin()
         response = None
         try:
             with exchange_in_time(exchange):
@@ -130,6 +132,7 @@ class ForeignAsync:
         from arshai_kit._transport.awaiting import AwaitedLine, exchange_in_time
 
         exchange = Exchange(named(request.url), request, until)
+        exchange.begin()
         response = None
         try:
             with exchange_in_time(exchange):
