@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from inspect import isawaitable
@@ -218,8 +219,6 @@ class Run(Flights):
 
     def close(self) -> None:
         """End the run: break off what is under way, close the plans, drop the connections."""
-        if self.closed:
-            return
         self.abandon_all()
         with ExitStack() as ending:
             ending.callback(self._sweep)
@@ -319,8 +318,7 @@ def _is_plain(effect: Any) -> bool:
 def drive(plan: Plan[T]) -> T:
     """The result of *plan*, by blocking."""
     run = Run(plan, listening=False)
-    for _ in run.events():
-        pass
+    deque(run.events(), maxlen=0)  # nobody listens
     return run.outcome.unwrap()  # type: ignore[no-any-return]  # the Outcome of a Plan[T]
 
 

@@ -197,6 +197,38 @@ def test_a_failure_is_told_though_an_exchange_has_all_the_attention(
 
 
 @listening
+def test_a_failure_is_told_while_everybody_waits(world: World) -> None:
+    waiting, told = threading.Event(), threading.Event()
+
+    def fails() -> None:
+        waiting.wait(SOON)
+        raise KeyError("k")
+
+    def waits() -> None:
+        waiting.set()
+        told.wait(SOON)
+
+    def plan() -> Plan[None]:
+        yield from spawning(Call(fails))
+        yield from side_by_side([iter(Call(waits)), iter(Sleep(0))])
+
+    async def main() -> None:
+        async with AsyncStream(plan()) as events:
+            async for event in events:
+                assert event == failed(KeyError("k"))
+                told.set()
+
+    with using():
+        if world.backend:
+            anyio.run(main, backend=world.backend)
+        else:
+            for event in Stream(plan()):
+                assert event == failed(KeyError("k"))
+                told.set()
+    assert told.is_set()
+
+
+@listening
 def test_news_that_nobody_has_heard_are_dropped_with_the_stream(world: World) -> None:
     told = threading.Event()
 

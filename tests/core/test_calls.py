@@ -217,6 +217,16 @@ def test_an_exit_comes_out_bare_and_enters_no_plan(
 
 
 @everywhere
+def test_a_plan_that_exits_ends_the_run_though_others_have_been_answered(world: World) -> None:
+    def exits() -> Plan[None]:
+        yield from Now()
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        world.run(lambda: side_by_side([exits(), iter(Now()), iter(Now())]))
+
+
+@everywhere
 @pytest.mark.parametrize("company", [False, True])
 def test_a_tool_may_halt_the_run(world: World, company: bool) -> None:
     cause = OSError()
