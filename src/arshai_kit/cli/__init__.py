@@ -7,22 +7,63 @@ file or extra), 3 the model gave no usable answer, 130 interrupted.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import Any
 
 __all__ = ["main"]
 
+PARTS = ("click", "prompt_toolkit", "rich")
+"""What the extra `cli` brings."""
+
 
 def main() -> None:
-    """Run `arshai-kit`; no traceback for a user's mistake."""
+    """Run `arshai-kit`: what a user did wrong is said in a line, without a traceback."""
+    _stand_in()
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _interrupted()
+        raise
+    except BrokenPipeError:  # whoever read our output has had enough
+        _give_up_output()
+        code = 0
+    except OSError as error:
+        _give_up_output()
+        print(f"arshai-kit: the answer cannot be written: {error.strerror}", file=sys.stderr)
+        code = 1
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         from arshai_kit.cli.app import run
+
+        return run()
     except ImportError as error:
+        if (error.name or "").partition(".")[0] not in PARTS:
+            raise
         print(f"arshai-kit: {error.name} is not installed: pip install 'arshai-kit[cli]'", file=sys.stderr)
-        sys.exit(2)
-    try:
-        code = run()
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+        return 2
+
+
+def _stand_in() -> None:
+    """Standard output and error take every letter, and are there even where the caller has closed them."""
+    for name in ("stdout", "stderr"):
+        stream: Any = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # for the whole process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace" if name == "stdout" else "backslashreplace")
+
+
+def _interrupted() -> None:
+    """Let Python end as one does that was interrupted: by the signal, so that a shell's loop ends too; silently."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.excepthook = lambda *_: None
+
+
+def _give_up_output() -> None:
+    """Nothing more can be written: what is still buffered must not fail at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

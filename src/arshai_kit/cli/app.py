@@ -1,60 +1,42 @@
-"""The commands and their options."""
+"""The commands and their options; what a command needs is imported when it runs, so that `--help` is quick."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
 import click
-import typer
 
 from arshai_kit import __version__
-from arshai_kit.cli import doctor as examination
-from arshai_kit.cli import talk
-from arshai_kit.cli.choose import chosen_model, found_tool, read_schema
 from arshai_kit.errors import ArshaiError, BadAnswer, Exhausted, Misuse
-from arshai_kit.models import Model, evolve
-from arshai_kit.records import Part, user
-from arshai_kit.records.media import file as file_part
-from arshai_kit.records.media import image as image_part
 
 __all__ = ["app", "run"]
 
-app = typer.Typer(
-    name="arshai-kit",
-    help="Ask language models from the command line. The default model runs on this machine, without key or network.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+F = TypeVar("F", bound=Callable[..., Any])
 
-ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="local, local:PATH.gguf, or openai-compatible:NAME@URL", show_default=True)
-]
-SystemOption = Annotated[str | None, typer.Option("--system", "-s", help="What the model is to be")]
-ToolOption = Annotated[
-    list[str] | None, typer.Option("--tool", "-t", help="module:function that the model may call; repeatable")
-]
-TemperatureOption = Annotated[float | None, typer.Option(help="0 for the likeliest words")]
-MaxTokensOption = Annotated[int | None, typer.Option(help="The longest answer")]
-SeedOption = Annotated[int | None, typer.Option(help="The same seed, the same answer, where the provider can")]
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return app(arguments, standalone_mode=False) or 0
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        return 130
+        with app.make_context("arshai-kit", given) as context:
+            return app.invoke(context) or 0
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
         error.show()
         return 2
     except (ArshaiError, ImportError) as error:
-        talk.complain(error)
+        from arshai_kit.cli.screen import complain
+        from arshai_kit.cli.talk import blame
+
+        complain(blame(error))
         return _code(error)
 
 
@@ -67,84 +49,113 @@ def _code(error: Exception) -> int:
     return 1
 
 
-@app.command()
+def _number(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """*value*, if it is a number that one can count with."""
+    if value is not None and not isfinite(value):
+        raise click.BadParameter(f"{value} is no number to count with", context, parameter)
+    return value
+
+
+def _asking(command: F) -> F:
+    """The options that `ask` and `chat` share."""
+    for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Show calls of tools even when piped."),
+        click.option("--seed", type=int, help="Makes answers repeatable, where the provider can."),
+        click.option("--max-tokens", type=click.IntRange(1), help="The longest answer."),
+        click.option("--temperature", type=float, callback=_number, help="0 for the likeliest words."),
+        click.option(
+            "-t", "--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="The model may call it; repeatable."
+        ),
+        click.option("-s", "--system", metavar="TEXT", help="What the model is to be."),
+        click.option(
+            "-m",
+            "--model",
+            default="local",
+            show_default=True,
+            metavar="MODEL",
+            help="local, local:PATH.gguf, or openai-compatible:NAME@URL.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings=HELP)
+@click.version_option(__version__, message="%(version)s")
+def app() -> None:
+    """Ask language models from the command line.
+
+    The default model runs on this machine, without key or network. A key for other servers is read from
+    OPENAI_COMPATIBLE_API_KEY.
+    """
+
+
+@app.command(context_settings=HELP)
+@click.argument("words", metavar="[QUESTION]", nargs=-1)
+@_asking
+@click.option("--image", "images", multiple=True, metavar="PATH|URL", help="A picture to look at; repeatable.")
+@click.option("--file", "files", multiple=True, metavar="PATH|URL", help="A document to read; repeatable.")
+@click.option("--schema", metavar="JSON|PATH", help="A JSON Schema; the answer is JSON that fits it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole response as JSON.")
+@click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
+@click.option("--max-rounds", type=click.IntRange(1), default=10, show_default=True, help="The most model requests.")
 def ask(
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="QUESTION", help="What to ask; or on standard input")
-    ] = None,
+    words: tuple[str, ...],
     *,
-    model: ModelOption = "local",
-    system: SystemOption = None,
-    tool: ToolOption = None,
-    image: Annotated[list[str] | None, typer.Option(help="Path or URL of a picture; repeatable")] = None,
-    file: Annotated[list[str] | None, typer.Option(help="Path or URL of a document; repeatable")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole response as JSON")] = False,
-    schema: Annotated[str | None, typer.Option(help="A JSON Schema (or its file) that the answer must fit")] = None,
-    no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is complete")] = False,
-    max_rounds: Annotated[int, typer.Option(help="The most requests to the model")] = 10,
-    temperature: TemperatureOption = None,
-    max_tokens: MaxTokensOption = None,
-    seed: SeedOption = None,
+    images: tuple[str, ...],
+    files: tuple[str, ...],
+    schema: str | None,
+    as_json: bool,
+    no_stream: bool,
+    max_rounds: int,
+    **shared: Any,
 ) -> int:
-    """Ask one question. What is piped in is read after the question."""
-    asked = _set(chosen_model(model), temperature=temperature, max_tokens=max_tokens, seed=seed)
-    options: dict[str, Any] = {"system": system, "tools": [found_tool(each) for each in tool or ()]}
-    options |= {"output": read_schema(schema), "max_rounds": max_rounds}
-    prompt = user(*_question(words or []), *map(image_part, image or ()), *map(file_part, file or ()))
-    return talk.answer(asked, prompt, as_json=as_json, stream=not no_stream, **options)
+    """Ask one question. What is piped in is read as its second part, or as all of it."""
+    from arshai_kit.cli import choose, talk
+    from arshai_kit.records import file, image, user
+
+    output = choose.read_schema(schema)
+    model, hear, options = _chosen(**shared)
+    prompt = user(choose.question(words), *map(image, images), *map(file, files))
+    options |= {"output": output, "max_rounds": max_rounds}
+    return talk.answer(model, prompt, hear(), as_json=as_json, stream=not no_stream, **options)
 
 
-@app.command()
-def chat(
-    *,
-    model: ModelOption = "local",
-    system: SystemOption = None,
-    tool: ToolOption = None,
-    history: Annotated[Path | None, typer.Option(help="Where to keep what you typed")] = None,
-    temperature: TemperatureOption = None,
-    max_tokens: MaxTokensOption = None,
-    seed: SeedOption = None,
-) -> int:
+@app.command(context_settings=HELP)
+@_asking
+@click.option(
+    "--history", type=click.Path(path_type=Path), help="File to keep what you type in; without it, nothing is kept."
+)
+def chat(*, history: Path | None, **shared: Any) -> int:
     """Talk with a model. Ctrl-C stops an answer, Ctrl-D ends the chat."""
-    asked = _set(chosen_model(model), temperature=temperature, max_tokens=max_tokens, seed=seed)
-    return talk.chat(asked, system, [found_tool(each) for each in tool or ()], history)
+    from arshai_kit.cli import chat as talking
+
+    model, hear, options = _chosen(**shared)
+    return talking.chat(model, history, hear, **options)
 
 
-@app.command()
-def models(
-    url: Annotated[
-        str | None, typer.Option(help="Base URL of an OpenAI-compatible server, to list what it serves")
-    ] = None,
-) -> int:
-    """Say which models can be named, and list those that a server has."""
+@app.command(context_settings=HELP)
+@click.option("--url", help="Base URL of an OpenAI-compatible server: list what it has.")
+def models(*, url: str | None) -> int:
+    """Say what --model takes."""
+    from arshai_kit.cli import doctor as examination
+
     return examination.models(url)
 
 
-@app.command()
-def doctor(
-    url: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server to reach")] = None,
-) -> int:
-    """Say what is installed, what is configured, and whether a server can be reached."""
+@app.command(context_settings=HELP)
+@click.option("--url", help="Base URL of an OpenAI-compatible server to reach.")
+def doctor(*, url: str | None) -> int:
+    """Say what is installed, what is configured, and what works."""
+    from arshai_kit.cli import doctor as examination
+
     return examination.doctor(url)
 
 
-@app.callback(invoke_without_command=True)
-def version(*, version: Annotated[bool, typer.Option("--version", help="Print the version")] = False) -> None:
-    """Ask language models from the command line. The default model runs on this machine, without key or network."""
-    if version:
-        print(__version__)
-        raise typer.Exit
+def _chosen(*, model: str, tools: Sequence[str], system: str | None, verbose: bool, **settings: Any) -> Any:
+    """The model, what shows its answers, and how it is asked."""
+    from arshai_kit.cli.choose import chosen_model, found_tool
+    from arshai_kit.cli.talk import Heard
 
-
-def _question(words: list[str]) -> list[str | Part]:
-    """The question, and what is piped in after it."""
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
-    parts: list[str | Part] = [text for text in (" ".join(words), f"\n\n{piped}" if words and piped else piped) if text]
-    if not parts:
-        raise Misuse("there is no question: arshai-kit ask 'What is the capital of France?'")
-    return parts
-
-
-def _set(model: Model, **settings: Any) -> Model:
-    given = {name: value for name, value in settings.items() if value is not None}
-    return evolve(model, **given) if given else model
+    found = [found_tool(each) for each in tools]
+    return chosen_model(model, **settings), partial(Heard, notes=verbose), {"tools": found, "system": system}

@@ -1,20 +1,19 @@
-"""Shows answers as they come: plain when piped, with colours and a spinner on a terminal."""
+"""Shows one answer as it comes, and says what became of it."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from arshai_kit._json import dumps
+from arshai_kit.cli.choose import KEY
+from arshai_kit.cli.screen import aside, complain, is_watched, say, waiting
 from arshai_kit.codec import to_json
-from arshai_kit.completion import complete, run_tools
+from arshai_kit.completion import run_tools
 from arshai_kit.completion import stream as streamed
-from arshai_kit.errors import ArshaiError
+from arshai_kit.errors import ArshaiError, BadAnswer, Unauthorized
 from arshai_kit.models import Model
 from arshai_kit.records import (
     BackgroundFailed,
@@ -27,138 +26,174 @@ from arshai_kit.records import (
     ToolCall,
     ToolFailed,
     ToolFinished,
+    ToolProgress,
+    ToolRun,
     ToolStarted,
-    assistant,
-    user,
 )
-from arshai_kit.records import system as system_message
-from arshai_kit.tools import ToolLike
 
-__all__ = ["answer", "chat", "complain"]
+__all__ = ["Heard", "answer", "blame", "shown", "verdict"]
 
-_CUT = 3
+_LONGEST = 200
+_UNUSABLE = {
+    "length": "the answer is cut off: it reached the most tokens (--max-tokens)",
+    "content_filter": "the provider blocked the answer",
+    "refusal": "the model refuses",
+    "error": "the provider broke the answer off",
+}
 
 
-def complain(error: Exception) -> None:
-    """Say what went wrong, on standard error."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]arshai-kit:[/red] {escape(str(error))}")
-
-
-def answer(model: Model, prompt: Message, *, as_json: bool, stream: bool, **options: Any) -> int:
+def answer(model: Model, prompt: Message, heard: Heard, *, as_json: bool, stream: bool, **options: Any) -> int:
     """Ask once, and print the answer; the exit code."""
-    typed = options.get("output") is not None
+    typed = options["output"] is not None
     if stream and not as_json and not typed:
-        response = _shown(streamed(model, prompt, **options))
+        return verdict(shown(streamed(model, prompt, **options), heard))
+    with waiting():
+        response = run_tools(model, prompt, **options)
+    for run in response.tool_runs:
+        heard.note(_told(run))
+    if as_json:
+        heard.words(to_json(response))
+    elif typed:
+        heard.words(dumps(response.output).decode())
     else:
-        with _spinner():
-            response = _whole(model, prompt, options)
-        print(to_json(response) if as_json else dumps(response.output).decode() if typed else response.text)
-    return _CUT if response.finish_reason in ("length", "content_filter", "error") else 0
+        _retold(response, heard)
+    heard.end_line()
+    return verdict(response)
 
 
-def _whole(model: Model, prompt: Message, options: dict[str, Any]) -> Response:
-    if options["tools"]:
-        return run_tools(model, prompt, **options)
-    return complete(model, prompt, system=options["system"], output=options["output"])
+def _retold(response: Response, heard: Heard) -> None:
+    """Show the words that a stream of *response* would have shown."""
+    for message in response.messages:
+        if message.role == "assistant" and message.text:
+            heard.end_line()
+            heard.words(message.text)
 
 
-def chat(model: Model, system: str | None, tools: Sequence[ToolLike], history: Path | None) -> int:
-    """Go on talking until the person has had enough."""
-    ask = _reader(history)
-    said: list[Message] = [] if system is None else [system_message(system)]
-    while True:
-        try:
-            words = ask()
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return 0
-        if words.strip():
-            said.append(user(words))
-            said.extend(_turn(model, said, tools))
+def verdict(response: Response) -> int:
+    """The exit code that *response* deserves; what is wrong with it is said."""
+    wrong = _UNUSABLE.get(response.finish_reason)
+    if wrong is None and not response.text and response.output is None:
+        wrong = f"the model gave no words (it finished with {response.raw_finish_reason or response.finish_reason})"
+    if wrong is None:
+        return 0
+    complain(f"{wrong}: {response.refusal}" if response.refusal else wrong)
+    return 3
 
 
-def _turn(model: Model, said: Sequence[Message], tools: Sequence[ToolLike]) -> tuple[Message, ...]:
-    """The messages that one answer adds; an answer that was stopped or failed is kept as far as it came."""
-    heard: list[str] = []
+def blame(error: Exception) -> str:
+    """What went wrong, in words for whoever typed the command.
+
+    >>> blame(BadAnswer("the answer is no JSON", text="Well, ..."))
+    "the answer is no JSON; the model said: 'Well, ...'"
+    """
+    match error:
+        case BadAnswer(text=text) if text:
+            return f"{error}; the model said: {_cut(repr(text))}"
+        case Unauthorized():
+            state = "set" if os.environ.get(KEY, "").strip() else "not set"
+            return f"{error}; the key is read from {KEY}, which is {state}"
+    return str(error) or type(error).__name__
+
+
+class Heard:
+    """What of an answer has been shown; *notes* shows calls of tools even where nobody looks on."""
+
+    def __init__(self, *, notes: bool = False) -> None:
+        self.notes = notes
+        self.texts: list[str] = []
+        self.ended = True
+
+    def words(self, text: str) -> None:
+        """Show more words."""
+        self.texts.append(text)
+        self.ended = text.endswith("\n")
+        say(text)
+
+    def note(self, text: str) -> None:
+        """Show a line beside the answer, to whoever looks on or wants it."""
+        if self.notes or is_watched(sys.stderr):
+            aside(text)
+
+    def end_line(self) -> None:
+        """Let what comes next begin a line."""
+        if not self.ended:
+            self.ended = True
+            say("\n")
+
+    def interrupted(self) -> None:
+        """Let what comes next begin a line: a terminal has written `^C` into this one."""
+        self.ended = self.ended and not is_watched(sys.stdout)
+        self.end_line()
+
+    @property
+    def text(self) -> str:
+        """All words so far."""
+        return "".join(self.texts)
+
+
+def shown(events: Any, heard: Heard) -> Response:
+    """Show *events* as they come; the response at their end."""
+    response = Response(())
     try:
-        return _shown(streamed(model, said, tools=tools), heard).messages
+        with waiting() as spinner, closing(events):
+            for event in events:
+                match event:
+                    case TextDelta(text) if text:
+                        spinner.stop()
+                        heard.words(text)
+                    case Finished(response):
+                        pass
+                    case _ if note := _noted(event):
+                        spinner.stop()
+                        heard.end_line()
+                        heard.note(note)
+                        spinner.start()
     except KeyboardInterrupt:
-        print(" [stopped]")
-    except ArshaiError as error:
-        print()
-        complain(error)
-    return (assistant("".join(heard) or "[no answer]"),)
-
-
-def _reader(history: Path | None) -> Any:
-    """What asks the person for the next words."""
-    if not sys.stdin.isatty():
-        return input
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-
-    session: PromptSession[str] = PromptSession(
-        history=InMemoryHistory() if history is None else FileHistory(str(history))
-    )
-    return lambda: session.prompt("> ")
-
-
-def _spinner() -> Any:
-    """A sign of life until the first word; nothing where nobody looks."""
-    console = Console(stderr=True)
-    return console.status("", spinner="dots") if console.is_terminal else Console(quiet=True).status("")
-
-
-def _shown(events: Iterable[Event], heard: list[str] | None = None) -> Response:
-    """Print *events* as they come; the response at their end."""
-    spinner, response = _spinner(), Response(())
-    aside = Console(stderr=True, soft_wrap=True, highlight=False)
-    spinner.start()
-    ended = True
-    try:
-        for event in events:
-            if (note := _note(event)) is not None:
-                spinner.stop()
-                aside.print(f"{'' if ended else chr(10)}[dim]{escape(note)}[/dim]")
-                ended = True
-            match event:
-                case TextDelta(text) if text:
-                    spinner.stop()
-                    print(text, end="", flush=True)
-                    ended = text.endswith("\n")
-                    if heard is not None:
-                        heard.append(text)
-                case Finished(response):
-                    pass
-    finally:
-        spinner.stop()
-        close = getattr(events, "close", None)
-        if close is not None:
-            close()
-    if not ended:
-        print()
+        heard.interrupted()
+        raise
+    except ArshaiError:
+        heard.end_line()
+        raise
+    heard.end_line()
     return response
 
 
-def _note(event: Event) -> str | None:
+def _noted(event: Event) -> str:
     """What is worth a word beside the answer."""
     match event:
         case ToolStarted(call):
-            return f"→ {_written(call)}"
+            return f"→ {_call(call)}"
+        case ToolProgress(call, value):
+            return f"… {call.name}: {_cut(value)}"
         case ToolFinished(call, result):
-            return f"← {call.name}: {result if isinstance(result, str) else f'{len(result)} parts'}"
+            return f"← {call.name}: {_cut(result)}"
         case ToolFailed(call, error) | BackgroundFailed(call, error):
-            return f"× {call.name}: {error}"
+            return f"× {call.name}: {_cut(error)}"
         case BackgroundStarted(call):
-            return f"→ {_written(call)} in the background"
-    return None
+            return f"→ {_call(call)}, in the background"
+    return ""
 
 
-def _written(call: ToolCall) -> str:
+def _told(run: ToolRun) -> str:
+    return f"→ {_call(run.call)}\n{'×' if run.error else '←'} {run.call.name}: {_cut(run.result)}"
+
+
+def _call(call: ToolCall) -> str:
     """*call* as a programmer writes it.
 
-    >>> _written(ToolCall("1", "add", {"a": 1, "b": 2}))
+    >>> _call(ToolCall("1", "add", {"a": 1, "b": 2}))
     'add(a=1, b=2)'
     """
-    return f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})"
+    if call.broken is not None:
+        return f"{call.name}({_cut(call.broken)})"
+    return f"{call.name}({', '.join(f'{name}={_cut(repr(value))}' for name, value in call.arguments.items())})"
+
+
+def _cut(value: Any) -> str:
+    r"""*value* in a line that fits the eye.
+
+    >>> _cut("one\ntwo")
+    'one two'
+    """
+    text = " ".join(value.split()) if isinstance(value, str) else f"{value!r}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
