@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit.errors import BadSchema
-from arshai_kit.local.copying import LONGEST_SPAN, MOST_WORDS, figures, grounded_grammar, pick_grammar, spans
+from arshai_kit.local.copying import (
+    LONGEST_SPAN,
+    MOST_WORDS,
+    figures,
+    form_grammar,
+    grounded_grammar,
+    pick_grammar,
+    spans,
+)
 from arshai_kit.local.grammar import gbnf
 from arshai_kit.records import ToolSpec
 from tests.local.gbnf import accepts, read
@@ -122,6 +130,30 @@ def test_rules_of_two_tools_stay_apart() -> None:
     point = {"type": "object", "properties": {"x": INTEGER}, "required": ["x"]}
     tools = [ToolSpec(name, "", {"$ref": "#/$defs/p", "$defs": {"p": point}}) for name in ("go", "stay")]
     assert offered(tools, "to 5", 'go {"x": 5}', 'stay {"x": 5}', 'go {"x": 6}') == [True, True, False]
+
+
+def test_a_form_is_filled_from_what_was_said_where_it_can_be() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"name": STRING, "age": INTEGER, "day": {"type": "string", "format": "date"}},
+        "required": ["name", "age", "day"],
+    }
+
+    def fits(said: str, results: str, *texts: str) -> list[bool]:
+        rules = read(gbnf(form_grammar(schema, said, results)))
+        return [accepts(rules, text) for text in texts]
+
+    ada = '{"name": "Ada", "age": %s, "day": "2026-01-02"}'
+    assert fits("Ada, 36", "", ada % 36, ada % 37, (ada % 36).replace("Ada", "Bob")) == [True, False, False]
+    assert fits("Ada, 36", "40", ada % 40, ada % 36) == [True, False]
+    assert fits("Ada, 36", "1.5", ada % 36, ada % 1) == [True, False]
+    assert fits("Ada", "", ada % 99) == [True]
+    assert fits("Ada on 2026-01-02", "", ada % 2026, (ada % 2026).replace("-02", "-03")) == [True, False]
+
+
+def test_very_long_words_are_not_copied() -> None:
+    assert list(spans(f"see {'x' * 100} now")) == ["see", "now"]
+    assert pick_grammar([WEATHER], " ".join(["y" * 60] * 500), none=True) is not None
 
 
 # Sentences

@@ -73,8 +73,15 @@ def test_the_grammar_of_any_sentence_is_survived() -> None:
     assert not crashed(drawn(asked, lambda pair: grounded_grammar(*pair)))
 
 
-@pytest.mark.parametrize(
-    "text", ["root ::= root [a]\n", "root ::= nowhere\n", "root ::= [a]{0,4000}\n", "root ::= (\n"]
-)
+def test_the_largest_choice_is_survived() -> None:
+    parameters = {"properties": {"for": {"type": "string"}, "n": {"type": "number"}}}
+    tools = [ToolSpec(f"look_{at}", "", parameters) for at in range(9)]
+    grammar = pick_grammar(tools, " ".join(["1 " + "y" * 60] * 500), none=True)
+    assert grammar is not None
+    assert len(gbnf(grammar)) > 50_000
+    assert not crashed([(gbnf(grammar), literals(grammar))])
+
+
+@pytest.mark.parametrize("text", ["root ::= root [a]\n", "root ::= nowhere\n", 'root ::= ""*\n', "root ::= (\n"])
 def test_what_is_refused_would_have_ended_the_process(text: str) -> None:
     assert crashed([("root ::= [a]\n", ""), (text, "")]).startswith(text)

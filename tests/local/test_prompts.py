@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from arshai_kit.errors import BadRequest
-from arshai_kit.local.prompts import answer_turns, chat_turns, outline, output_turns, pick_turns, talk
+from arshai_kit.local.prompts import answer_turns, chat_turns, output_turns, pick_turns, talk
 from arshai_kit.records import (
     Audio,
     File,
@@ -83,22 +83,19 @@ def test_what_is_not_text_is_refused(part: Image) -> None:
         talk([user("Look", part)])
 
 
-def test_an_answer_in_json_is_outlined() -> None:
+def test_an_answer_in_json_says_what_is_wanted() -> None:
     schema = {
         "type": "object",
         "properties": {
             "name": {"type": "string"},
             "mood": {"enum": ["good", 3]},
-            "tags": {"type": "array", "items": {"type": "string"}},
-            "more": {},
+            "tags": {"type": "array", "items": {"properties": {"word": {}}}},
+            "more": True,
         },
     }
-    wish = '{"name": string, "mood": "good" or 3, "tags": [string, ...], "more": ...}'
-    assert outline(schema) == wish
-    assert output_turns(talk([system("Be brief."), user("Hi")]), schema)[0] == (
-        "system",
-        f"Be brief.\nAnswer with JSON: {wish}",
-    )
+    wish = "Extract name, mood (good or 3), tags (word), more from the text as JSON."
+    assert output_turns(talk([system("Be brief."), user("Hi")]), schema)[0] == ("system", f"Be brief.\n{wish}")
+    assert "Extract the answer from" in output_turns(talk([user("Hi")]), {"type": "string"})[0][1]
 
 
 def test_a_conversation_without_a_question() -> None:

@@ -34,7 +34,7 @@ def test_every_sentence_fits_its_schema(schema: Mapping[str, Any], seeds: list[i
     try:
         grammar = json_grammar(schema)
     except BadSchema:
-        assume(False)
+        return
     rules = read(gbnf(grammar))
     for seed in seeds:
         said = walk(grammar, random.Random(seed))

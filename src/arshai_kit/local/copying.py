@@ -31,12 +31,13 @@ from arshai_kit.local.leaves import FREE, Leaf, Leaves
 from arshai_kit.local.shapes import shape, written
 from arshai_kit.records import ToolSpec
 
-__all__ = ["NONE", "copying", "counting", "figures", "grounded_grammar", "pick_grammar", "spans"]
+__all__ = ["NONE", "copying", "counting", "figures", "form_grammar", "grounded_grammar", "pick_grammar", "spans"]
 
 NONE = "none"
 """What the model writes when no tool is called for."""
 MOST_WORDS = 120
 """Words of a question that may be copied: the first and the last ones of a longer one."""
+LONGEST_WORD = 60
 LONGEST_SPAN = 6
 """Words of one copied argument."""
 MOST_AT_ONCE = 3
@@ -130,11 +131,11 @@ def spans(said: str) -> Iterator[str]:
 def _kept(split: Sequence[str]) -> Sequence[str]:
     """The words that may be copied; an empty one stands where words are missing, and no span goes across it.
 
-    Of very many, those in the middle are left out, as are those that a vocabulary may be unable to write.
+    Of very many, those in the middle are left out; so are very long ones, and what no vocabulary may be able to write.
     """
     half = MOST_WORDS // 2
     kept = split if len(split) <= MOST_WORDS else [*split[:half], "", *split[-half:]]
-    return [word if word.isprintable() else "" for word in kept]
+    return [word if word.isprintable() and len(word) <= LONGEST_WORD else "" for word in kept]
 
 
 def _span_rules(split: Sequence[str], rules: dict[str, Node]) -> Node:
@@ -145,7 +146,11 @@ def _span_rules(split: Sequence[str], rules: dict[str, Node]) -> Node:
             if (node := _from(kept[at], at, size, rules)) != NEVER:
                 rules[f"w{at}-{size}"] = node
     starts = ((word, word.lstrip(_EDGES), min(LONGEST_SPAN, len(kept) - at)) for at, word in enumerate(kept))
-    return alt(*(_from(start, at, size, rules) for at, (word, start, size) in enumerate(starts) if word.strip(_EDGES)))
+    start = alt(*(_from(start, at, size, rules) for at, (word, start, size) in enumerate(starts) if word.strip(_EDGES)))
+    if start == NEVER:
+        return NEVER
+    rules["words"] = start
+    return Ref("words")
 
 
 def _from(word: str, at: int, size: int, rules: Mapping[str, Node]) -> Node:
@@ -157,6 +162,29 @@ def _from(word: str, at: int, size: int, rules: Mapping[str, Node]) -> Node:
 
 def _escaped(text: str) -> str:
     return written(text)[1:-1]
+
+
+def form_grammar(schema: Any, said: str, results: str) -> Grammar:
+    """JSON that fits *schema*, its numbers copied from *results*, its words and numbers from there or what was *said*.
+
+    Where nothing of that fits, whatever fits is written.
+    """
+    rules: dict[str, Node] = {}
+    from_all, from_results = copying(f"{said}\n{results}", rules), counting(results)
+    leaves = Leaves(
+        _first_of(from_all.string, FREE.string),
+        _first_of(from_results.integer, from_all.integer, FREE.integer),
+        _first_of(from_results.number, from_all.number, FREE.number),
+    )
+    root = shape(schema, leaves, rules)
+    return Grammar(root, _reached(root, rules))
+
+
+def _first_of(*leaves: Leaf) -> Leaf:
+    def first(schema: Mapping[str, Any]) -> Node:
+        return next((node for leaf in leaves if (node := leaf(schema)) != NEVER), NEVER)
+
+    return first
 
 
 def _numbers(said: str) -> tuple[str, ...]:

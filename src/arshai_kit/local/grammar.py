@@ -39,7 +39,7 @@ __all__ = [
 
 MOST_TIMES = 256
 """The largest bounded repetition; llama.cpp turns each into that many rules and refuses 2,000."""
-MOST_PARTS = 30_000
+MOST_PARTS = 100_000
 """The largest grammar, counted in parts after repetitions are written out."""
 
 
@@ -134,7 +134,7 @@ def alt(*choices: Node | str) -> Node:
 def many(part: Node | str, least: int = 0, most: int | None = None) -> Node:
     """*part*, *least* to *most* times."""
     node = _node(part)
-    if most == 0 or (node == NEVER and least == 0):
+    if most == 0 or node in (EMPTY, Text("")) or (node == NEVER and least == 0):
         return EMPTY
     return node if node == NEVER or (least, most) == (1, 1) else Many(node, least, most)
 
@@ -251,8 +251,8 @@ def _check(rules: Mapping[str, Node]) -> None:
                 raise BadSchema(f"nothing can fit the part {name!r} of this schema")
             if isinstance(node, Ref) and node.name not in rules:
                 raise BadSchema(f"the grammar refers to {node.name!r}, which it does not define")
-            if isinstance(node, Many) and (max(node.least, node.most or 0) > MOST_TIMES):
-                raise BadSchema(f"a repetition of {node.least} to {node.most} times is above {MOST_TIMES}")
+            if isinstance(node, Many):
+                _check_times(node)
     if sum(_weight(node) for node in rules.values()) > MOST_PARTS:
         raise BadSchema("the schema is too large for a grammar")
     nullable = _nullable(rules)
@@ -261,6 +261,15 @@ def _check(rules: Mapping[str, Node]) -> None:
             if isinstance(node, Many) and node.most is None and _may_be_empty(node.part, nullable):
                 raise BadSchema("what repeats without end must not be empty")
     _refuse_left_recursion(rules, nullable)
+
+
+def _check_times(node: Many) -> None:
+    """Refuse a repetition that is too large, and one of nothing, which llama.cpp takes for one without a part."""
+    most = node.least if node.most is None else node.most
+    if most > MOST_TIMES or node.least > MOST_TIMES:
+        raise BadSchema(f"a repetition of {node.least} to {node.most} times is above {MOST_TIMES}")
+    if node.part in (EMPTY, Text("")) or not node.least <= most or node.most == 0:
+        raise BadSchema(f"{node.least} to {node.most} times {node.part} is a repetition of nothing")
 
 
 def _weight(node: Node) -> int:

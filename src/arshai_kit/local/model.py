@@ -3,26 +3,24 @@
 So small a model cannot be trusted to call tools by itself (it made no call in twelve tries). So its decoding is
 constrained: it chooses greedily between `name {arguments}` and `none` under a grammar, strings and numbers of the
 arguments may only be copied from the question, and (`grounded`) a sentence that follows a result may hold no number
-but those of the question and the results. That makes calls well formed and numbers agree by construction; it makes
-no words true.
+but those of the question and the results, and a typed answer copies its words and numbers where it can. That makes
+calls well formed and numbers agree by construction; it makes no words true.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
 from decimal import Decimal
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import attrs
 from attrs import evolve, field, frozen
 
 from arshai_kit._json import EMPTY, exact
 from arshai_kit.effects import Call, Emit, Plan, Random, Sleep
-from arshai_kit.errors import BadAnswer, BadSchema, Misuse, need
-from arshai_kit.local.copying import NONE, counting, grounded_grammar, pick_grammar
+from arshai_kit.errors import BadAnswer, Misuse, need
+from arshai_kit.local.copying import NONE, form_grammar, grounded_grammar, pick_grammar
 from arshai_kit.local.grammar import Grammar
 from arshai_kit.local.prompts import Talk, answer_turns, chat_turns, output_turns, pick_turns, result_text, talk
 from arshai_kit.local.runtime import Engine, Sampling, Session, Setup, Turns, shipped_weights, usual_threads
@@ -100,7 +98,8 @@ def local(
 
     *temperature* (0.7) is for prose alone: tools are chosen and typed answers written with the likeliest words that
     fit. *seed* makes prose repeatable; without one it is drawn. *grounded* allows a sentence that follows a tool's
-    result no figure but those of the question and the results. *context* is the most tokens of prompt and answer
+    result no figure but those of the question and the results, and makes a typed answer copy its words and numbers
+    from there (turn it off for answers that are to be invented). *context* is the most tokens of prompt and answer
     together, *threads* by default half of the processors, four at most.
 
     The weights are loaded at the first question and kept for as long as the value, or a copy of it, lives.
@@ -173,22 +172,15 @@ def _told(how: LocalModel, ask: Ask, said: Talk, *, stream: bool) -> Plan[Said]:
     if ask.output is not None:
         if ask.output.mode != "json_schema":
             raise Misuse("the local model writes JSON that fits a schema: ask for the mode json_schema")
-        turns, grammar = output_turns(said, ask.output.schema), _form(ask.output.schema, said, grounded=how.grounded)
-        return (yield from _spoken(evolve(how, temperature=0), turns, grammar, stream=stream))
+        schema, results = ask.output.schema, "\n".join(map(result_text, said.now.results))
+        grammar = form_grammar(schema, said.now.question, results) if how.grounded else json_grammar(schema)
+        return (yield from _spoken(evolve(how, temperature=0), output_turns(said, schema), grammar, stream=stream))
     warmth = WARM if how.temperature is None else how.temperature
     seed = int((yield from Random()) * 2**32) if warmth and how.seed is None else how.seed
     how = evolve(how, temperature=warmth, seed=seed)
     if not said.now.results:
         return (yield from _spoken(how, chat_turns(said), None, stream=stream))
     return (yield from _spoken(how, answer_turns(said), _grounds(said) if how.grounded else None, stream=stream))
-
-
-def _form(schema: Any, said: Talk, *, grounded: bool) -> Grammar:
-    """What a typed answer may be; when it is *grounded*, its numbers are those of the results, if any fit."""
-    if grounded and said.now.results:
-        with suppress(BadSchema):
-            return json_grammar(schema, counting("\n".join(map(result_text, said.now.results))))
-    return json_grammar(schema)
 
 
 def _grounds(said: Talk) -> Grammar:

@@ -183,27 +183,26 @@ def chat_turns(said: Talk) -> Turns:
 
 def output_turns(said: Talk, schema: Any) -> Turns:
     """The question to answer with JSON that fits *schema*."""
-    wish = f"Answer with JSON: {outline(schema)}"
+    wish = f"Extract {listed(schema) or 'the answer'} from the text as JSON."
     return (("system", f"{said.system}\n{wish}".strip()), *_earlier(said), ("user", _with_results(said.now)))
 
 
-def outline(schema: Any) -> str:
-    """*schema*, as short as a small model reads it.
+def listed(schema: Any) -> str:
+    """What *schema* asks for, in words.
 
-    >>> outline({"type": "object", "properties": {"name": {"type": "string"}, "tags": {"type": "array"}}})
-    '{"name": string, "tags": array}'
+    >>> listed({"properties": {"name": {}, "mood": {"enum": ["good", "bad"]}, "at": {"properties": {"x": {}}}}})
+    'name, mood (good or bad), at (x)'
     """
     match schema:
-        case {"properties": properties}:
-            return "{" + ", ".join(f"{written(name)}: {outline(each)}" for name, each in properties.items()) + "}"
-        case {"enum": values}:
-            return " or ".join(map(written, values))
+        case {"properties": Mapping() as properties}:
+            told = ((name, listed(each)) for name, each in properties.items())
+            return ", ".join(f"{name} ({more})" if more else name for name, more in told)
+        case {"enum": [*values]}:
+            return " or ".join(map(str, values))
         case {"items": Mapping() as items}:
-            return f"[{outline(items)}, ...]"
-        case {"type": str(kind)}:
-            return kind
+            return listed(items)
         case _:
-            return "..."
+            return ""
 
 
 def _system(said: Talk) -> Turns:

@@ -42,15 +42,15 @@ _BY_TYPE: Mapping[str, frozenset[str]] = {
 }
 
 
-def json_grammar(schema: Any, leaves: Leaves | None = None) -> Grammar:
-    r"""The grammar of the JSON texts that fit *schema*; *leaves* write its strings and numbers, any that fit by default.
+def json_grammar(schema: Any) -> Grammar:
+    r"""The grammar of the JSON texts that fit *schema*.
 
     >>> from arshai_kit.local.grammar import gbnf
     >>> gbnf(json_grammar({"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}))
     'root ::= "{\\"ok\\": " ("true" | "false") "}"\n'
     """
     rules: dict[str, Node] = {}
-    grammar = Grammar(shape(schema, leaves or FREE, rules), rules)
+    grammar = Grammar(shape(schema, FREE, rules), rules)
     gbnf(grammar)
     return grammar
 
