@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import AsyncExitStack
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
@@ -171,7 +170,7 @@ class AsyncRun(Flights):
                 flight.threaded = True
                 workers().run(functools.partial(work, flight, performed, self.answer_from_thread))
             case Read() | Close():
-                line = self.line(effect.channel)
+                line = self.lines[effect.channel.number]
                 line.reader = flight
                 self._task(flight, functools.partial(_reading, self, line, effect))
             case Send() | Open():
@@ -238,13 +237,22 @@ class AsyncRun(Flights):
         if self.closed:
             return
         self.abandon_all()
-        async with AsyncExitStack() as ending:
-            ending.push_async_callback(self._sweep)
+        try:
+            self.machine.close()
+        finally:
+            try:
+                if self.lines:
+                    await self._drop(tuple(self.lines.values()))
+            finally:
+                await self._leave_group()
+
+    async def _leave_group(self) -> None:
+        try:
             if self.group is not None:
-                ending.push_async_callback(self.group.__aexit__, None, None, None)
-                ending.callback(self.group.cancel_scope.cancel)
-            ending.push_async_callback(self._drop, tuple(self.lines.values()))
-            ending.callback(self.machine.close)
+                self.group.cancel_scope.cancel()
+                await self.group.__aexit__(None, None, None)
+        finally:
+            await self._sweep()
 
     async def _sweep(self) -> None:
         """Dispose of the answers that came after the end."""
@@ -305,7 +313,7 @@ async def _open(run: AsyncRun, effect: Open) -> _transport.AsyncLine:
 
 
 async def _read(run: AsyncRun, effect: Read) -> bytes:
-    line = run.line(effect.channel)
+    line = run.lines[effect.channel.number]
     return await line.exchange.read(line.limit(effect))  # type: ignore[no-any-return]  # a line is untyped for both worlds
 
 

@@ -163,7 +163,7 @@ class Run(Flights):
                 context = outside(self.context(flight.task))
                 performed = functools.partial(context.run, effect.function, *effect.args, **effect.kwargs)
             case Read() | Close():
-                performed = self._reading(flight, self.line(effect.channel))
+                performed = self._reading(flight, self.lines[effect.channel.number])
             case Send() | Open():
                 fuse = _transport.Fuse()
                 flight.break_off = fuse.blow
@@ -220,11 +220,14 @@ class Run(Flights):
     def close(self) -> None:
         """End the run: break off what is under way, close the plans, drop the connections."""
         self.abandon_all()
-        with ExitStack() as ending:
-            ending.callback(self._sweep)
-            for line in self.lines.values():
-                ending.callback(self._drop, line)
-            ending.callback(self.machine.close)
+        try:
+            self.machine.close()
+        finally:
+            self._sweep()
+            if self.lines:
+                with ExitStack() as dropping:  # each, whatever goes wrong with another
+                    for line in self.lines.values():
+                        dropping.callback(self._drop, line)
 
     def _sweep(self) -> None:
         """Dispose of the answers that came after the end."""
@@ -287,7 +290,7 @@ def _open(run: Run, effect: Open, fuse: _transport.Fuse) -> tuple[_transport.Lin
 
 
 def _read(run: Run, _task: Task, effect: Read) -> bytes:
-    line = run.line(effect.channel)
+    line = run.lines[effect.channel.number]
     return line.exchange.read(line.limit(effect))  # type: ignore[no-any-return]  # lazily imported
 
 

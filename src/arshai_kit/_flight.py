@@ -86,6 +86,13 @@ class Line:
         return min(self.quiet, self.until)
 
 
+class Lines(dict[int, Line]):
+    """The streamed replies of a run that are open, by the number of their channel."""
+
+    def __missing__(self, number: int) -> Line:
+        raise Misuse("this reply is closed: the plan that opened it has ended or closed it")
+
+
 class Flights:
     """The state of one run; only its consumer touches it."""
 
@@ -103,7 +110,7 @@ class Flights:
         self.held: deque[Flight] = deque()
         self.arrived: deque[tuple[Flight, Any, BaseException | None]] = deque()
         self.timers: list[tuple[float, int, Flight]] = []
-        self.lines: dict[int, Line] = {}
+        self.lines = Lines()
         self.told: deque[Event] = deque()
         self.spawned = False
         self.counted = 0
@@ -235,13 +242,6 @@ class Flights:
         self.lines[channel.number] = Line(exchange, fuse, effect.request.timeout, effect.until - self.epoch)
         self.machine.opened(task, channel)
         return channel
-
-    def line(self, channel: Channel) -> Line:
-        """The reply that *channel* stands for."""
-        try:
-            return self.lines[channel.number]
-        except KeyError:
-            raise Misuse("this reply is closed: the plan that opened it has ended or closed it") from None
 
     def dropped(self) -> list[Line]:
         """Break off what the machine has cancelled; the lines that it has closed are for the driver to drop."""

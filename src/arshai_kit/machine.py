@@ -122,7 +122,7 @@ class Machine:
         self.naming = naming
         self.tags = tags
         self.outcome: Outcome[Any] | None = None
-        self._given: WeakSet[Plan[Any]] = WeakSet((plan,))
+        self._given: WeakSet[Plan[Any]] | None = None  # the plans that have been started, once there are any
         self._handlers = _by_kind(layers)
         self._answers: dict[type, Callable[[Task, Frame, Any], Turn | None]] = {
             Emit: self._emit,
@@ -232,6 +232,8 @@ class Machine:
 
     def _child(self, task: Task, owner: Frame, key: Hashable, effect: Start[Any]) -> Handle[Any]:
         plan, limit = fresh(effect.plan), effect.limit
+        if self._given is None:
+            self._given = WeakSet((self.root.frames[0].plan,))
         if plan in self._given:
             raise Misuse("a plan is used once; this one has been started already")
         if owner.ended:

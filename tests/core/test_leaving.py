@@ -88,11 +88,6 @@ def noting(begin: bytes) -> Iterator[Hangup]:
 STREAMING = chunked(b"first", end=False)
 
 
-def threads() -> set[threading.Thread]:
-    """The threads that are at work for somebody."""
-    return {thread for thread in threading.enumerate() if thread.name == "arshai-kit worker"}
-
-
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """After each test, no worker is busy for nobody."""
