@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from attrs import evolve
 
+from arshai_kit.effects import Layer
 from arshai_kit.errors import Misuse
 from arshai_kit.scope import Scope, current, enter, leave
 
@@ -20,12 +21,21 @@ class Block:
     def __init__(self) -> None:
         self._token: Token[Scope] | None = None
 
-    def _changes(self, _outer: Scope) -> dict[str, Any]:
+    def _changes(self, outer: Scope) -> dict[str, Any]:
         """What is different inside."""
         raise NotImplementedError
 
     def _end(self, *, failed: bool) -> None:
         """What to do when the block has ended, *failed* if by an exception."""
+
+    def _instead(self, outer: Scope, layer: Layer) -> tuple[Layer, ...]:
+        """The layers inside: *layer*, of this block, instead of that of a block of the same kind around it."""
+        others = [each for each in outer.layers if not any(self._is_like(handler) for handler in each.values())]
+        return (*others, layer)
+
+    def _is_like(self, handler: Any) -> bool:
+        """Whether *handler* is of another block of this kind."""
+        return type(getattr(handler, "__self__", None)) is type(self)
 
     def __enter__(self) -> Self:
         if self._token is not None:

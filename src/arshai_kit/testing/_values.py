@@ -137,9 +137,12 @@ def _object(value: Any, name: str, wholly: bool) -> Data:  # noqa: FBT001  # pas
     kind = type(value)
     if not (attrs.has(kind) or dataclasses.is_dataclass(kind) or any(hasattr(kind, each) for each in _DESCRIBED)):
         return {"$lost": name}
-    from arshai_kit.schema import unstructured
+    from arshai_kit.schema import Misfit, unstructured
 
-    data: dict[str, Data] = {"$object": name, "json": unstructured(value)}
+    try:
+        data: dict[str, Data] = {"$object": name, "json": unstructured(value)}
+    except Misfit:
+        return {"$lost": name}
     if wholly and " at 0x" not in (text := str(value)):
         data["text"] = text
     return data

@@ -47,7 +47,7 @@ class recorded(Block):  # noqa: N801  # reads as the statement that it makes: `w
         self._entries: list[_Entry] = []
         self._secrets: set[str] = set()
 
-    def _changes(self, _outer: Scope) -> dict[str, Any]:
+    def _changes(self, outer: Scope) -> dict[str, Any]:  # noqa: ARG002  # every block is given it
         if not self._path.parent.is_dir():
             raise Misuse(f"there is no folder {str(self._path.parent)!r} to put the recording in")
         return {"world": self}
@@ -102,7 +102,7 @@ class replayed(Block):  # noqa: N801  # reads as the statement that it makes: `w
         self._runs: dict[int, deque[_Entry]] = {}
         self._diverged: Diverged | None = None
 
-    def _changes(self, _outer: Scope) -> dict[str, Any]:
+    def _changes(self, outer: Scope) -> dict[str, Any]:  # noqa: ARG002  # every block is given it
         self._runs = _read(self._path)
         return {"world": self}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve
 
-from arshai_kit.effects import Now, Open, Plan, Send, Sleep, Where
+from arshai_kit.effects import Layer, Now, Open, Plan, Send, Sleep, Where
 from arshai_kit.errors import Misuse
 from arshai_kit.scope import Scope
 from arshai_kit.testing._block import Block
@@ -38,9 +38,9 @@ class Clock(Block):
         with self._lock:
             self.now += seconds
 
-    def _changes(self, _outer: Scope) -> dict[str, Any]:
-        layer = {Now: self._on_now, Sleep: self._on_sleep, Send: self._on_request, Open: self._on_request}
-        return {"layers": (*_outer.layers, layer)}
+    def _changes(self, outer: Scope) -> dict[str, Any]:
+        layer: Layer = {Now: self._on_now, Sleep: self._on_sleep, Send: self._on_request, Open: self._on_request}
+        return {"layers": self._instead(outer, layer)}
 
     def _on_now(self, _effect: Now, _where: Where) -> Generator[Any, Any, float]:
         yield from ()

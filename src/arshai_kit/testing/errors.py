@@ -38,9 +38,16 @@ def error_data(error: Exception, data_of: Callable[[Any], Any]) -> dict[str, Any
     if _KNOWN.get(kind.__name__) is not kind:
         like = next(base.__name__ for base in kind.__mro__ if _KNOWN.get(base.__name__) is base)
         return {"type": kind.__name__, "like": like, "text": str(error)}
-    data = {"type": kind.__name__, "args": [data_of(each) for each in error.args]}
+    data = {"type": kind.__name__, "args": [data_of(each) for each in _arguments(error)]}
     given = {name: data_of(value) for name, value in vars(error).items() if value is not None and value != ""}
     return {**data, "with": given} if given else data
+
+
+def _arguments(error: Exception) -> tuple[Any, ...]:
+    """What *error* was made with; an error of the system keeps the name of its file elsewhere."""
+    if isinstance(error, OSError) and len(error.args) == 2 and error.filename is not None:
+        return (*error.args, error.filename)
+    return error.args
 
 
 def error_of(data: Mapping[str, Any], value_of: Callable[[Any], Any]) -> Exception:

@@ -33,8 +33,8 @@ class Script(Block):
         self._lock = Lock()
         self._missed: ScriptError | None = None
 
-    def _changes(self, _outer: Scope) -> dict[str, Any]:
-        return {"layers": (*_outer.layers, {Step: self._on_step})}
+    def _changes(self, outer: Scope) -> dict[str, Any]:
+        return {"layers": self._instead(outer, {Step: self._on_step})}
 
     def _end(self, *, failed: bool) -> None:
         """Refuse answers that nobody wanted, and questions that found none, though the program went on."""
