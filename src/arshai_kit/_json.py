@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias
 
@@ -15,7 +14,6 @@ Json: TypeAlias = Any
 """Frozen JSON: `None`, `bool`, `int`, finite `float`, `str`, a tuple of these, or a `FrozenDict` of them."""
 
 _DEEPEST = 200
-_BIG_NUMBER = r"\d{19}"
 
 
 class FrozenDict(dict[str, Any]):
@@ -52,6 +50,11 @@ class FrozenDict(dict[str, Any]):
 
 EMPTY = FrozenDict()
 
+_ATOMS = frozenset({str, int, bool, type(None), FrozenDict})
+_PLAIN = frozenset({list, tuple, dict})
+_DIGITS = bytes.maketrans(bytes(range(256)), bytes([48 if 48 <= each <= 57 else 32 for each in range(256)]))
+_BIG_NUMBER = b"0" * 19  # an integer of so many digits may need more than 64 bits
+
 
 def freeze(value: Any, *, depth: int = 0) -> Json:
     """*value*, hashable and unchangeable; what is not JSON is refused.
@@ -63,13 +66,32 @@ def freeze(value: Any, *, depth: int = 0) -> Json:
         ...
     ValueError: nan is not JSON
     """
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind in _PLAIN and depth < _DEEPEST:
+        return _frozen_plain(value, depth + 1)
+    return _frozen_slowly(value, depth)
+
+
+def _frozen_plain(value: Any, below: int) -> Json:
+    """A list, tuple or dict, frozen; what most JSON is made of."""
+    if type(value) is dict:
+        if not all([type(key) is str for key in value]):
+            return _frozen_slowly(value, below - 1)
+        items = value.items()
+        return FrozenDict({key: each if type(each) in _ATOMS else freeze(each, depth=below) for key, each in items})
+    return tuple([each if type(each) in _ATOMS else freeze(each, depth=below) for each in value])
+
+
+def _frozen_slowly(value: Any, depth: int) -> Json:
     match value:
-        case None | bool() | FrozenDict():
+        case FrozenDict():
             return value
         case str():
-            return value if type(value) is str else str.__str__(value)
+            return str.__str__(value)
         case int():
-            return value if type(value) is int else int(value)
+            return int(value)
         case float():
             if value - value != 0:
                 raise ValueError(f"{value} is not JSON")
@@ -108,7 +130,8 @@ def exact(text: str) -> Any:
     >>> exact("123456789012345678901234567890")
     123456789012345678901234567890
     """
-    return _slow_loads(text) if re.search(_BIG_NUMBER, text) else loads(text)
+    big = _BIG_NUMBER in text.encode("utf-8", "surrogatepass").translate(_DIGITS)
+    return _slow_loads(text) if big else loads(text)
 
 
 def _slow_loads(data: bytes | str) -> Any:
@@ -134,6 +157,6 @@ def dumps(value: Any) -> bytes:
     b'{"a":[1,2]}'
     """
     try:
-        return orjson.dumps(value)
+        return bytes(memoryview(orjson.dumps(value)))  # a copy, for the original keeps kilobytes of spare room
     except orjson.JSONEncodeError:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
