@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve, field, frozen
 
 from arshai_kit._drive import blocking, streaming
 from arshai_kit._record import Record
-from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Start, Step, Where, intercept
+from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Request, Start, Step
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import ArshaiError, BadAnswer, Exhausted, Misuse
-from arshai_kit.models import Ask, Model, Prompt, is_model, thread
-from arshai_kit.output import Wanted, wanted
+from arshai_kit.models import Ask, Asked, Hearing, Model, Prompt, is_model, thread, written
+from arshai_kit.output import UNFINISHED, Mode, Wanted, wanted
 from arshai_kit.records import (
+    Event,
     Finished,
     Message,
     Response,
@@ -38,8 +39,9 @@ __all__ = ["complete", "extract", "request", "run", "run_tools", "stream"]
 
 T = TypeVar("T")
 
-_ENDS_WITH_CALLS = frozenset({"tool_calls", "stop", "other"})
 _SIDE_BY_SIDE = 8
+_LIMITS = {"max_rounds": 10, "max_tool_calls": None, "side_by_side": _SIDE_BY_SIDE, "eager": False}
+"""How far a run may go when nobody says; an agent is told only what somebody said."""
 
 
 @blocking
@@ -58,7 +60,7 @@ def complete(
 
     Raises what the provider raises (`ProviderError`), and `BadAnswer` when the answer does not fit *output*.
     """
-    ask = Ask(_conversation(prompt, system), _specs(toolbox(tools)))
+    ask = Ask(_conversation(model, prompt, system), _specs(toolbox(tools)))
     return (yield from _asked(model, ask, wanted(output)))
 
 
@@ -82,7 +84,7 @@ def run_tools(
     starts while the reply still streams. Running out raises `Exhausted`, with everything so far in `partial`.
     """
     loop = Loop(model, toolbox(tools), wanted(output), max_rounds, max_tool_calls, side_by_side, eager)
-    return (yield from loop.run(_conversation(prompt, system)))
+    return (yield from loop.run(_conversation(model, prompt, system)))
 
 
 @streaming
@@ -104,17 +106,19 @@ def stream(
     *model* may be an agent, any function from a prompt to an answer: it gets *prompt*, *args* and *kwargs*.
     """
     box = toolbox(tools)
+    limits = (max_rounds, max_tool_calls, side_by_side, eager)
     if not is_model(model):
         given = {"system": system, "output": output, "tools": tuple(box.values()) or None}
+        given |= {name: value for name, value in zip(_LIMITS, limits, strict=True) if value != _LIMITS[name]}
         kwargs |= {name: value for name, value in given.items() if value is not None}
-        response = as_response((yield from calling(model, prompt, *args, **kwargs)))
+        response = as_response((yield from calling(_runnable(model), prompt, *args, **kwargs)))
     elif args or kwargs:
         raise Misuse(
             f"a model takes no {', '.join(kwargs) or 'further arguments'}; evolve(model, …) changes its settings"
         )
     else:
-        loop = Loop(model, box, wanted(output), max_rounds, max_tool_calls, side_by_side, eager)
-        response = yield from loop.run(_conversation(prompt, system))
+        loop = Loop(model, box, wanted(output), *limits)
+        response = yield from loop.run(_conversation(model, prompt, system))
     yield from Emit((Finished(response),))
     return response
 
@@ -135,19 +139,25 @@ def extract(
     An answer that does not fit is given back to the model with what is wrong, *corrections* times; then `BadAnswer`
     is raised, holding the text and the path of what did not fit.
     """
-    messages, want = _conversation(prompt, system), wanted(output)
+    said, want, total = _conversation(model, prompt, system), wanted(output), Total()
+    if want is None:
+        raise Misuse("extract takes the type of the answer: a class, a list of one, a Literal, a union")
     while True:
         try:
-            return (yield from _asked(model, Ask(messages), want)).output  # type: ignore[no-any-return]  # of type T
+            return (yield from _asked(model, Ask((*said, *total.messages)), want)).output  # type: ignore[no-any-return]  # of type T
         except BadAnswer as error:
-            if corrections <= 0 or error.partial is None:
+            last = error.partial
+            if not isinstance(last, Response):
+                raise
+            runs = tuple([ToolRun(call, str(error), str(error)) for call in last.tool_calls])
+            error.partial = total.broken(last, runs)
+            if corrections <= 0 or last.finish_reason in UNFINISHED:
                 raise
             corrections -= 1
-            messages = (
-                *messages,
-                *_correctable(error.partial),
-                user(f"That does not fit: {error}. Answer again, correctly."),
-            )
+            total = total.plus(last, runs).saying(user(f"That does not fit: {error}. Answer again. {want.wish()}"))
+        except ArshaiError as error:
+            error.partial = total.broken(error.partial)
+            raise
 
 
 def request(
@@ -158,55 +168,94 @@ def request(
     tools: Iterable[ToolLike] = (),
     output: Any = None,
     stream: bool = False,
-) -> Any:
+) -> Request:
     """The HTTP request that `complete` or `stream` would send, without sending it; keys do not show."""
+    messages = _conversation(model, prompt, system)
     if not hasattr(model, "dialect"):
-        raise Misuse(f"{type(model).__name__} {getattr(model, 'name', '')!r} sends no HTTP request of its own")
-    want = wanted(output)
-    ask = Ask(_conversation(prompt, system), _specs(toolbox(tools)))
-    return model.dialect.build(model, ask if want is None else want.asked(ask, want.modes(model)[0]), stream)
+        raise Misuse(f"{type(model).__name__} {model.name!r} sends no HTTP request of its own")
+    want, ask = wanted(output), Ask(messages, _specs(toolbox(tools)))
+    ask = ask if want is None else want.asked(ask, want.modes(model)[0])
+    return model.dialect.build(model, ask, stream)  # type: ignore[no-any-return]  # what has a dialect is an Endpoint
 
 
-run = blocking(calling)
+@blocking
+def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any]:
+    """Run *function*, an agent or any other function, sync or async, as part of a run of ours."""
+    return (yield from calling(_runnable(function), *args, **kwargs))
 
 
 # One question
 
 
-def _asked(model: Model, ask: Ask, want: Wanted | None) -> Plan[Response]:
+def _asked(model: Model, ask: Ask, want: Wanted | None, *hearing: Hearing) -> Plan[Response]:
     """One answer of *model*, typed if a type is wanted; a way of asking that it refuses gives way to the next."""
     if want is None:
-        return (yield from _step(model, ask))
-    *rest, last = want.modes(model)
-    for mode in rest:
+        return (yield from _step(model, ask, *hearing))
+    *others, last = want.modes(model)
+    for mode in others:
         try:
-            return want.typed((yield from want.watched(_step(model, want.asked(ask, mode)))), mode)
+            return (yield from _typed(model, ask, want, mode, *hearing))
         except ArshaiError as error:
             if not want.is_refused(error):
                 raise
-    return want.typed((yield from want.watched(_step(model, want.asked(ask, last)))), last)
+    return (yield from _typed(model, ask, want, last, *hearing))
 
 
-def _step(model: Model, ask: Ask) -> Plan[Response]:
+def _typed(model: Model, ask: Ask, want: Wanted, mode: Mode, *hearing: Hearing) -> Plan[Response]:
+    return want.typed((yield from _step(model, want.asked(ask, mode), want.hearing(ask, mode), *hearing)), ask, mode)
+
+
+def _step(model: Model, ask: Ask, *hearing: Hearing) -> Plan[Response]:
+    """The answer of *model*; when somebody listens, *hearing* hears what it tells, the first of them first."""
     here = yield from Here()
-    return (yield from Step("model", model.name, ask, lambda: model.ask(ask, stream=here.listening)))
+    response = yield from Step("model", model.name, ask, Asked(model, ask, hearing if here.listening else None))
+    ids = {call.id for call in response.tool_calls}
+    return response if len(ids - {""}) == len(response.tool_calls) else _identified(response, ask)
 
 
-def _conversation(prompt: Prompt, system: str | None) -> tuple[Message, ...]:
+def _identified(response: Response, ask: Ask) -> Response:
+    """*response*, every call in it with an id of its own, or a result could not be paired with its call."""
+    said, calls = response.message, response.tool_calls
+    ids = [call.id for call in calls]
+    own = [evolve(call, id="") if call.id in ids[:place] else call for place, call in enumerate(calls)]
+    named = iter([_named(call, ask, place) for place, call in enumerate(own)])
+    parts = tuple([next(named) if isinstance(part, ToolCall) else part for part in said.parts])
+    messages = [evolve(said, parts=parts) if each is said else each for each in response.messages]
+    return evolve(response, messages=tuple(messages))
+
+
+def _named(call: ToolCall, ask: Ask, place: int) -> ToolCall:
+    """*call*, with an id that no other of its conversation has, if the provider gave none."""
+    turn = sum(message.role != "system" for message in ask.messages)
+    return call if call.id else evolve(call, id=f"call_{turn}_{place}")
+
+
+def _conversation(model: Any, prompt: Prompt, system: str | None) -> tuple[Message, ...]:
+    if not is_model(model):
+        raise Misuse(f"the first argument is a model, as openai_compatible(…) makes one, not {_shown(model)}")
     messages = thread(prompt)
-    if not any(part for message in messages for part in message.parts if getattr(part, "text", True)):
+    if not any(_says(part) for message in messages for part in message.parts):
         raise Misuse("the prompt is empty: there is nothing to answer")
-    return messages if system is None else (system_message(system), *messages)
+    return (system_message(system), *messages) if system else messages
+
+
+def _says(part: Any) -> bool:
+    return bool(str(getattr(part, "text", "something")).strip())
+
+
+def _runnable(function: Any) -> Any:
+    """*function*, if it can be called."""
+    if is_model(function) or not (callable(function) or hasattr(function, "plan")):
+        raise Misuse(f"an agent is a function from a prompt to an answer, not {_shown(function)}")
+    return function
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.80}" if isinstance(value, str) else type(value).__name__
 
 
 def _specs(box: Toolbox) -> tuple[Any, ...]:
     return tuple([tool.spec for tool in box.values()])
-
-
-def _correctable(response: Response) -> tuple[Message, ...]:
-    """The messages of *response* in a form that can go back: no call is left without its result."""
-    calls = [tool_result(call, "This does not fit.", is_error=True) for call in response.tool_calls]
-    return (*response.messages, *calls)
 
 
 def as_response(value: Any) -> Response:
@@ -220,6 +269,8 @@ def as_response(value: Any) -> Response:
             return value
         case str():
             return Response((assistant(value),))
+        case None:
+            return Response((assistant(),))
     return Response((assistant(str(value)),), output=value)
 
 
@@ -240,102 +291,124 @@ class Loop(Record):
 
     def run(self, said: tuple[Message, ...]) -> Plan[Response]:
         """Ask, answer calls, and ask again, until no call is left to answer."""
-        here = yield from Here()
-        total, calls = Total(), 0
+        if self.max_rounds < 1 or self.side_by_side < 1:
+            raise Misuse("max_rounds= and side_by_side= must be at least 1")
+        here, total = (yield from Here()), Total()
         for number in range(self.max_rounds):
+            turn = Turn(self, here, number, Ask((*said, *total.messages), _specs(self.box)), len(total.runs))
             try:
-                response = yield from self._round(here, (*said, *total.messages), number)
+                response = yield from turn.reply()
+                runs = yield from turn.answers(response)
             except ArshaiError as error:
-                error.partial = total.with_partial(error.partial)
+                error.partial = yield from turn.broken(total, error.partial)
                 raise
-            total = total.plus(response)
-            if not self._goes_on(response):
+            total = total.plus(response, runs)
+            if not response.tool_calls or len(runs) < len(response.tool_calls) or turn.was_cut(response):
                 return total.response(response)
-            runs = yield from self._answers(here, response.tool_calls, number, calls)
-            calls += len(response.tool_calls)
-            total = total.with_runs(runs)
-            if len(runs) < len(response.tool_calls):
-                return total.response(response)
-            if self.max_tool_calls is not None and calls > self.max_tool_calls:
+            if self.max_tool_calls is not None and len(total.runs) > self.max_tool_calls:
                 raise Exhausted(f"more than {self.max_tool_calls} tool calls", partial=total.response(response))
-        if self.max_rounds < 1:
-            raise Misuse("max_rounds must be at least 1")
         raise Exhausted(f"no final answer in {self.max_rounds} rounds", partial=total.response(response))
 
-    def _goes_on(self, response: Response) -> bool:
-        """Whether there are calls that can be answered here: a reply that was cut off or blocked asks for nothing."""
-        calls = response.tool_calls
-        return (
-            bool(calls)
-            and bool(self.box)
-            and response.finish_reason in _ENDS_WITH_CALLS
-            and any(map(self._runs, calls))
-        )
 
-    def _runs(self, call: ToolCall) -> bool:
-        found = self.box.get(call.name)
-        return found is None or found.function is not None
+class Turn:
+    """One question of a loop, and the answers to the calls in its reply: what has been started is not run again."""
 
-    def _round(self, here: Owner, said: tuple[Message, ...], number: int) -> Plan[Response]:
-        plan = _asked(self.model, Ask(said, _specs(self.box)), self.want)
-        if not here.listening or not (self.eager or any(tool.eager for tool in self.box.values())):
-            return (yield from plan)
-        early: dict[Any, tuple[ToolCall, Handle[ToolRun]]] = {}
-        try:
-            return (yield from intercept(plan, {Emit: self._starting(here, number, early)}))
-        except ArshaiError as error:
-            if early:
-                error.partial = yield from _with_early(error.partial, early)
-            raise
+    def __init__(self, loop: Loop, here: Owner, number: int, ask: Ask, before: int) -> None:
+        self.loop, self.here, self.number, self.ask = loop, here, number, ask
+        self.left = float("inf") if loop.max_tool_calls is None else loop.max_tool_calls - before
+        self.response: Response | None = None
+        self.started: dict[Any, tuple[ToolCall, Handle[ToolRun]]] = {}
+        self.closed: dict[Any, list[int]] = {}  # the indexes of the calls that a stream has closed, for each kind
 
-    def _starting(self, here: Owner, number: int, early: dict[Any, tuple[ToolCall, Handle[ToolRun]]]) -> Any:
-        """Start each call that a stream has closed, while the stream goes on."""
-        seen: dict[Any, int] = {}
+    def reply(self) -> Plan[Response]:
+        """What the model answers."""
+        eager = self.loop.eager or any(tool.eager for tool in self.loop.box.values())
+        hearing = (self.hear,) if eager else ()
+        self.response = yield from _asked(self.loop.model, self.ask, self.loop.want, *hearing)
+        return self.response
 
-        def on_emit(effect: Emit, _: Where) -> Plan[None]:
-            yield effect
-            for event in effect.events:
-                if type(event) is ToolCallDelta and event.call is not None and self._is_eager(event.call):
-                    key = _key(number, event.call, seen)
-                    early[key] = event.call, (yield from self._started(here, key, event.call))
+    def hear(self, events: tuple[Event, ...]) -> Plan[None]:
+        """Tell *events* on, and start each call that they close, while the stream goes on."""
+        yield from Emit(events)
+        for event in events:
+            if type(event) is ToolCallDelta and event.call is not None and self.may_start(event.index, event.call):
+                call = _named(event.call, self.ask, event.index)
+                indexes = self.closed.setdefault(_kind(call), [])
+                if event.index not in indexes:  # else it is the same call of a stream that began anew
+                    indexes.append(event.index)
+                yield from self.start(call, indexes.index(event.index))
 
-        return on_emit
+    def may_start(self, index: int, call: ToolCall) -> bool:
+        """Whether *call* may run while the reply is still coming."""
+        found = self.loop.box.get(call.name)
+        fits = found is not None and found.function is not None and (self.loop.eager or found.eager)
+        return fits and call.broken is None and index < self.left
 
-    def _is_eager(self, call: ToolCall) -> bool:
-        found = self.box.get(call.name)
-        return found is not None and found.function is not None and (self.eager or found.eager)
+    def start(self, call: ToolCall, count: int) -> Plan[Handle[ToolRun]]:
+        """Start *call*, *count* of whose kind came before; its id is no part of its name: it is another each time."""
+        key = (self.number, count, *_kind(call))
+        if key not in self.started:
+            plan = answered(call, self.loop.box)
+            self.started[key] = call, (yield from Start(plan, key, self.here, self.loop.side_by_side))
+        return self.started[key][1]
 
-    def _started(self, here: Owner, key: Any, call: ToolCall) -> Plan[Handle[ToolRun]]:
-        return (yield from Start(answered(call, self.box), key, here, self.side_by_side))
+    def answers(self, response: Response, broken: str = "") -> Plan[tuple[ToolRun, ...]]:
+        """The answers to the calls of *response*, in their order; *broken* says why no more are started."""
+        begun: list[tuple[ToolCall, Handle[ToolRun] | str]] = []
+        counts: dict[Any, int] = {}
+        for place, call in enumerate(response.tool_calls):
+            kind = _kind(call)
+            counts[kind] = count = counts.get(kind, -1) + 1
+            if (self.number, count, *kind) in self.started:
+                begun.append((call, self.started[self.number, count, *kind][1]))
+            elif refused := broken or self.refused(response, call, place):
+                begun.append((call, refused))
+            elif not self.is_handed_over(call):
+                begun.append((call, (yield from self.start(call, count))))
+        yield from Join(tuple([handle for _, handle in begun if isinstance(handle, Handle)]))
+        return tuple([_ran(call, run, safe=bool(broken)) for call, run in begun])
 
-    def _answers(self, here: Owner, calls: tuple[ToolCall, ...], number: int, before: int) -> Plan[tuple[ToolRun, ...]]:
-        """The answers to *calls*, in their order; what was started early is found again, not run again."""
-        seen: dict[Any, int] = {}
-        most = len(calls) if self.max_tool_calls is None else max(0, self.max_tool_calls - before)
-        handles = []
-        for call in calls[:most]:
-            key = _key(number, call, seen)
-            if self._runs(call):
-                handles.append((yield from self._started(here, key, call)))
-        outcomes = yield from Join(tuple(handles))
-        over = f"not run: only {self.max_tool_calls} tool calls are allowed"
-        return (*[outcome.unwrap() for outcome in outcomes], *[ToolRun(call, over, over) for call in calls[most:]])
+    def refused(self, response: Response, call: ToolCall, place: int) -> str:
+        """Why *call* is not run, if it is not."""
+        if self.is_handed_over(call):
+            return ""
+        if self.was_cut(response):
+            return f"not run: the reply ended with {response.finish_reason!r}"
+        if place >= self.left:
+            return f"not run: only {self.loop.max_tool_calls} tool calls are allowed"
+        if self.loop.want is not None and call.name == self.loop.want.called(self.ask):
+            return "not taken: it came with calls of tools; answer again, now that you know their results"
+        return ""
+
+    def is_handed_over(self, call: ToolCall) -> bool:
+        """Whether *call* is for whoever asked to answer."""
+        found = self.loop.box.get(call.name)
+        return not self.loop.box if found is None else found.function is None
+
+    def was_cut(self, response: Response) -> bool:
+        """Whether *response* was cut off or blocked: it asks for nothing then."""
+        return response.finish_reason in UNFINISHED
+
+    def broken(self, total: Total, partial: Any) -> Plan[Response | None]:
+        """What there was when this turn failed: no call is left without its result, and what ran is not lost."""
+        last = self.response or partial
+        if not isinstance(last, Response) and self.started:
+            last = Response((assistant(*[call for call, _ in self.started.values()]),), "error")
+        runs = () if last is None else (yield from self.answers(last, "not run: the run broke off"))
+        return total.broken(last, runs)
 
 
-def _key(number: int, call: ToolCall, seen: dict[Any, int]) -> Any:
-    """What tells a call from the others of its run; never its id, which differs when the same is asked again."""
-    same = (call.name, call.arguments, call.broken)
-    seen[same] = seen.get(same, -1) + 1
-    return (number, seen[same], *same)
+def _kind(call: ToolCall) -> tuple[str, str]:
+    """What tells a call from the others of its turn."""
+    return call.name, written(call)
 
 
-def _with_early(partial: Any, early: dict[Any, tuple[ToolCall, Handle[ToolRun]]]) -> Plan[Response]:
-    """*partial*, with the results of the calls that had been started before the stream broke."""
-    outcomes = yield from Join(tuple([handle for _, handle in early.values()]))
-    runs = tuple([outcome.unwrap() for outcome in outcomes])
-    before = partial if isinstance(partial, Response) else Response((assistant(*[call for call, _ in early.values()]),))
-    results = tuple([tool_result(run.call, run.result, is_error=run.error is not None) for run in runs])
-    return evolve(before, messages=(*before.messages, *results), tool_runs=(*before.tool_runs, *runs))
+def _ran(call: ToolCall, run: Handle[ToolRun] | str, *, safe: bool) -> ToolRun:
+    """How *call* ended; an error that ends the run is raised, or told when it is *safe*: it has been raised before."""
+    if isinstance(run, Handle) and run.outcome is not None and not (safe and run.outcome.error):
+        return evolve(run.outcome.unwrap(), call=call)
+    told = run if isinstance(run, str) else f"not finished: {run.outcome}"
+    return ToolRun(call, told, told)
 
 
 @frozen(eq=False, repr=False)
@@ -347,26 +420,24 @@ class Total(Record):
     cost: Any = 0
     runs: tuple[ToolRun, ...] = ()
 
-    def plus(self, response: Response) -> Total:
-        """With one more answer of the model."""
+    def plus(self, response: Response, runs: tuple[ToolRun, ...] = ()) -> Total:
+        """With one more answer of the model, and the answers to its calls."""
         cost = None if self.cost is None or response.cost is None else self.cost + response.cost
-        return Total((*self.messages, *response.messages), self.usage + response.usage, cost, self.runs)
-
-    def with_runs(self, runs: tuple[ToolRun, ...]) -> Total:
-        """With the answers to its calls."""
         told = [tool_result(run.call, run.result, is_error=run.error is not None) for run in runs]
-        return evolve(self, messages=(*self.messages, *told), runs=(*self.runs, *runs))
+        messages = (*self.messages, *response.messages, *told)
+        return Total(messages, self.usage + response.usage, cost, (*self.runs, *runs))
+
+    def saying(self, message: Message) -> Total:
+        """With something said to the model."""
+        return evolve(self, messages=(*self.messages, message))
 
     def response(self, last: Response) -> Response:
         """*last*, standing for the whole run."""
         return evolve(last, messages=self.messages, usage=self.usage, cost=self.cost, tool_runs=self.runs)
 
-    def with_partial(self, partial: Any) -> Any:
-        """What a failed run had: all before, and the *partial* reply if there is one."""
-        if isinstance(partial, Response):
-            return evolve(self.plus(partial).response(partial), tool_runs=(*self.runs, *partial.tool_runs))
-        return (
-            Response(self.messages, "error", None, self.usage, self.cost, tool_runs=self.runs)
-            if self.messages
-            else None
-        )
+    def broken(self, last: Any, runs: tuple[ToolRun, ...] = ()) -> Response | None:
+        """All before, and what there is of the *last* reply, if there is any: so far a run got that failed."""
+        if isinstance(last, Response):
+            said = [message for message in last.messages if message.parts]
+            return self.plus(evolve(last, messages=said), runs).response(last)
+        return self.response(Response((), "error")) if self.messages else None

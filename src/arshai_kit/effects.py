@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from arshai_kit._json import Json
 from arshai_kit._record import Record
-from arshai_kit.errors import Misuse
+from arshai_kit.errors import MissingKey, Misuse
 from arshai_kit.records import Event
 
 __all__ = [
@@ -85,18 +85,22 @@ class Halt(BaseException):
 class Secret:
     """A key that no repr, log, error, trace, pickle or JSON shows; no attrs record, or `asdict` would look inside.
 
+    What comes out of a pickle is a key that is lost: whoever needs it is told so.
+
     >>> Secret("sk-123"), str(Secret("sk-123")), Secret("sk-123").reveal()
     (Secret('***'), '***', 'sk-123')
     """
 
     __slots__ = ("_value",)
-    _value: str
+    _value: str | None
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str | None) -> None:
         object.__setattr__(self, "_value", value)
 
     def reveal(self) -> str:
         """The key itself, for the request that needs it."""
+        if self._value is None:
+            raise MissingKey("no pickle holds a key, so it is lost: give it again, as by evolve(model, api_key=…)")
         return self._value
 
     def __eq__(self, other: object) -> bool:
@@ -115,7 +119,7 @@ class Secret:
         return "***"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Secret, ("",)
+        return Secret, (None,)
 
     def __copy__(self) -> Secret:
         return self
@@ -363,7 +367,7 @@ Handler: TypeAlias = Callable[[Any, Where], Plan[Any]]
 Layer: TypeAlias = Mapping[type[Effect[Any]], Handler]
 
 
-def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Plan[Any]:
+def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any]:
     """Run *function* inside a plan: as a plan if it has one, by asking the world if it has none.
 
     >>> next(call(len, "abc"))

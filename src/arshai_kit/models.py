@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
@@ -10,8 +10,23 @@ from attrs import field, frozen
 
 from arshai_kit._json import EMPTY, FrozenDict, Json, dumps, freeze
 from arshai_kit._record import Record
-from arshai_kit.effects import Channel, Close, Emit, Now, Open, Plan, Read, Reply, Request, Secret, Send
-from arshai_kit.errors import Misuse, ProviderError, StreamIncomplete, TimedOut, too_large
+from arshai_kit.effects import (
+    Channel,
+    Close,
+    Emit,
+    Now,
+    Open,
+    Plan,
+    Read,
+    Reply,
+    Request,
+    Secret,
+    Send,
+    Step,
+    Where,
+    intercept,
+)
+from arshai_kit.errors import Misuse, ProviderError, StreamIncomplete, Unreachable, too_large
 from arshai_kit.records import (
     Event,
     Finished,
@@ -31,9 +46,11 @@ from arshai_kit.sse import Splitter
 
 __all__ = [
     "Ask",
+    "Asked",
     "Capabilities",
     "Dialect",
     "Endpoint",
+    "Hearing",
     "Model",
     "OutputSpec",
     "Prompt",
@@ -41,14 +58,18 @@ __all__ = [
     "chosen",
     "evolve",
     "is_model",
+    "overheard",
     "retold",
     "thread",
     "written",
 ]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 Prompt: TypeAlias = str | Message | Response | Iterable["str | Message | Response"]
+Hearing: TypeAlias = "Callable[[tuple[Event, ...]], Plan[None]]"
+"""Whoever hears what a model tells, and tells it on."""
 ToolChoice: TypeAlias = Literal["auto", "none", "required"] | str
 Reasoning: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | int
 
@@ -66,11 +87,12 @@ def thread(prompt: Prompt) -> tuple[Message, ...]:
             return (prompt,)
         case Response(messages=messages):
             return messages
-        case dict() | bytes():
-            pass
-        case Iterable():
+        case Iterable() if not isinstance(prompt, Mapping | bytes):
             return tuple([message for each in prompt for message in thread(each)])
-    raise Misuse(f"a prompt is a string, a message, a response, or a sequence of these, not {type(prompt).__name__}")
+    raise Misuse(
+        f"a prompt is a string, a message, a response, or a sequence of these, not {type(prompt).__name__}; "
+        "user(…), system(…) and assistant(…) make messages"
+    )
 
 
 @frozen(eq=False, repr=False)
@@ -89,6 +111,18 @@ class OutputSpec(Record):
 
 def _stops(stop: str | Iterable[str] | None) -> tuple[str, ...] | None:
     return (stop,) if isinstance(stop, str) else None if stop is None else tuple(stop)
+
+
+def _extra(extra: Mapping[str, Any] | None) -> FrozenDict:
+    if extra is not None and not isinstance(extra, Mapping):
+        raise Misuse(f"extra= takes fields for the body of the request, as in {{'user': 'ann'}}, not {extra!r}")
+    return EMPTY if extra is None else freeze(extra)
+
+
+def _retry(retry: Retry | int | None) -> Retry | int | None:
+    if retry is None or isinstance(retry, Retry) or (type(retry) is int and retry >= 0):
+        return retry
+    raise Misuse(f"retry= takes a number of times, an arshai_kit.retry.Retry, or None for never, not {retry!r}")
 
 
 def _key(key: str | Secret | None) -> Secret | None:
@@ -116,7 +150,7 @@ class Settings(Record):
     frequency_penalty: float | None = None
     logprobs: int | None = None
     candidates: int | None = None
-    extra: FrozenDict = field(default=EMPTY, converter=freeze)
+    extra: FrozenDict = field(default=EMPTY, converter=_extra)
 
 
 _SETTINGS = tuple(spot.name for spot in attrs.fields(Settings) if spot.name != "extra")
@@ -169,6 +203,40 @@ class Model(Protocol):
         ...
 
 
+@frozen(eq=False, repr=False)
+class Asked(Record):
+    """How the plan of a model's step is made; *hearing* hears in turn what is told, unless nobody listens."""
+
+    model: Model
+    ask: Ask
+    hearing: tuple[Hearing, ...] | None
+
+    def __call__(self) -> Plan[Response]:
+        """The answer of the model itself."""
+        return self.heard(self.model.ask(self.ask, stream=self.hearing is not None))
+
+    def heard(self, plan: Plan[Response]) -> Plan[Response]:
+        """*plan*, which answers in place of the model, heard as the model is."""
+        for hear in self.hearing or ():
+            plan = overheard(plan, hear)
+        return plan
+
+
+def overheard(plan: Plan[T], hear: Hearing) -> Plan[T]:
+    """*plan*, whose events *hear* tells on, those of the models that it asks too."""
+
+    def on_emit(effect: Emit, _: Where) -> Plan[None]:
+        return hear(effect.events)
+
+    def on_step(effect: Step[Any], _: Where) -> Plan[Any]:
+        if effect.kind == "model":
+            make = effect.make_plan
+            effect = attrs.evolve(effect, make_plan=lambda: overheard(make(), hear))
+        return (yield from effect)
+
+    return intercept(plan, {Emit: on_emit, Step: on_step})
+
+
 def is_model(value: Any) -> bool:
     """Whether *value* can be asked, rather than called."""
     return hasattr(value, "ask") and not isinstance(value, type)
@@ -207,7 +275,7 @@ class Endpoint(Settings):
     connect_timeout: float = 10.0
     deadline: float = 900.0
     max_body: int = 64 * 1024 * 1024
-    retry: Retry | int | None = 2
+    retry: Retry | int | None = field(default=2, converter=_retry)
     capabilities: Capabilities = Capabilities()
 
     def __repr__(self) -> str:
@@ -230,7 +298,7 @@ def _whole(endpoint: Endpoint, request: Request, until: float) -> Plan[Response]
     return endpoint.dialect.parse(endpoint, (yield from Send(request, until)))
 
 
-_BLANK: Final = b"\xef\xbb\xbf \r\n"
+_BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 """A byte order mark, and what may stand between events."""
 
 
@@ -277,7 +345,7 @@ class _Stream:
             error.partial = self.error.partial
             broken = StreamIncomplete(f"{self.error}: {error}", request_id=error.request_id, partial=error.partial)
             broken.__cause__ = error
-            self.error = error if isinstance(error, TimedOut) else broken
+            self.error = broken if isinstance(error, Unreachable) else error
         return told
 
 
@@ -295,10 +363,12 @@ def _first(endpoint: Endpoint, channel: Channel) -> Plan[_Stream]:
     stream = _Stream(endpoint, channel)
     data = last = yield from Read(channel)
     silent = Read(channel, heard=False)
-    while last and not data.lstrip(_BLANK):  # the first bytes may be too few to tell what this is
+    while (
+        last and not data.lstrip(_BLANK) and len(data) <= endpoint.max_body
+    ):  # the first bytes may be too few to tell what this is
         last = yield silent
         data += last
-    if channel.status >= 300 or data.lstrip(_BLANK)[:1] in (b"{", b"<"):
+    if channel.status >= 300 or data.lstrip(_BLANK)[:1] in (b"{", b"[", b"<"):
         stream.response = yield from _not_streamed(endpoint, channel, data)
         stream.told = retold(stream.response)
         return stream
@@ -393,7 +463,10 @@ def evolve(record: R, **changes: Any) -> R:
     >>> evolve(Settings(seed=1), seed=2).seed
     2
     """
-    own = {spot.name for spot in attrs.fields(type(record))}  # type: ignore[arg-type]  # attrs says so if it is none
+    kind: Any = type(record)
+    if not attrs.has(kind):
+        raise Misuse(f"evolve takes a model or another record, not {kind.__name__}")
+    own = {spot.name for spot in attrs.fields(kind)}
     foreign = {name: value for name, value in changes.items() if name not in own}
     if foreign:
         if "model" not in own:

@@ -6,22 +6,25 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from attrs import evolve, frozen
 
-from arshai_kit._json import dumps, exact, freeze
+from arshai_kit._json import FrozenDict, dumps, exact, freeze
 from arshai_kit._record import Record
-from arshai_kit.effects import Emit, Plan, Where, intercept
-from arshai_kit.errors import ArshaiError, BadAnswer, BadRequest, ServerFailed
-from arshai_kit.models import Ask, Model, OutputSpec, Settings
-from arshai_kit.records import PartialOutput, Response, TextDelta, ToolCallDelta, ToolSpec, system
+from arshai_kit.effects import Emit, Plan
+from arshai_kit.errors import ArshaiError, BadAnswer, BadRequest, BadSchema, ServerFailed
+from arshai_kit.models import Ask, Hearing, Model, OutputSpec, Settings, written
+from arshai_kit.records import Event, Message, PartialOutput, Response, Text, TextDelta, ToolCallDelta, ToolSpec, system
 
-__all__ = ["Mode", "Wanted", "wanted"]
+__all__ = ["UNFINISHED", "Mode", "Wanted", "wanted"]
 
 Mode: TypeAlias = Literal["json_schema", "json_object", "tool"]
 
-_FENCED = r"\s*```[a-z]*\s*\n(.*)\n\s*```\s*"
+_REFUSALS = frozenset({400, 422, 500, 501, None})
+UNFINISHED = frozenset({"length", "content_filter", "refusal", "error"})
+"""Why a reply ends before its end."""
 
 
 @frozen(eq=False, repr=False)
@@ -54,74 +57,168 @@ class Wanted(Record):
             case "json_schema":
                 return evolve(ask, output=self.spec)
             case "json_object":
-                wish = f"Answer with JSON alone, no other words, that fits this JSON Schema: {dumps(self.spec.schema).decode()}"
-                return evolve(ask, messages=(system(wish), *ask.messages), output=evolve(self.spec, mode="json_object"))
-        answer = ToolSpec(self.spec.name, "Give the answer.", self.spec.schema)
-        settings: Settings = evolve(ask.settings, tool_choice="required" if ask.tools else self.spec.name)
+                spec = evolve(self.spec, mode="json_object")
+                return evolve(ask, messages=_wished(self.wish(), ask.messages), output=spec)
+        answer = ToolSpec(self.called(ask), "Give the answer.", self.spec.schema, strict=self.spec.strict)
+        settings: Settings = evolve(ask.settings, tool_choice="required" if ask.tools else answer.name)
         return evolve(ask, tools=(*ask.tools, answer), settings=settings)
+
+    def wish(self) -> str:
+        """What is wanted, in words."""
+        return f"Answer with JSON alone, no other words, that fits this JSON Schema: {dumps(self.spec.schema).decode()}"
+
+    def called(self, ask: Ask) -> str:
+        """The name of the tool that stands for the answer to *ask*: none of its tools has it."""
+        name = self.spec.name
+        while any(tool.name == name for tool in ask.tools):
+            name += "_"
+        return name
 
     def is_refused(self, error: ArshaiError) -> bool:
         """Whether *error* may mean that this way of asking is not known there."""
-        return type(error) is BadRequest or (isinstance(error, ServerFailed) and error.status == 500)
+        return (type(error) is BadRequest or type(error) is ServerFailed) and error.status in _REFUSALS
 
-    def typed(self, response: Response, mode: Mode) -> Response:
-        """*response* with its `output`, unless it asks for tools first."""
-        answers = [call for call in response.tool_calls if mode == "tool" and call.name == self.spec.name]
-        if response.tool_calls and not answers:
+    def hearing(self, ask: Ask, mode: Mode) -> Hearing:
+        """What tells of an answer to *ask* on the way."""
+        return _Watch(self, self.called(ask) if mode == "tool" else "").hear
+
+    def typed(self, response: Response, ask: Ask, mode: Mode) -> Response:
+        """*response* to *ask* with its `output`, unless it asks for tools first."""
+        calls = response.tool_calls
+        if response.finish_reason in UNFINISHED:
+            why = response.refusal or f"it ended with {response.raw_finish_reason or response.finish_reason!r}"
+            raise BadAnswer(f"there is no whole answer: {why}", text=response.text, partial=response)
+        if mode == "tool" and calls and all(call.name == self.called(ask) for call in calls):
+            text = written(calls[0])
+            response = _spoken(response, text)
+        elif calls and ask.tools:
             return response
-        text = dumps(answers[0].arguments).decode() if answers and answers[0].broken is None else response.text
+        elif calls:
+            why = f"the answer calls {calls[0].name!r}, and there is no such tool"
+            raise BadAnswer(why, text=response.text, partial=response)
+        else:
+            text = response.text
         return evolve(response, output=self._read(text, response))
 
     def _read(self, text: str, response: Response) -> Any:
         from arshai_kit.schema import Misfit, structured
 
-        if response.finish_reason in ("length", "content_filter", "refusal"):
-            why = response.refusal or f"it ended with {response.raw_finish_reason or response.finish_reason!r}"
-            raise BadAnswer(f"there is no whole answer: {why}", text=text, partial=response)
-        fenced = re.fullmatch(_FENCED, text, re.DOTALL)
         try:
-            value = exact(fenced[1] if fenced else text)
-        except ValueError as error:
-            raise BadAnswer(f"the answer is no JSON: {error}", text=text, partial=response) from error
-        try:
-            if self.wrapped:
-                if not isinstance(value, dict) or set(value) != {"value"}:
-                    raise Misfit("", 'expected an object with one member, "value"')
-                value = value["value"]
+            value = self._bare(_parsed(text))
             return structured(value, self.type)
         except Misfit as misfit:
-            raise BadAnswer(
-                f"the answer does not fit: {misfit}", text=text, path=misfit.path, partial=response
-            ) from misfit
+            why, path = f"the answer does not fit: {misfit}", misfit.path
+            raise BadAnswer(why, text=text, path=path, partial=response) from misfit
+        except ValueError as error:
+            raise BadAnswer(f"the answer is no JSON: {error}", text=text, partial=response) from error
 
-    def watched(self, plan: Plan[Response]) -> Plan[Response]:
-        """*plan*, telling on the way what of the answer can no longer change."""
-        from arshai_kit.schema import Misfit, Settling
+    def _bare(self, value: Any) -> Any:
+        """*value* without what it is wrapped in; a list or a literal that came without a wrapping is what it is."""
+        from arshai_kit.schema import Misfit
 
-        text, call = Settling(), Settling()
-        shown: Any = None
+        if not self.wrapped or not isinstance(value, dict):
+            return value
+        if value.keys() != {"value"}:
+            raise Misfit("", 'expected an object with one member, "value"')
+        return value["value"]
 
-        def on_emit(effect: Emit, _: Where) -> Plan[None]:
-            nonlocal shown
-            yield effect
-            with suppress(Misfit):  # words around the JSON: the whole answer will tell whether it can be read
-                for event in effect.events:
-                    match event:
-                        case TextDelta(words):
-                            text.feed(words)
-                        case ToolCallDelta(_, self.spec.name, words):
-                            call.feed(words)
-            value = self._certain(text.value if call.value is None else call.value)
-            if value is not None and (frozen_value := freeze(value)) != shown:
-                shown = frozen_value
-                yield from Emit((PartialOutput(shown),))
-
-        return intercept(plan, {Emit: on_emit})
-
-    def _certain(self, value: Any) -> Any:
+    def certain(self, value: Any) -> Any:
+        """The part of *value*, a document that is still arriving, that is the answer; `None` if there is none yet."""
         if not self.wrapped:
             return value
         return value.get("value") if isinstance(value, dict) else None
+
+
+class _Watch:
+    """What a stream has told of a typed answer; owned by one plan. *called* is the tool that stands for the answer."""
+
+    __slots__ = ("_called", "_ours", "_reader", "_shown", "_want")
+
+    def __init__(self, want: Wanted, called: str) -> None:
+        from arshai_kit.schema import Settling
+
+        self._want = want
+        self._called = called
+        self._ours: list[int] = []  # the indexes of the calls of that tool
+        self._reader = Settling()
+        self._shown: Any = None
+
+    def hear(self, events: tuple[Event, ...]) -> Plan[None]:
+        """Tell *events*, the call that is the answer as text, and what of the answer can no longer change."""
+        out: list[Event] = []
+        changed = False
+        for event in events:
+            told, words = self._heard(event)
+            out += told
+            with suppress(ValueError):  # words around the JSON: the whole answer will tell whether it can be read
+                changed |= self._reader.feed(words)
+        value = self._want.certain(self._reader.value) if changed else None
+        if value is not None and (shown := _grown(value, self._shown)) != self._shown:
+            self._shown = shown
+            out.append(PartialOutput(shown))
+        yield from Emit(tuple(out))
+
+    def _heard(self, event: Event) -> tuple[tuple[Event, ...], str]:
+        """What to tell for *event*, and the words of the answer in it."""
+        match event:
+            case TextDelta(words) if not self._called:
+                return (event,), words
+            case ToolCallDelta(index, name, words) if self._called:
+                if name == self._called and index not in self._ours:
+                    self._ours.append(index)
+                if index in self._ours:
+                    words = words if index == self._ours[0] else ""
+                    return ((TextDelta(words),) if words else ()), words
+        return (event,), ""
+
+
+def _grown(value: Any, before: Any) -> Any:
+    """*value*, frozen, which holds all that *before* does: only the last thing in *before* can have grown.
+
+    >>> _grown({"a": [1, [2]], "b": 3}, freeze({"a": [1, []]}))
+    {'a': (1, (2,)), 'b': 3}
+    """
+    if not before or not isinstance(before, tuple | dict):
+        return freeze(value)
+    last = len(before) - 1
+    if isinstance(before, tuple):
+        return (*before[:last], _grown(value[last], before[last]), *map(freeze, value[last + 1 :]))
+    (key, inner), *news = islice(value.items(), last, None)
+    return FrozenDict({**before, key: _grown(inner, before[key]), **{name: freeze(each) for name, each in news}})
+
+
+def _wished(wish: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """*messages*, with *wish* in the words of the system: many servers take those only once, and first."""
+    if messages and messages[0].role == "system":
+        first = messages[0]
+        return (evolve(first, parts=(*first.parts, Text(f"\n\n{wish}"))), *messages[1:])
+    return (system(wish), *messages)
+
+
+def _spoken(response: Response, text: str) -> Response:
+    """*response*, its calls told as *text*: they were the answer, and nobody is going to answer them."""
+    said = response.message
+    parts = (*[part for part in said.parts if part not in said.tool_calls], Text(text))
+    messages = tuple([evolve(said, parts=parts) if each is said else each for each in response.messages])
+    reason = "stop" if response.finish_reason == "tool_calls" else response.finish_reason
+    return evolve(response, messages=messages, finish_reason=reason)
+
+
+def _parsed(text: str) -> Any:
+    """The JSON that *text* is, or that stands in it as an object, in a fence or between other words.
+
+    >>> _parsed('Here it is: {"a": 1}'), _parsed("[1]")
+    ({'a': 1}, [1])
+    """
+    try:
+        return exact(text)
+    except ValueError:
+        start, end = text.find("{"), text.rfind("}") + 1
+        if not 0 <= start < end or (start, end) == (0, len(text)):
+            raise
+        with suppress(ValueError):
+            return exact(text[start:end])
+        raise
 
 
 def wanted(output: Any) -> Wanted | None:
@@ -138,7 +235,10 @@ def wanted(output: Any) -> Wanted | None:
 
 def _by_schema(schema: Mapping[str, Any]) -> Wanted:
     """An answer that a JSON Schema describes: it stays plain JSON data."""
-    return _asking(Any, dict(schema), str(schema.get("title", "answer")))
+    try:
+        return _asking(Any, dict(freeze(schema)), str(schema.get("title", "answer")))
+    except (TypeError, ValueError) as error:
+        raise BadSchema(f"output= is no JSON Schema: {error}") from error
 
 
 def _wanted(output: Any) -> Wanted:
@@ -150,9 +250,9 @@ def _wanted(output: Any) -> Wanted:
 def _asking(output: Any, schema: dict[str, Any], title: str) -> Wanted:
     wrapped = schema.get("type") != "object"
     if wrapped:
-        inner = {key: value for key, value in schema.items() if key != "$defs"}
-        defs = {"$defs": schema["$defs"]} if "$defs" in schema else {}
-        schema = {"type": "object", "properties": {"value": inner}, "required": ["value"], **defs}
+        outside: dict[str, Any] = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+        inner = {name: value for name, value in schema.items() if name not in outside}
+        schema = {"type": "object", "properties": {"value": inner}, "required": ["value"], **outside}
         schema["additionalProperties"] = False
     name = re.sub(r"\W+", "_", title, flags=re.ASCII).strip("_")[:64] or "answer"
     return Wanted(output, OutputSpec(name, schema), wrapped)

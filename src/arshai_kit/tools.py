@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from inspect import isasyncgen, isgenerator
+from functools import lru_cache, partial
+from inspect import getdoc, isasyncgen, isgenerator
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
 from arshai_kit._drive import blocking
-from arshai_kit._json import dumps, freeze
+from arshai_kit._json import dumps
 from arshai_kit._record import Record
 from arshai_kit._threads import BackgroundTask
-from arshai_kit.effects import Call, Emit, Now, Plan, Spawn, Step
-from arshai_kit.errors import ArshaiError, Misuse
+from arshai_kit.effects import Call, Emit, Now, Open, Plan, Send, Sleep, Spawn, Start, Step, Where, intercept
+from arshai_kit.errors import ArshaiError, BadSchema, Misuse
 from arshai_kit.records import (
     Audio,
     BackgroundFailed,
@@ -23,6 +23,7 @@ from arshai_kit.records import (
     File,
     Image,
     Part,
+    Response,
     Text,
     ToolCall,
     ToolFailed,
@@ -53,7 +54,10 @@ __all__ = [
 
 drain = blocking(draining)
 
+T = TypeVar("T")
+
 _PARTS = (Text, Image, File, Audio)
+_LONGEST = 100_000
 
 
 @frozen(eq=False, repr=False)
@@ -70,7 +74,7 @@ class Tool(Record):
     timeout: float | None = None
     eager: bool = False
     background: bool = False
-    longest: int = 100_000
+    longest: int = _LONGEST
     described: Described | None = field(default=None, repr=False, eq=False)
 
     @property
@@ -96,12 +100,12 @@ def tool(
     description: str = "",
     parameters: Mapping[str, Any] | None = None,
     timeout: float | None = None,
-    eager: bool = False,
+    eager: bool | None = None,
     example: tuple[str, Mapping[str, Any]] | None = None,
     strict: bool | None = None,
-    longest: int = 100_000,
+    longest: int | None = None,
 ) -> Tool:
-    """*function* as a tool: what is not given comes from its signature and its docstring.
+    """*function* as a tool: what is not given comes from its signature and its docstring, or stays as it is.
 
     *example* is a question and the arguments that answer it, for small models that need to be shown. *parameters*
     replaces the JSON Schema of the signature; the arguments are then handed over as they come.
@@ -112,36 +116,56 @@ def tool(
     >>> tool(add).spec.name, tool(add).spec.parameters["required"]
     ('add', ('a',))
     """
+    made = _tool(function, name, parameters)
+    if (timeout is not None and not timeout > 0) or (longest is not None and longest < 1):
+        raise Misuse(f"{made.name}: timeout= and longest= are above zero")
+    said = _given(name=name, description=description, parameters=parameters, example=example, strict=strict)
+    try:
+        spec = evolve(made.spec, **said)
+    except (TypeError, ValueError) as error:
+        raise BadSchema(f"{made.name}: what describes the tool is no JSON: {error}") from error
+    described = made.described if parameters is None else None
+    return evolve(made, spec=spec, described=described, **_given(timeout=timeout, eager=eager, longest=longest))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None and value != ""}
+
+
+def _tool(function: ToolLike, name: str, parameters: Mapping[str, Any] | None) -> Tool:
+    """*function*, described by itself."""
     if isinstance(function, Tool):
         return function
     if isinstance(function, ToolSpec):
         return Tool(function)
-    described = None if parameters is not None else _described(function)
-    spec = ToolSpec(
-        name or (described.name if described else getattr(function, "__name__", "")),
-        description or (described.description if described else (function.__doc__ or "").strip()),
-        described.parameters if described else parameters,
-        None if example is None else (example[0], freeze(example[1])),
-        strict,
-    )
-    if not spec.name or spec.name == "<lambda>":
-        raise Misuse("a tool needs a name: tool(function, name=…)")
-    return Tool(spec, function, timeout, eager, longest=longest, described=described)
+    if not callable(function):
+        raise Misuse(f"a tool is a function, not {type(function).__name__}")
+    if parameters is None:
+        found = _described(function, name)
+        return Tool(ToolSpec(found.name, found.description, found.parameters), function, described=found)
+    inner: Any = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    called = name or getattr(inner, "__name__", type(inner).__name__)
+    if not called.isidentifier() and not name:
+        raise Misuse(f"{called} has no name that a model could ask by; give it one: tool(function, name=…)")
+    return Tool(ToolSpec(called, getdoc(inner) or ""), function)
 
 
-def _described(function: Callable[..., Any]) -> Described:
-    if type(function) is FunctionType:
-        return _described_once(function)
+def _described(function: Callable[..., Any], name: str) -> Described:
+    if type(function) is FunctionType and function.__closure__ is None:
+        return _described_once(function, name)
     from arshai_kit.schema import describe
 
-    return describe(function)
+    return describe(function, name=name)
 
 
 @lru_cache(maxsize=1024)
-def _described_once(function: Callable[..., Any]) -> Described:
+def _described_once(function: Callable[..., Any], name: str) -> Described:
+    """What stands at the top of a module stays; what holds the state of a request is not kept alive here."""
     from arshai_kit.schema import describe
 
-    return describe(function)
+    return describe(function, name=name)
 
 
 def background(function: ToolLike, **options: Any) -> Tool:
@@ -149,7 +173,10 @@ def background(function: ToolLike, **options: Any) -> Tool:
 
     When it fails, the stream tells so by `BackgroundFailed`, and the logger `arshai_kit.background` has the traceback.
     """
-    return evolve(tool(function, **options), background=True)
+    made = tool(function, **options)
+    if made.function is None:
+        raise Misuse(f"{made.name} is only a description: there is no function to start in the background")
+    return evolve(made, background=True)
 
 
 def toolbox(tools: Iterable[ToolLike]) -> Toolbox:
@@ -160,6 +187,8 @@ def toolbox(tools: Iterable[ToolLike]) -> Toolbox:
         ...
     arshai_kit.errors.Misuse: two tools are called 'len'; give one of them another name: tool(function, name=…)
     """
+    if isinstance(tools, str | Mapping) or not isinstance(tools, Iterable):
+        raise Misuse(f"tools= takes a list of functions, as [weather], or () for none, not {type(tools).__name__}")
     box: dict[str, Tool] = {}
     for each in tools:
         made = tool(each)
@@ -183,28 +212,28 @@ def answered(call: ToolCall, box: Toolbox) -> Plan[ToolRun]:
 
 def _answered(call: ToolCall, box: Toolbox) -> Plan[ToolRun]:
     began = yield from Now()
-    in_background = call.name in box and box[call.name].background
-    yield from Emit((BackgroundStarted(call) if in_background else ToolStarted(call),))
+    found = box.get(call.name)
+    in_background, longest = (False, _LONGEST) if found is None else (found.background, found.longest)
+    if not in_background:
+        yield from Emit((ToolStarted(call),))
     try:
-        result = yield from _result(call, box)
+        result = yield from _result(call, found, box)
     except Exception as error:
         if isinstance(error, ArshaiError) and error.ends_run:
             raise
-        told = str(error) if isinstance(error, _Told) else f"{type(error).__name__}: {error}"
-        yield from Emit((ToolFailed(call, told),))
-        return ToolRun(call, told, told, (yield from Now()) - began, in_background)
-    if not in_background:
-        yield from Emit((ToolFinished(call, result),))
+        why = _cut(_blamed(error), longest)
+        yield from Emit((ToolFailed(call, why),))
+        return ToolRun(call, why, why, (yield from Now()) - began, in_background)
+    yield from Emit((BackgroundStarted(call) if in_background else ToolFinished(call, result),))
     return ToolRun(call, result, None, (yield from Now()) - began, in_background)
 
 
-def _result(call: ToolCall, box: Toolbox) -> Plan[str | tuple[Part, ...]]:
-    found = box.get(call.name)
+def _result(call: ToolCall, found: Tool | None, box: Toolbox) -> Plan[str | tuple[Part, ...]]:
     if found is None or found.function is None:
         raise _Told(f"there is no tool {call.name!r}; there are: {', '.join(box) or 'none'}")
     args, kwargs = _fitting(call, found)
     if not found.background:
-        return (yield from _called(call, found, args, kwargs))
+        return told((yield from _called(call, found, args, kwargs)), found.longest)
     yield from Spawn(
         found.name, lambda: _called(call, found, args, kwargs), lambda error: BackgroundFailed(call, _blamed(error))
     )
@@ -212,35 +241,61 @@ def _result(call: ToolCall, box: Toolbox) -> Plan[str | tuple[Part, ...]]:
 
 
 def _blamed(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    """What went wrong, for a model to read; some errors cannot even say that."""
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001  # whatever the tool's own error does
+        words = ""
+    return words if type(error) is _Told else f"{type(error).__name__}: {words}".removesuffix(": ")
 
 
 def _fitting(call: ToolCall, found: Tool) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of *call*, as the types that the function wants."""
+    from arshai_kit.schema import Misfit, arguments, structured
+
     if call.broken is not None:
         raise _Told(f"the arguments are no JSON object: {call.broken[:200]}")
     if found.described is None:
-        return (), dict(call.arguments)
-    from arshai_kit.schema import Misfit, arguments
-
+        return (), structured(call.arguments, dict[str, Any])
     try:
         return arguments(found.described, call.arguments)
     except Misfit as misfit:
         raise _Told(f"the arguments do not fit: {misfit}") from misfit
 
 
-def _called(
-    call: ToolCall, found: Tool, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Plan[str | tuple[Part, ...]]:
+def _called(call: ToolCall, found: Tool, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan[Any]:
+    """What the function gives: of a generator, the last value or what it returns."""
+    until = None if found.timeout is None else (yield from Now()) + found.timeout
     plan = getattr(found.function, "plan", None)
     if plan is not None:
-        return told((yield from plan(*args, **kwargs)), found.longest)
-    until = None if found.timeout is None else (yield from Now()) + found.timeout
+        made = plan(*args, **kwargs)
+        return (yield from made if until is None else _until(made, until))
     asking: Call[Any] = Call(found.function, *args, **kwargs)  # type: ignore[arg-type]  # it has a function: _result saw to it
     value = yield from asking.within(found.timeout)
-    if isgenerator(value) or isasyncgen(value):
-        value = yield from _progress(call, value, until)
-    return told(value, found.longest)
+    return (yield from _progress(call, value, until)) if isgenerator(value) or isasyncgen(value) else value
+
+
+def _until(plan: Plan[T], until: float) -> Plan[T]:
+    """*plan*, whose requests, calls and waits end at *until*, those of its steps and of what it starts too."""
+
+    def bounded(effect: Any, _: Where) -> Plan[Any]:
+        seconds = until - (yield from Now())
+        if seconds <= 0:
+            raise TimeoutError("it took too long")
+        match effect:
+            case Send() | Open():
+                effect = evolve(effect, until=min(effect.until, until))
+            case Call():
+                effect = effect.within(seconds if effect.seconds is None else min(seconds, effect.seconds))
+            case Sleep():
+                effect = Sleep(min(seconds, effect.seconds))
+            case Start():
+                effect = evolve(effect, plan=_until(effect.plan, until))
+            case Step(make_plan=make):
+                effect = evolve(effect, make_plan=lambda: _until(make(), until))
+        return (yield from effect)
+
+    return intercept(plan, dict.fromkeys((Send, Open, Call, Sleep, Start, Step), bounded))
 
 
 def _progress(call: ToolCall, steps: Any, until: float | None) -> Plan[Any]:
@@ -271,17 +326,22 @@ async def _next_async(steps: Any) -> tuple[bool, Any]:
         return True, None
 
 
-def told(value: Any, longest: int = 100_000) -> str | tuple[Part, ...]:
-    """*value* as a model is told it: text and parts as they are, anything else as JSON.
+def told(value: Any, longest: int = _LONGEST) -> str | tuple[Part, ...]:
+    """*value* as a model is told it: text and parts as they are, what an agent answered, anything else as JSON.
 
     >>> told({"celsius": 21}), told("fine"), told("too long", 3)
     ('{"celsius":21}', 'fine', 'too… [cut: 3 of 8 characters]')
     """
+    if isinstance(value, Response):
+        value = value.text if value.output is None else value.output
     if isinstance(value, _PARTS):
-        return (value,)
+        value = (value,)
     if isinstance(value, list | tuple) and value and all(isinstance(each, _PARTS) for each in value):
-        return tuple(value)
-    text = value if isinstance(value, str) else _written(value)
+        return tuple([evolve(each, text=_cut(each.text, longest)) if type(each) is Text else each for each in value])
+    return _cut(str.__str__(value) if isinstance(value, str) else _written(value), longest)
+
+
+def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]}… [cut: {longest:,} of {len(text):,} characters]"
 
 

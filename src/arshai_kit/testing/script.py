@@ -10,7 +10,7 @@ from attrs import evolve
 
 from arshai_kit.effects import Emit, Halt, Plan, Step, Where
 from arshai_kit.errors import Misuse, ScriptError
-from arshai_kit.models import Ask, retold
+from arshai_kit.models import Ask, Asked, retold
 from arshai_kit.records import Message, Part, Response, ToolCall, assistant
 from arshai_kit.scope import Scope
 from arshai_kit.testing._block import Block
@@ -51,9 +51,9 @@ class Script(Block):
         if step.kind != "model":
             return (yield from step)
         number, answer = self._next(step)
-        response = _told_by(as_answer(answer, number), step.name)
-        yield from Emit(retold(response))
-        return response
+        plan = _telling(_told_by(as_answer(answer, number), step.name))
+        made = step.make_plan
+        return (yield from made.heard(plan) if isinstance(made, Asked) else plan)
 
     def _next(self, step: Step[Any]) -> tuple[int, Any]:
         """The number and the answer of the next question, which *step* asks."""
@@ -91,6 +91,11 @@ def scripted(*answers: Answer) -> Script:
         if not callable(answer) and not isinstance(answer, str | ToolCall | Message | Response | Exception | Sequence):
             raise Misuse(f"a script holds text, calls, messages, responses, errors, and no {type(answer).__name__}")
     return Script(answers)
+
+
+def _telling(response: Response) -> Plan[Response]:
+    yield from Emit(retold(response))
+    return response
 
 
 def as_answer(answer: Any, number: int) -> Response:
