@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -37,6 +38,8 @@ from arshai_kit.effects import (
     Send,
     Sleep,
     Spawn,
+    Start,
+    Step,
 )
 from arshai_kit.errors import Diverged, Exhausted, Misuse, RateLimited, RunError
 from arshai_kit.records import ToolCall, assistant
@@ -523,6 +526,25 @@ def test_a_question_names_its_address_where_it_diverges(tmp_path: Path) -> None:
         told = r"ends here, and the run asks: .*/send#0 \(Send POST http://127\.0\.0\.1:\d+/v1/chat/completions\)"
         with pytest.raises(Diverged, match=told), replayed(path):
             complete(toy.model(), "Norway?")
+
+
+@everywhere
+def test_what_was_cancelled_is_not_waited_for(world: World, tmp_path: Path) -> None:
+    """A plan that nobody joined ends with its owner, in the middle of what it asked."""
+
+    def plan() -> Plan[Any]:
+        yield from Step("agent", "a", None, lambda: _leaves(Call(time.sleep, 0)))
+        return (yield from _leaves(Sleep(60)))
+
+    with recorded(tmp_path / "x"):
+        first = world.run(plan)
+    with replayed(tmp_path / "x"):
+        assert world.run(plan) == first
+
+
+def _leaves(effect: Any) -> Plan[float]:
+    yield from Start(_asks(effect, Sleep(60)))
+    return (yield from waits(0))[0]
 
 
 def test_tools_that_run_agents_are_one_answer(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_what_was_asked_is_kept() -> None:
 
 
 def test_a_typed_answer_is_scripted_as_its_json() -> None:
-    with scripted('{"value": [1, 2]}', "[1]", '{"value": [3]}') as script:
+    with scripted('{"value": [1, 2]}', "nothing", '{"value": [3]}') as script:
         assert extract(MODEL, "Numbers?", list[int]) == [1, 2]
         assert extract(MODEL, "Numbers?", list[int]) == [3]
     assert len(script.asked) == 3
