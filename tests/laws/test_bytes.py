@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from arshai_kit import Response, ToolCall, openai_compatible, stream, tool
 from arshai_kit._json import dumps
-from arshai_kit.errors import ArshaiError, ProviderError, StreamIncomplete
-from arshai_kit.records import Event, Finished, Message, ToolResult, ToolStarted
+from arshai_kit.errors import ArshaiError, Exhausted, ProviderError, StreamIncomplete
+from arshai_kit.records import Event, Finished, ToolResult, ToolStarted
 from arshai_kit.scope import using
 from arshai_kit.testing import strategies
 from tests.core.worlds import WORLDS, World
@@ -153,17 +153,20 @@ def assert_partial(error: ProviderError, meant: Response) -> None:
     assert meant.reasoning.startswith(partial.reasoning)
     asked = [call for message in partial.messages for call in message.tool_calls]
     assert [evolve(call, state=None) for call in asked] == [call for call in meant.tool_calls if _same(call, asked)]
-    assert_every_run_is_told(partial)
+    assert_whole(partial)
 
 
 def _same(call: ToolCall, others: Sequence[ToolCall]) -> bool:
     return any(evolve(other, state=None) == call for other in others)
 
 
-def assert_every_run_is_told(response: Response) -> None:
-    """A call that ran has its result behind it."""
-    results = [part.id for message in response.messages for part in message.parts if isinstance(part, ToolResult)]
-    assert [run.call.id for run in response.tool_runs] == results
+def assert_whole(response: Response) -> None:
+    """Every call has a result behind it, those that ran their own: the history can go on as it is."""
+    results = [part for message in response.messages for part in message.parts if isinstance(part, ToolResult)]
+    asked = [call.id for message in response.messages for call in message.tool_calls]
+    assert sorted(result.id for result in results) == sorted(asked)
+    told = {result.id: result.content for result in results}
+    assert all(told[run.call.id] == run.result for run in response.tool_runs)
 
 
 @given(cuts, st.booleans())
@@ -182,8 +185,23 @@ def test_a_call_whose_arguments_happen_to_be_whole_does_not_run_when_the_stream_
     assert len(started) == len(ran)
 
 
-def conversation_is_whole(messages: Sequence[Message]) -> bool:
-    """Whether every call has its result, once, behind it."""
-    asked = [call.id for message in messages for call in message.tool_calls]
-    told = [part.id for message in messages for part in message.parts if isinstance(part, ToolResult)]
-    return sorted(asked) == sorted(told)
+@given(cuts, worlds, st.booleans())
+def test_eager_or_not_the_outcome_is_the_same(case: tuple[bytes, int, Response], world: World, cut: bool) -> None:
+    """A whole reply ends with the same answer and the same runs; a broken one with the same words."""
+    data, place, _ = case
+    ran: tuple[Ran, Ran] = [], []
+    outcomes = []
+    for mine, eager in zip(ran, (False, True), strict=True):
+        tools = [recording(mine, name) for name in KNOWN]
+        events, _, error = told(world, [data[:place]], cut=cut, tools=tools, eager=eager, max_rounds=1)
+        outcomes.append((events[-1] if error is None else None, error))
+    (plain, failed), (eager_end, eager_failed) = outcomes
+    assert plain == eager_end
+    assert type(failed) is type(eager_failed)
+    if isinstance(failed, Exhausted) and isinstance(eager_failed, Exhausted):
+        assert failed.partial == eager_failed.partial
+        assert sorted(ran[0]) == sorted(ran[1])
+    elif failed is not None and failed.partial is not None:
+        assert eager_failed is not None
+        assert failed.partial.text == eager_failed.partial.text
+        assert ran[0] == []
