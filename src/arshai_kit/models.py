@@ -100,7 +100,8 @@ class OutputSpec(Record):
     """The type that an answer must have, as JSON Schema.
 
     In the mode `json_schema` the provider holds the model to it; in the mode `json_object` it only sees to it that the
-    answer is JSON (the schema goes along where it is understood).
+    answer is JSON (the schema goes along where it is understood). *strict* asks for the provider's strict mode: by
+    default where the schema has such a form; `True` asks in any case, `False` never.
     """
 
     name: str

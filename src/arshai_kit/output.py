@@ -234,11 +234,24 @@ def wanted(output: Any) -> Wanted | None:
 
 
 def _by_schema(schema: Mapping[str, Any]) -> Wanted:
-    """An answer that a JSON Schema describes: it stays plain JSON data."""
+    """An answer that a JSON Schema describes: it stays plain JSON data.
+
+    Strict modes know no member that may be left out, and the `null` in its place would not fit this schema.
+    """
     try:
-        return _asking(Any, dict(freeze(schema)), str(schema.get("title", "answer")))
+        want = _asking(Any, dict(freeze(schema)), str(schema.get("title", "answer")))
+        return evolve(want, spec=evolve(want.spec, strict=False)) if _leaves_out(want.spec.schema) else want
     except (TypeError, ValueError) as error:
         raise BadSchema(f"output= is no JSON Schema: {error}") from error
+
+
+def _leaves_out(schema: Any) -> bool:
+    """Whether *schema* knows an object with members that may be left out."""
+    if isinstance(schema, Mapping):
+        members, needed = schema.get("properties"), schema.get("required", ())
+        found = isinstance(members, Mapping) and isinstance(needed, tuple) and not members.keys() <= set(needed)
+        return found or any(map(_leaves_out, schema.values()))
+    return isinstance(schema, tuple) and any(map(_leaves_out, schema))
 
 
 def _wanted(output: Any) -> Wanted:

@@ -22,8 +22,8 @@ _TRANSIENT = frozenset({408, 409, 429})
 class Retry(Record):
     """When to try again, and how long to wait between tries: tenacity's own objects, `None` for our defaults.
 
-    By default three attempts in all, of what is `transient`, with full jitter up to 0.5, 1, 2, … 8 s. What the
-    provider asks for (`Retry-After`) goes before *wait*; when it is more than *ceiling* seconds, the call fails at once.
+    By default three attempts in all, of what is `transient`, with full jitter up to 0.5, 1, 2, … 8 s. What the provider
+    asks for (`Retry-After`) goes before *wait*; when it is more than *ceiling* seconds, the call fails at once.
     """
 
     stop: Any = None
@@ -40,7 +40,7 @@ class Retry(Record):
 
 
 def transient(error: BaseException) -> bool:
-    """Whether the same call may succeed in a moment: 408, 409, 429, 5xx, and connections that could not be made or broke.
+    """Whether a call may succeed in a moment: 408, 409, 429, 5xx, and connections that could not be made or broke.
 
     >>> from arshai_kit.errors import RateLimited, BadRequest
     >>> transient(RateLimited(status=429)), transient(BadRequest(status=400))
@@ -78,11 +78,15 @@ def decided(retry: Retry | int | None, error: ProviderError, number: int, elapse
 
     policy = Retry.times(retry) if isinstance(retry, int) else retry
     state = _state(error, number, elapsed)
-    if not (policy.retry or retry_if_exception(transient))(state) or (policy.stop or stop_after_attempt(3))(state):
+    if not (policy.retry or retry_if_exception(transient))(state):
         return None
-    if error.retry_after is not None:
-        return error.retry_after if error.retry_after <= policy.ceiling else None
-    return float((policy.wait or wait_random_exponential(multiplier=0.5, max=8))(state))
+    pause = error.retry_after
+    if pause is None:
+        pause = float((policy.wait or wait_random_exponential(multiplier=0.5, max=8))(state))
+    elif pause > policy.ceiling:
+        return None
+    state.upcoming_sleep = pause
+    return None if (policy.stop or stop_after_attempt(3))(state) else pause
 
 
 def _state(error: ProviderError, number: int, elapsed: float) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
 
-from arshai_kit._json import dumps
+from arshai_kit._json import dumps, loads
 from arshai_kit.effects import Request, Secret
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings, chosen, written
@@ -137,20 +138,34 @@ def _tool(spec: ToolSpec) -> Wire:
     function: Wire = {"name": spec.name, "description": spec.description}
     if not spec.description:
         del function["description"]
-    function["parameters"] = spec.parameters or {"type": "object", "properties": {}}
+    schema = spec.parameters or {"type": "object", "properties": {}}
+    function["parameters"] = (_tight(dumps(schema)) if spec.strict else {}) or schema
     if spec.strict is not None:
         function["strict"] = spec.strict
     return {"type": "function", "function": function}
 
 
 def _shape(output: OutputSpec) -> Wire:
-    """The shape of the answer; with `json_object` the schema goes along, for servers that heed it there."""
+    """The shape of the answer; with `json_object` the schema goes along, for servers that heed it there.
+
+    A schema that has a strict form is sent in it: without, many servers only do their best. In that form `null` stands
+    for what is left out, and is read so.
+    """
     if output.mode == "json_object":
         return {"type": "json_object", "schema": output.schema}
-    schema: Wire = {"name": output.name, "schema": output.schema}
-    if output.strict is not None:
-        schema["strict"] = output.strict
+    tight = {} if output.strict is False else _tight(dumps(output.schema))
+    schema: Wire = {"name": output.name, "schema": tight or output.schema}
+    if tight or output.strict is not None:
+        schema["strict"] = output.strict is not False
     return {"type": "json_schema", "json_schema": schema}
+
+
+@lru_cache(maxsize=256)
+def _tight(schema: bytes) -> Wire:
+    """The strict form of *schema*, empty if it has none; the same for every request, so it is made once."""
+    from arshai_kit.schema import strict
+
+    return strict(loads(schema))
 
 
 # Messages
