@@ -132,11 +132,8 @@ def test_a_stream_that_fails_holds_what_came(row: Row, way: Way, caplog: pytest.
     shows_no_key(came.error, caplog.records)
 
 
-EARLY = pytest.mark.xfail(strict=False, reason="eager tools start late: `intercept` does not look into a step")
-
-
 @ways(lambda way: way.mode == "tools-stream")
-@pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=[EARLY] * bool(row.calls)) for row in ROWS])
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
 def test_none_but_calls_that_were_closed_run_early(row: Row, way: Way) -> None:
     """Those run at once that the next call closed: their results are kept with them."""
     came = eager(way, row.act)
@@ -215,7 +212,7 @@ HALVES = (calling(PARIS[:9]), calling(PARIS[9:], name="", key=""))
 
 @frozen
 class Calls:
-    """How calls are streamed, and the cities that are asked for in the end, with the ids of the calls."""
+    """How calls are streamed, and the cities that are asked for in the end, with the ids if those are good for it."""
 
     name: str
     pieces: Sequence[bytes]
@@ -228,9 +225,9 @@ STREAMED = (
     Calls("two of one index", (*HALVES, calling(LYON, 0, "call_2"))),
     Calls("no index", (calling(PARIS, None), calling(LYON, None, "call_2"))),
     Calls("no index, in halves", (calling(PARIS[:9], None), calling(PARIS[9:], None), calling(LYON, None, "call_2"))),
-    Calls("no ids", (calling(PARIS, 0, ""), calling(LYON, 1, "")), ids=("", "")),
-    Calls("neither index nor id", (calling(PARIS, None, ""), calling(LYON, None, "")), ids=("", "")),
-    Calls("one id for both", (calling(PARIS), calling(LYON, 1)), ids=("call_1", "call_1")),
+    Calls("no ids", (calling(PARIS, 0, ""), calling(LYON, 1, "")), ids=()),
+    Calls("neither index nor id", (calling(PARIS, None, ""), calling(LYON, None, "")), ids=()),
+    Calls("one id for both", (calling(PARIS), calling(LYON, 1)), ids=()),
     Calls("id and name said again", (calling(PARIS[:9]), calling(PARIS[9:]), calling(LYON, 1, "call_2"))),
     Calls("the same call twice", (calling(PARIS), calling(PARIS, 1, "call_2")), ("Paris", "Paris")),
     Calls("in turns", (HALVES[0], calling(LYON[:9], 1, "call_2"), HALVES[1], calling(LYON[9:], 1, ""))),
@@ -252,11 +249,14 @@ def test_every_call_runs_once_with_its_own_arguments(calls: Calls, finish: str, 
         response = came.response
         assert response is not None
         found = [call for each in response.messages for call in each.tool_calls if call.arguments["city"] != "Bergen"]
-        assert [(call.arguments["city"], call.id) for call in found] == list(zip(calls.cities, calls.ids, strict=True))
-        assert sorted(came.ran) == sorted([*["Bergen"] * way.loops, *calls.cities * way.loops])
+        assert [call.arguments["city"] for call in found] == list(calls.cities)
+        ids = calls.ids or [call.id for call in found]  # ids that are no names are made anew
+        assert [call.id for call in found] == list(ids)
+        assert len(set(ids)) == 2
+        assert sorted(came.ran) == sorted(["Bergen", *calls.cities] * way.loops)
         if way.loops:
             results = [part for each in response.messages for part in each.parts if isinstance(part, ToolResult)]
-            assert [result.id for result in results] == ["call_0", *calls.ids]
+            assert [result.id for result in results] == ["call_0", *ids]
 
 
 @streaming

@@ -64,9 +64,7 @@ def failed(endpoint: Endpoint, reply: Reply) -> ProviderError:
     """The error that *reply*, whose status is none of success, stands for."""
     headers = dict(reply.headers)
     if reply.status < 400:
-        from urllib.parse import urlsplit
-
-        host = urlsplit(headers.get("location", "")).hostname or "another place"
+        host = _host(headers.get("location", ""))
         message = (
             f"HTTP {reply.status}: {endpoint.base_url} points to {host}; correct base_url, keys are not carried on"
         )
@@ -78,6 +76,15 @@ def failed(endpoint: Endpoint, reply: Reply) -> ProviderError:
         if reply.status == 404:
             body += "; base_url may be wrong (many end in /v1)"
     return failure(endpoint, body, status=reply.status, headers=reply.headers)
+
+
+def _host(location: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        return urlsplit(location).hostname or "another place"
+    except ValueError:
+        return "no address"
 
 
 def failure(

@@ -83,13 +83,18 @@ class Calls:
         return {**({"tool_calls": told} if told else {}), **({"function_call": legacy[-1]} if legacy else {})}
 
     def close(self, out: list[Event], *, done: bool, complete: bool = False) -> None:
-        """Close all calls if the provider is *done*, else those before the last that are whole."""
+        """Close all calls if the provider is *done*, else those before the last that are whole.
+
+        When it is done because it was cut off (not *complete*), the answer has them, but no event says that they may
+        run: what came of the last one may be valid by chance.
+        """
         for place, growing in enumerate(self._growing if done else self._growing[:-1]):
             if growing.closed is None and (done or growing.arguments):
                 told = growing.read(self._provider, complete=done and complete)
                 if done or told.broken is None:
                     growing.closed = told
-                    out.append(ToolCallDelta(place, told.name, "", told))
+                    if complete or not done:
+                        out.append(ToolCallDelta(place, told.name, "", told))
 
     def closed(self) -> Iterator[Part]:
         """The calls that may run."""
