@@ -7,8 +7,10 @@ import copy
 import json
 import pickle
 import traceback
+from collections import OrderedDict
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -168,6 +170,7 @@ def test_a_response_shows_its_final_message() -> None:
     assert (response.reasoning, response.tool_calls) == ("", ())
     assert Response((first,)).reasoning == "Hm."
     assert Response((first,)).tool_calls == (call,)
+    assert Response((first, tool_result(call, "3"))).message == first
     assert Response(()).message == Message("assistant")
 
 
@@ -271,6 +274,18 @@ def test_subclasses_of_plain_types_become_plain() -> None:
     frozen = freeze([Number(1), Share(0.5), Word("a"), True])
     assert frozen == (1, 0.5, "a", True)
     assert [type(each) for each in frozen] == [int, float, str, bool]
+
+
+def test_mappings_of_other_kinds_are_frozen_too() -> None:
+    assert freeze(MappingProxyType({"a": [1]})) == {"a": (1,)}
+    assert freeze(OrderedDict(b=1, a=(2,))) == {"b": 1, "a": (2,)}
+
+    class Own(FrozenDict):
+        __slots__ = ()
+
+    assert freeze(Own(a=1)) == {"a": 1}
+    with pytest.raises(TypeError, match="a key of a JSON object is a string, not int"):
+        freeze(MappingProxyType({1: 2}))
 
 
 def test_a_frozen_mapping_is_a_mapping() -> None:

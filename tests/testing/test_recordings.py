@@ -95,36 +95,40 @@ class Spot(NamedTuple):
     y: int
 
 
+EXACT: list[Any] = [
+    b"x\xff",
+    bytearray(b"y"),
+    Decimal("1.50"),
+    datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=-3.5))),
+    date(2026, 1, 2),
+    clock_time(3, 4),
+    timedelta(days=-1, microseconds=5),
+    UUID(int=7),
+    float("inf"),
+    float("-inf"),
+    {1, 2},
+    frozenset({"a"}),
+    Path("a/b"),
+    (),
+    {1: 2, None: "a", (1,): []},
+    {"$tuple": "not a tuple"},
+    freeze({"$a": [1, {"b": None}]}),
+]
 exactly = st.recursive(
     strategies.json_values()
-    | st.sampled_from(
-        [
-            b"x\xff",
-            bytearray(b"y"),
-            Decimal("1.50"),
-            datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-            datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=-3.5))),
-            date(2026, 1, 2),
-            clock_time(3, 4),
-            timedelta(days=-1, microseconds=5),
-            UUID(int=7),
-            float("inf"),
-            float("-inf"),
-            {1, 2},
-            frozenset({"a"}),
-            Path("a/b"),
-            (),
-            {1: 2, None: "a", (1,): []},
-            {"$tuple": "not a tuple"},
-            freeze({"$a": [1, {"b": None}]}),
-        ]
-    )
+    | st.sampled_from(EXACT)
     | strategies.messages()
     | strategies.events()
     | strategies.responses(),
     lambda inner: st.lists(inner, max_size=2) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=4,
 )
+
+
+@pytest.mark.parametrize("value", EXACT, ids=repr)
+def test_what_a_type_of_pythons_own_can_say_comes_back(value: Any) -> None:
+    assert value_of(json.loads(json.dumps(data_of(value)))) == value
 
 
 @given(exactly)

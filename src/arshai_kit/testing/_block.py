@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextvars import Token
 from types import TracebackType
 from typing import Any, Self
@@ -15,17 +16,17 @@ from arshai_kit.scope import Scope, current, enter, leave
 __all__ = ["Block"]
 
 
-class Block:
+class Block(ABC):
     """Changes the scope for the code inside it; what is inside says how, and what there is to do at the end."""
 
     def __init__(self) -> None:
-        self._token: Token[Scope] | None = None
+        self._tokens: list[Token[Scope]] = []
 
+    @abstractmethod
     def _changes(self, outer: Scope) -> dict[str, Any]:
         """What is different inside."""
-        raise NotImplementedError
 
-    def _end(self, *, failed: bool) -> None:
+    def _end(self, *, failed: bool) -> None:  # noqa: B027  # most have nothing to do
         """What to do when the block has ended, *failed* if by an exception."""
 
     def _instead(self, outer: Scope, layer: Layer) -> tuple[Layer, ...]:
@@ -38,17 +39,16 @@ class Block:
         return type(getattr(handler, "__self__", None)) is type(self)
 
     def __enter__(self) -> Self:
-        if self._token is not None:
+        if self._tokens:
             raise Misuse(f"this block ({type(self).__name__}) is entered once; make another one")
         outer = current()
-        self._token = enter(evolve(outer, **self._changes(outer)))
+        self._tokens.append(enter(evolve(outer, **self._changes(outer))))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            leave(self._token)
+        leave(self._tokens[0])
         self._end(failed=error is not None)
 
     async def __aenter__(self) -> Self:
