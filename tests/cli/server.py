@@ -141,6 +141,15 @@ def multiplying(to: Conversation, body: dict[str, Any]) -> None:
     to.answer({"content": "Let me see.", "tool_calls": [call]}, "tool_calls", streamed=bool(body.get("stream")))
 
 
+def garbled(to: Conversation, body: dict[str, Any]) -> None:
+    """A call whose arguments are no JSON, then what it was told."""
+    if body["messages"][-1]["role"] == "tool":
+        to.answer({"content": _last(body)}, streamed=bool(body.get("stream")))
+        return
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": 23,'}}
+    to.answer({"tool_calls": [call]}, "tool_calls", streamed=bool(body.get("stream")))
+
+
 def typed(to: Conversation, body: dict[str, Any]) -> None:
     """JSON, if a schema came along."""
     assert body["response_format"]["json_schema"]["schema"]["properties"] == {"name": {"type": "string"}}
@@ -190,6 +199,7 @@ BEHAVIOURS: Mapping[str, Behaviour] = MappingProxyType(
         "echo": echo,
         "empty": fixed({"content": ""}),
         "endless": endless,
+        "garbled": garbled,
         "first-endless": first_endless,
         "first-failing": first_failing,
         "html": refusing(200, b"<html><title>Welcome</title></html>", "text/html"),

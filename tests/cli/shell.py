@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -31,12 +31,13 @@ HIDE, SHOW, PASTE = "\x1b[?25l", "\x1b[?25h", "\x1b[?2004h"
 TOOLS = '''
 """Tools that the tests name."""
 import time
-from arshai_kit import tool
+from arshai_kit import background, tool
 
 def multiply(a: int, b: int) -> int:
     """Multiply two numbers."""
     return a * b
 
+later = background(multiply)
 shown = tool(multiply, example=("What is 12 times 5?", {"a": 12, "b": 5}))
 
 class Sums:
@@ -151,15 +152,18 @@ class Terminal:
 
 @contextmanager
 def terminal(
-    *arguments: str, cwd: Path | None = None, out: Any = None, env: Mapping[str, str] = NOTHING
+    *arguments: str,
+    cwd: Path | None = None,
+    out: Any = None,
+    env: Mapping[str, str] = NOTHING,
+    command: Sequence[str] = COMMAND,
 ) -> Iterator[Terminal]:
-    """Run `arshai-kit` at a terminal; *out* is where standard output goes instead."""
+    """Run `arshai-kit` (or *command*) at a terminal; *out* is where standard output goes instead."""
     keyboard, screen = pty.openpty()
     termios.tcsetwinsize(screen, (40, 120))
     # The first terminal that the leader of a session opens is the one whose Ctrl-C reaches it.
-    command = ["/bin/sh", "-c", 'exec "$@" <"$0"', os.ttyname(screen), *COMMAND, *arguments]
     process = subprocess.Popen(
-        command,
+        ["/bin/sh", "-c", 'exec "$@" <"$0"', os.ttyname(screen), *command, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=screen if out is None else out,
         stderr=screen,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from arshai_kit.codec import from_json
-from tests.cli.server import Provider
-from tests.cli.shell import Done, typed
+from tests.cli.server import SOON, Provider
+from tests.cli.shell import COMMAND, Done, surroundings, typed
 
 pytestmark = pytest.mark.needs("cli")
 
@@ -81,6 +83,35 @@ def test_verbose_shows_progress_and_failure(provider: Provider, folder: Path) ->
     assert failure.err == "→ multiply(a=23, b=17)\n× multiply: RuntimeError: the abacus is broken\n"
     assert "abacus" in failure.out
     assert failure.code == 0
+
+
+def test_verbose_shows_what_runs_in_the_background(provider: Provider, folder: Path) -> None:
+    done = typed("ask", "-v", "-m", provider.model("multiply"), "-t", "mytools:later", "23 × 17?", cwd=folder)
+    assert (done.code, done.err) == (0, "→ multiply(a=23, b=17), in the background\n")
+
+
+def test_verbose_shows_calls_that_cannot_be_read(provider: Provider, folder: Path) -> None:
+    done = typed("ask", "-v", "-m", provider.model("garbled"), "-t", "mytools:multiply", "?", cwd=folder)
+    assert done.err.startswith('→ multiply({"a": 23,)\n× multiply: the arguments are no JSON object')
+    assert done.code == 0
+
+
+def test_tools_are_found_in_the_working_directory_by_the_installed_command_too(
+    provider: Provider, folder: Path
+) -> None:
+    """Which, other than `python -m`, does not begin with that directory on its path."""
+    asked = ["ask", "-m", provider.model("multiply"), "-t", "mytools:multiply", "?"]
+    command = [sys.executable, "-P", *COMMAND[1:], *asked]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=folder,
+        env=surroundings(),
+        timeout=SOON,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Let me see.\nIt is 391.\n", b"")
 
 
 def test_a_call_that_never_ends_in_an_answer_is_exit_code_3(provider: Provider, folder: Path) -> None:

@@ -114,7 +114,14 @@ def pretending(*changes: str) -> tuple[str, ...]:
     return sys.executable, "-c", "\n".join(lines)
 
 
-ABSENT = "found = doctor._version; doctor._version = lambda name: '' if name in {names!r} else found(name)"
+ABSENT = """
+found = doctor.version
+def version(name):
+    if name in {names!r}:
+        raise doctor.PackageNotFoundError(name)
+    return found(name)
+doctor.version = version
+"""
 
 
 def test_doctor_names_the_remedy_for_what_is_absent() -> None:

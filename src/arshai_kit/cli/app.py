@@ -32,7 +32,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (ArshaiError, ImportError) as error:
+    except ArshaiError as error:
         from arshai_kit.cli.screen import complain
         from arshai_kit.cli.talk import blame
 
@@ -40,11 +40,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _code(error)
 
 
-def _code(error: Exception) -> int:
+def _code(error: ArshaiError) -> int:
     match error:
         case BadAnswer() | Exhausted():
             return 3
-        case Misuse() | ImportError():
+        case Misuse():
             return 2
     return 1
 

@@ -16,7 +16,7 @@ from arshai_kit.cli.choose import MOST, decoded
 from arshai_kit.cli.screen import aside, complain, is_watched
 from arshai_kit.cli.talk import Heard, blame, shown, verdict
 from arshai_kit.completion import stream
-from arshai_kit.errors import ArshaiError, Misuse, need
+from arshai_kit.errors import ArshaiError, Misuse
 from arshai_kit.models import Model
 from arshai_kit.records import Message, assistant, user
 
@@ -78,12 +78,10 @@ def _line_by_line(model: Model, options: dict[str, Any], hear: Hear) -> int:
 
 def _reader(history: Path | None) -> Reader:
     """What reads a person's next words, with editing and the arrow keys."""
-    try:
-        from prompt_toolkit import PromptSession
-        from prompt_toolkit.history import FileHistory, InMemoryHistory
-        from prompt_toolkit.output import create_output
-    except ImportError:
-        need("prompt_toolkit", "cli")
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+    from prompt_toolkit.output import create_output
+
     kept = InMemoryHistory() if history is None else FileHistory(_private(history))
     # Answers that go to a file or a pipe must not hold the prompts.
     output = None if is_watched(sys.stdout) else create_output(stdout=sys.stderr)
