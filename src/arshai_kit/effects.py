@@ -213,10 +213,10 @@ class Call(Effect[T]):
     seconds: float | None
 
     @overload
-    def __init__(self: Call[T], function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> None: ...
+    def __init__(self: Call[T], function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
     @overload
-    def __init__(self: Call[T], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None: ...
-    def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Call[T], function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         self.function = function
         self.args = args
         self.kwargs = kwargs

@@ -280,6 +280,9 @@ def _until(plan: Plan[T], until: float) -> Plan[T]:
 
     def bounded(effect: Any, _: Where) -> Plan[Any]:
         seconds = until - (yield from Now())
+        if type(effect) is Sleep and effect.seconds > seconds:
+            yield from Sleep(seconds)
+            seconds = 0.0
         if seconds <= 0:
             raise TimeoutError("it took too long")
         match effect:
@@ -287,8 +290,6 @@ def _until(plan: Plan[T], until: float) -> Plan[T]:
                 effect = evolve(effect, until=min(effect.until, until))
             case Call():
                 effect = effect.within(seconds if effect.seconds is None else min(seconds, effect.seconds))
-            case Sleep():
-                effect = Sleep(min(seconds, effect.seconds))
             case Start():
                 effect = evolve(effect, plan=_until(effect.plan, until))
             case Step(make_plan=make):

@@ -124,7 +124,11 @@ def test_tools_are_functions_and_the_choice_goes_with_them() -> None:
         },
         {
             "type": "function",
-            "function": {"name": "now", "parameters": {"type": "object", "properties": {}}, "strict": True},
+            "function": {
+                "name": "now",
+                "parameters": {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
+                "strict": True,
+            },
         },
     ]
     assert told["tool_choice"] == {"type": "function", "function": {"name": "add"}}
