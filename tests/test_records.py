@@ -10,6 +10,7 @@ import traceback
 from collections import OrderedDict
 from decimal import Decimal
 from pathlib import Path
+from time import struct_time
 from types import MappingProxyType
 from typing import Any
 
@@ -284,6 +285,7 @@ def test_mappings_of_other_kinds_are_frozen_too() -> None:
         __slots__ = ()
 
     assert freeze(Own(a=1)) == {"a": 1}
+    assert freeze([struct_time(range(9))]) == (tuple(range(9)),)
     with pytest.raises(TypeError, match="a key of a JSON object is a string, not int"):
         freeze(MappingProxyType({1: 2}))
 

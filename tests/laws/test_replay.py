@@ -63,7 +63,7 @@ def test_a_recording_of_any_world_replays_in_every_world(
                 again, told = seen(other, lambda: plan_of(program))
             assert again == result, other.name
             assert told == events or not world.listening, other.name
-            assert threading.active_count() == threads
+            assert threading.active_count() <= threads  # idle workers may have gone home
 
 
 # -- over a real connection --

@@ -37,6 +37,15 @@ class recorded(Block):  # noqa: N801  # reads as the statement that it makes: `w
     The recording is a file of JSON lines, one an answer, written when the block ends, also when it fails. Keys are not
     in it: headers that carry them are left out, and where else they occur they are replaced by `***`. The runs that a
     tool starts itself are part of that tool's answer.
+
+    >>> from random import random
+    >>> from arshai_kit import run
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with recorded(f"{folder}/run.jsonl"):
+    ...         first = run(random)
+    ...     with replayed(f"{folder}/run.jsonl"):
+    ...         run(random) == first
+    True
     """
 
     def __init__(self, path: _Source) -> None:
@@ -92,6 +101,16 @@ class replayed(Block):  # noqa: N801  # reads as the statement that it makes: `w
 
     Results and events come as they were recorded. A run that asks for something else, or for more or less, ends with
     `Diverged`, which no plan can catch; so does a block that leaves answers over.
+
+    >>> from arshai_kit import run
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with recorded(f"{folder}/run.jsonl"):
+    ...         run(len, "recorded")
+    ...     with replayed(f"{folder}/run.jsonl"):
+    ...         run(len, "another")
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Diverged: run 1 asks otherwise at /call:len#0: args[0] is "another", recorded "recorded"
     """
 
     def __init__(self, path: _Source) -> None:

@@ -1,4 +1,11 @@
-"""Strategies for hypothesis: every record, conversations that make sense, and what providers send."""
+"""Strategies for hypothesis: every record, conversations that make sense, and what providers send.
+
+>>> from hypothesis import given
+>>> @given(conversations())
+... def test_that_a_conversation_begins_with_people(messages):
+...     assert messages[0].role in ("system", "user")
+>>> test_that_a_conversation_begins_with_people()
+"""
 
 from arshai_kit.testing._records import (
     asks,
