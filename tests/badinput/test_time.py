@@ -98,12 +98,14 @@ def timed(row: Row, way: Way, **limits: float) -> str:
     return str(came.error)
 
 
-def matter(*rows: Row) -> Iterator[Any]:
+def matter(*rows: Row) -> list[Any]:
     """Each row with the ways to which it matters: what is heard of one only in a stream needs no whole replies."""
-    for row in rows:
-        for way in WAYS:
-            if not row.only or row.only == way.mode or (row.only == "stream" and way.streams):
-                yield pytest.param(row, way, id=f"{row.name}-{way.name}")
+    return [
+        pytest.param(row, way, id=f"{row.name}-{way.name}")
+        for row in rows
+        for way in WAYS
+        if not row.only or row.only == way.mode or (row.only == "stream" and way.streams)
+    ]
 
 
 @pytest.mark.parametrize(("row", "way"), matter(*SILENCE))
