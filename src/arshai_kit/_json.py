@@ -52,6 +52,7 @@ EMPTY = FrozenDict()
 
 _ATOMS = frozenset({str, int, bool, type(None), FrozenDict})
 _PLAIN = frozenset({list, tuple, dict})
+_STRINGS = frozenset({str})
 _DIGITS = bytes.maketrans(bytes(range(256)), bytes([48 if 48 <= each <= 57 else 32 for each in range(256)]))
 _BIG_NUMBER = b"0" * 19  # an integer of so many digits may need more than 64 bits
 
@@ -77,7 +78,7 @@ def freeze(value: Any, *, depth: int = 0) -> Json:
 def _frozen_plain(value: Any, below: int) -> Json:
     """A list, tuple or dict, frozen; what most JSON is made of."""
     if type(value) is dict:
-        if not all([type(key) is str for key in value]):
+        if not _STRINGS.issuperset(map(type, value)):
             return _frozen_slowly(value, below - 1)
         items = value.items()
         return FrozenDict({key: each if type(each) in _ATOMS else freeze(each, depth=below) for key, each in items})

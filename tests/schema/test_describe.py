@@ -196,7 +196,7 @@ async def flows(day: Annotated[dt.date, "the day"]) -> AsyncIterator[int]:
 class Oracle:
     """An oracle."""
 
-    def __call__(self, city: str) -> str:  # noqa: D102  # its class has one
+    def __call__(self, city: str) -> str:  # its class has one
         return city
 
     def method(self, city: str) -> str:

@@ -107,7 +107,7 @@ class Point:
 
 
 @dataclasses.dataclass  # without a docstring: the one that Python makes is no description
-class Trip(Generic[T]):  # noqa: D101  # as above
+class Trip(Generic[T]):  # as above
     stops: list[T]
     start: dt.date = dt.date(2026, 3, 1)
     note: str = dataclasses.field(default="", metadata={"description": "for the driver"})

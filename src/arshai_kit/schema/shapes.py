@@ -152,7 +152,7 @@ def _variable(tp: TypeVar, where: str) -> Shape:
     if tp.__constraints__:
         return Shape("union", tp, tp.__constraints__)
     if getattr(tp, "has_default", bool)():
-        return shape(tp.__default__, where)
+        return shape(getattr(tp, "__default__"), where)  # noqa: B009  # typed since Python 3.13 only
     if tp.__bound__ is not None and not isinstance(tp.__bound__, typing.ForwardRef):
         return shape(tp.__bound__, where)
     raise BadSchema(f"{where or tp}: the type variable {tp} stands for no type here; say which, as in list[int]")
