@@ -69,6 +69,7 @@ class Splitter:
         """*told*, with *data* put by; pieces are joined once, or a long event in many pieces costs their square."""
         self._size += len(data)
         if self._size > self._limit:
+            self._held.clear()  # whoever keeps the error would keep all this with its traceback
             raise too_large(self._limit)
         if data:
             self._held.append(data)
