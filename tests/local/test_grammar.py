@@ -117,6 +117,21 @@ def test_characters_without_others(without: set[int], within: set[int]) -> None:
     assert {code for low, high in left.ranges for code in range(low, high + 1)} == within - without
 
 
+def test_parts_of_parts_are_written_apart() -> None:
+    rules = read(
+        gbnf(
+            Grammar(
+                Seq(
+                    (Text("a"), EMPTY, Alt((Text("b"), Alt((Text("c"), Seq(())))))),
+                )
+            )
+        )
+    )
+    assert [accepts(rules, text) for text in ("ab", "ac", "a", "b")] == [True, True, True, False]
+    assert gbnf(Grammar(many("a", 1))) == 'root ::= "a"+\n'
+    assert gbnf(Grammar(many("a", 3))) == 'root ::= "a"{3,}\n'
+
+
 def test_a_hyphen_at_the_end_is_itself() -> None:
     assert chars("a-") == Chars(((97, 97), (45, 45)))
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -276,6 +277,22 @@ def test_a_context_larger_than_the_model_was_made_for_is_refused(engine: Engine)
     with pytest.raises(Misuse, match="8192"):
         session.prepare(HELLO, 5)
     session.close()
+
+
+def test_a_package_without_weights_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    empty = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(runtime, "find_spec", lambda name: empty)
+    with pytest.raises(ImportError, match="not installed"):
+        shipped_weights()
+
+
+def test_a_template_that_llama_does_not_know_gives_way_to_chatml(weights: Weights) -> None:
+    def apply(template: str | None, chat: Any, to_answer: Any) -> Any:
+        return weights.model.chat_apply_template(template, chat, to_answer)
+
+    for unknown in ("{{ no }} such {{ template }}", None):
+        odd = SimpleNamespace(get_default_chat_template=lambda text=unknown: text, chat_apply_template=apply)
+        assert Weights(weights.api, odd, weights.vocab).tokens(HELLO) == weights.tokens(HELLO)
 
 
 def test_without_runtime_or_weights_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

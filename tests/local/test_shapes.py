@@ -253,6 +253,17 @@ def test_formats_are_what_python_reads(name: str) -> None:
         assert readers.get(name, str)(text) is not None
 
 
+def test_a_type_used_twice_is_written_once() -> None:
+    schema = {
+        "$defs": {"p": {"enum": [1, 2]}},
+        "prefixItems": [{"$ref": "#/$defs/p"}] * 2,
+        "type": "array",
+        "items": False,
+    }
+    assert len(json_grammar(schema).rules) == 1
+    assert accepted(schema, "[1, 2]", "[2]", "[3]") == [True, True, False]
+
+
 def test_pointers_with_escapes_and_lists() -> None:
     schema = {"$defs": {"a/b~": [{"type": "null"}, {"const": "x y"}]}, "$ref": "#/$defs/a~1b~0/1"}
     assert accepted(schema, written("x y"), "null") == [True, False]

@@ -256,15 +256,22 @@ class Engine:
             self._seated += 1
             return best
 
-    def give(self, session: Session, context: _Context | None) -> None:
-        """*session* is done; its *context*, if it had one, is kept for the next that begins alike."""
+    def give(self, session: Session) -> None:
+        """*session* is done; its context, if it had one, is kept for the next that begins alike."""
         with self._lock:
             if session in self._waiting:
                 self._waiting.remove(session)
+            context, session.context = session.context, None
             if context is not None:
                 self._seated -= 1
                 context.raw.cancel = False
                 self._idle = [context, *self._idle][:SEATS]
+
+    def interrupt(self, session: Session) -> None:
+        """Break off what *session* is reading, unless it has just given its context back."""
+        with self._lock:
+            if session.context is not None:
+                session.context.raw.cancel = True
 
     def _own(self) -> None:
         """Let go of what a parent process loaded, without freeing it: its threads are not here to be joined."""
@@ -282,9 +289,9 @@ class Session:
     setup: Setup
     sampling: Sampling
     _stop: tuple[str, ...] = ()
+    context: _Context | None = field(default=None, init=False)
     _limit: int = 0
     _prompt: list[int] = field(factory=list)
-    _context: _Context | None = None
     _sampler: Any = None
     _pending: list[int] = field(factory=list)
     _held: str = ""
@@ -307,11 +314,11 @@ class Session:
     def sit(self) -> int:
         """Take a context when it is this session's turn: how many tokens are to be read; negative while it waits."""
         with self._step():
-            self._context = self.engine.take(self, self.setup, self._prompt)
-            if self._context is None:
+            self.context = self.engine.take(self, self.setup, self._prompt)
+            if self.context is None:
                 return -1
-            self._context.forget(self._context.shared(self._prompt))
-            return len(self._prompt) - len(self._context.tokens)
+            self.context.forget(self.context.shared(self._prompt))
+            return len(self._prompt) - len(self.context.tokens)
 
     def read(self) -> int:
         """Read a few more tokens of the prompt: how many are left."""
@@ -347,8 +354,8 @@ class Session:
                 self._leave()
             finally:
                 self._lock.release()
-        elif self._context is not None:
-            self._context.raw.cancel = True
+        elif self._process == os.getpid():
+            self.engine.interrupt(self)
 
     @contextmanager
     def _step(self) -> Iterator[None]:
@@ -364,14 +371,14 @@ class Session:
                     self._leave()
 
     def _leave(self) -> None:
-        context, self._context, self._sampler = self._context, None, None
+        self._sampler = None
         if self._process == os.getpid():
-            self.engine.give(self, context)
+            self.engine.give(self)
 
     def _seat(self) -> _Context:
-        if self._context is None:
+        if self.context is None:
             raise Misuse("this session of the local model has no context yet")
-        return self._context
+        return self.context
 
     def _told(self, weights: Weights) -> tuple[str, bool]:
         """The text that is complete and no beginning of a stop sequence, and whether one has come."""
