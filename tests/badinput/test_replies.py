@@ -212,6 +212,18 @@ def test_arguments_that_are_no_object_are_kept_and_told_to_the_model_never_run(a
 
 
 @everyway
+def test_a_call_that_is_told_in_both_shapes_is_one(way: Way) -> None:
+    """As llama.cpp's server for Python tells it."""
+    function = {"name": "weather", "arguments": '{"city": "Paris"}'}
+    told = {"tool_calls": [{"id": "c9", "type": "function", "function": function}], "function_call": function}
+    came = asked(way, body(message(told, "tool_calls")), body(ANSWER))
+    assert came.ran == ["Bergen", "Paris"] * way.loops
+    assert came.response is not None
+    if not way.loops:
+        assert came.response.tool_calls == (ToolCall("c9", "weather", {"city": "Paris"}),)
+
+
+@everyway
 def test_a_reply_that_was_cut_off_by_its_limit_runs_nothing(way: Way) -> None:
     """The arguments happen to be valid, but the model was not done."""
     function = {"name": "weather", "arguments": '{"city": "Paris"}'}

@@ -207,6 +207,8 @@ def test_what_is_allowed_or_usual_changes_nothing(name: str, way: Way) -> None:
 
 
 LYON = '{"city": "Lyon"}'
+CALL = {"index": 0, "id": "call_1", "function": {"name": "weather", "arguments": PARIS}}
+BOTH = chunk({"function_call": CALL["function"], "tool_calls": [CALL]})
 HALVES = (calling(PARIS[:9]), calling(PARIS[9:], name="", key=""))
 
 
@@ -232,6 +234,7 @@ STREAMED = (
     Calls("the same call twice", (calling(PARIS), calling(PARIS, 1, "call_2")), ("Paris", "Paris")),
     Calls("in turns", (HALVES[0], calling(LYON[:9], 1, "call_2"), HALVES[1], calling(LYON[9:], 1, ""))),
     Calls("indexes with a gap", (calling(PARIS, 3), calling(LYON, 7, "call_2"))),
+    Calls("the first in both shapes", (BOTH, calling(LYON, 1, "call_2"))),
     Calls("in one chunk", (chunk({"tool_calls": [
         {"index": place, "id": f"call_{place + 1}", "function": {"name": "weather", "arguments": text}}
         for place, text in enumerate((PARIS, LYON))

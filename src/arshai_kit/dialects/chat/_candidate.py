@@ -83,7 +83,7 @@ class Candidate:
                 self._content(value, out)
             elif name == "tool_calls":
                 self._calls(value, out)
-            else:
+            elif name != "function_call" or not delta.get("tool_calls"):  # a call told in both shapes counts once
                 self._rest(name, value, out)
         if thinks:
             self._thought(delta, out)

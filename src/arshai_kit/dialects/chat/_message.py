@@ -113,8 +113,9 @@ def _image(url: str, state: dict[str, Any]) -> Image:
 
 
 def calls(wire: Mapping[str, Any], provider: str, *, complete: bool) -> Iterator[Part]:
-    """The calls that *wire* makes."""
-    for each in _list(wire.get("tool_calls")):
+    """The calls that *wire* makes; one that is told in both shapes counts once."""
+    told = _list(wire.get("tool_calls"))
+    for each in told:
         function = each.get("function") if isinstance(each, dict) else None
         if isinstance(function, dict):
             extra = {name: value for name, value in each.items() if name not in _OF_CALL and not void(value)}
@@ -124,7 +125,7 @@ def calls(wire: Mapping[str, Any], provider: str, *, complete: bool) -> Iterator
         elif not void(each):
             yield Opaque("tool_calls", each, state={"chat": provider, "field": "tool_calls"})
     legacy = wire.get("function_call")
-    if isinstance(legacy, dict) and legacy.get("name"):
+    if isinstance(legacy, dict) and legacy.get("name") and not told:
         mark = {"chat": provider, "legacy": True}
         yield call("", str(legacy["name"]), legacy.get("arguments"), complete=complete, state=mark)
 
