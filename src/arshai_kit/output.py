@@ -179,12 +179,16 @@ def _grown(value: Any, before: Any) -> Any:
     {'a': (1, (2,)), 'b': 3}
     """
     if not before or not isinstance(before, tuple | dict):
-        return freeze(value)
-    last = len(before) - 1
+        return before or freeze(value)
+    key: Any
+    *_, key = range(len(before)) if isinstance(before, tuple) else before
+    inner = _grown(value[key], before[key])
+    if len(value) == len(before) and inner is before[key]:
+        return before
     if isinstance(before, tuple):
-        return (*before[:last], _grown(value[last], before[last]), *map(freeze, value[last + 1 :]))
-    (key, inner), *news = islice(value.items(), last, None)
-    return FrozenDict({**before, key: _grown(inner, before[key]), **{name: freeze(each) for name, each in news}})
+        return (*before[:key], inner, *map(freeze, value[key + 1 :]))
+    news = {name: freeze(each) for name, each in islice(value.items(), len(before), None)}
+    return FrozenDict({**before, key: inner, **news})
 
 
 def _wished(wish: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
