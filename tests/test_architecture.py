@@ -23,8 +23,8 @@ PACKAGE = Path(arshai_kit.__file__).parent
 # A module imports from the rows above its own, and from modules to its left. `aio` stands above `__init__` because
 # `arshai_kit.aio` is there after `import arshai_kit`.
 ROWS = (
-    ("_json", "_record"),
     ("errors",),
+    ("_json", "_record"),
     ("records",),
     ("schema",),
     ("effects",),

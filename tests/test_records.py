@@ -238,7 +238,7 @@ def test_what_is_no_number_is_no_json(bad: Any) -> None:
 
 @pytest.mark.parametrize("bad", [object(), {1: 2}, b"x", {1, 2}, Decimal(1), [print]])
 def test_what_json_cannot_say_is_refused(bad: Any) -> None:
-    with pytest.raises(TypeError, match=r"is not JSON|a key of a JSON object is a string"):
+    with pytest.raises(Misuse, match=r"is not JSON|a key of a JSON object is a string"):
         freeze(bad)
 
 
@@ -286,7 +286,7 @@ def test_mappings_of_other_kinds_are_frozen_too() -> None:
 
     assert freeze(Own(a=1)) == {"a": 1}
     assert freeze([struct_time(range(9))]) == (tuple(range(9)),)
-    with pytest.raises(TypeError, match="a key of a JSON object is a string, not int"):
+    with pytest.raises(Misuse, match="a key of a JSON object is a string, not int"):
         freeze(MappingProxyType({1: 2}))
 
 

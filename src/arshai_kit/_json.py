@@ -8,6 +8,8 @@ from typing import Any, NoReturn, TypeAlias
 
 import orjson
 
+from arshai_kit.errors import Misuse
+
 __all__ = ["EMPTY", "FrozenDict", "Json", "dumps", "exact", "freeze", "loads"]
 
 Json: TypeAlias = Any
@@ -65,7 +67,7 @@ def freeze(value: Any, *, depth: int = 0) -> Json:
     >>> freeze(float("nan"))
     Traceback (most recent call last):
         ...
-    ValueError: nan is not JSON
+    arshai_kit.errors.Misuse: nan is not JSON
     """
     kind = type(value)
     if kind in _ATOMS:
@@ -95,21 +97,21 @@ def _frozen_slowly(value: Any, depth: int) -> Json:
             return int(value)
         case float():
             if value - value != 0:
-                raise ValueError(f"{value} is not JSON")
+                raise Misuse(f"{value} is not JSON")
             return value if type(value) is float else float(value)
     if depth >= _DEEPEST:
-        raise ValueError("the value is circular, or nested more than 200 levels deep")
+        raise Misuse("the value is circular, or nested more than 200 levels deep")
     if isinstance(value, Mapping):
         return FrozenDict(_frozen_items(value, depth))
     if isinstance(value, list | tuple):
         return tuple([freeze(each, depth=depth + 1) for each in value])
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    raise Misuse(f"{type(value).__name__} is not JSON")
 
 
 def _frozen_items(value: Mapping[Any, Any], depth: int) -> Iterator[tuple[str, Json]]:
     for key, each in value.items():
         if not isinstance(key, str):
-            raise TypeError(f"a key of a JSON object is a string, not {type(key).__name__}")
+            raise Misuse(f"a key of a JSON object is a string, not {type(key).__name__}")
         yield key, freeze(each, depth=depth + 1)
 
 

@@ -138,8 +138,8 @@ class Settings(Record):
     the body of the request, where it wins.
     """
 
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: float | None = field(default=None, converter=freeze)
+    top_p: float | None = field(default=None, converter=freeze)
     top_k: int | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] | None = field(default=None, converter=_stops)
@@ -147,8 +147,8 @@ class Settings(Record):
     reasoning: Reasoning | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    presence_penalty: float | None = field(default=None, converter=freeze)
+    frequency_penalty: float | None = field(default=None, converter=freeze)
     logprobs: int | None = None
     candidates: int | None = None
     extra: FrozenDict = field(default=EMPTY, converter=_extra)

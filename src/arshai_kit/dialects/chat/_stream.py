@@ -181,7 +181,7 @@ def _ended(told: Told) -> tuple[Event, ...]:
     if told.first.finish:
         return told.end()
     raise StreamIncomplete(
-        "the stream ended before the provider said that the reply is complete; what came is in .partial",
+        "the stream ended before the provider said that the reply is complete",
         request_id=told.request_id(),
         partial=told.response(partial=True),
     )
