@@ -215,7 +215,6 @@ def tool_messages(result: str) -> tuple[Any, ...]:
         (Settings(candidates=2), "no candidates"),
         (Settings(extra={"mirostat": 2}), "no extra"),
         (Settings(temperature=-1), "temperature is 0 or more"),
-        (Settings(temperature=float("inf")), "temperature is 0 or more"),
         (Settings(top_p=1.5), "top_p above 0"),
         (Settings(top_k=-1), "top_k 0 or more"),
         (Settings(max_tokens=-1), "max_tokens 1 or more"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 from importlib.util import find_spec
-from math import isfinite
 from pathlib import Path
 
 import attrs
@@ -58,7 +57,7 @@ class LocalModel(Settings):
     grounded: bool = True
     min_p: float = 0.2
     threads: int = 1
-    context: int = 4096
+    context: int = 2048
     provider: str = "local"
     capabilities: Capabilities = _TAKES
     _engine: Engine = field(factory=Engine, eq=False, repr=False)
@@ -92,7 +91,7 @@ def local(
     tool_choice: str | None = None,
     grounded: bool = True,
     threads: int | None = None,
-    context: int = 4096,
+    context: int = 2048,
 ) -> LocalModel:
     """A model that runs in this process, without key or network: SmolLM2-135M-Instruct, or the GGUF file at *path*.
 
@@ -143,7 +142,7 @@ def _settled(model: LocalModel, settings: Settings) -> LocalModel:
     for name in _REFUSED:
         if getattr(how, name) not in (None, EMPTY, "none", 1 if name == "candidates" else None):
             raise Misuse(f"the local model has no {name}: leave it out")
-    if not (isfinite(how.temperature or 0) and (how.temperature or 0) >= 0 and 0 < (how.top_p or 1) <= 1):
+    if (how.temperature or 0) < 0 or not 0 < (1 if how.top_p is None else how.top_p) <= 1:
         raise Misuse("temperature is 0 or more, and top_p above 0 and at most 1")
     if not (0 <= how.min_p <= 1 and (how.top_k or 0) >= 0 and (how.max_tokens is None or how.max_tokens > 0)):
         raise Misuse("min_p is from 0 to 1, top_k 0 or more, and max_tokens 1 or more")
