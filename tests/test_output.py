@@ -295,6 +295,7 @@ def test_json_is_found_between_words(text: str) -> None:
         ("", "", "the answer is no JSON"),
         ('{"name": "Oslo"', "", "the answer is no JSON"),
         ('{"a"} and {"b"}', "", "the answer is no JSON"),
+        ('See {"a"}.', "", "the answer is no JSON"),
         ("} {", "", "the answer is no JSON"),
         ("[" * 5000, "", "the answer is no JSON"),
         ('{"name": NaN}', "", "the answer is no JSON"),
