@@ -1,0 +1,1 @@
+"""Other people's software as witnesses; run by `tox -e peers`."""
