@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from arshai_kit.errors import BadSchema
@@ -26,7 +26,10 @@ jsonschema = pytest.importorskip("jsonschema", reason="the answers are judged by
 def judged(schema: Any, value: Any) -> None:
     """Raise what `jsonschema` has against *value*, floats taken as the decimals that they are written as."""
     checker = jsonschema.FormatChecker(["date", "uuid", "email"])
-    jsonschema.Draft202012Validator(schema, format_checker=checker).validate(value)
+    try:
+        jsonschema.Draft202012Validator(schema, format_checker=checker).validate(value)
+    except RecursionError:  # a schema that refers to nothing but itself: the witness has no answer
+        reject()
 
 
 @given(schemas(), st.lists(st.integers(), min_size=5, max_size=5))

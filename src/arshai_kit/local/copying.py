@@ -194,7 +194,7 @@ def _numbers(said: str) -> tuple[str, ...]:
     ('23', '1017.5', '-3', '23')
     """
     found = (Decimal(each.group().replace(",", "")) for each in _NUMBER.finditer(said) if len(each.group()) < 40)
-    return tuple(format(each, "f").rstrip("0").rstrip(".") if each % 1 else f"{each:.0f}" for each in found)
+    return tuple(f"{each:.0f}" if each == each.to_integral_value() else f"{each:f}".rstrip("0") for each in found)
 
 
 def _reached(root: Node, rules: Mapping[str, Node]) -> dict[str, Node]:
