@@ -1,14 +1,13 @@
 """A real language model, in this process, answers a question that it gets wrong without a tool.
 
     python examples/first_tool.py
-    python examples/first_tool.py "What is 48 times 31?"
+    python examples/first_tool.py "What is 6 times 7?"
 
 The model (SmolLM2-135M-Instruct) is very small. Its calls are decoded under a grammar: it chooses whether to call and
 with which of the question's numbers; in its final sentence the numbers may only be those of the question or the result.
 """
 
 import sys
-import time
 
 from arshai_kit import Finished, TextDelta, ToolFinished, ToolStarted, stream, tool
 from arshai_kit.local import local
@@ -29,7 +28,6 @@ def main(question: str = "What is 23 times 17?") -> str:
     print(f"question: {question}")
     model = local(temperature=0)
     calculator = tool(multiply, example=("What is 12 times 5?", {"a": 12, "b": 5}))
-    began = time.perf_counter()
     for event in stream(model, question, tools=[calculator]):
         match event:
             case ToolStarted(call):
@@ -40,8 +38,7 @@ def main(question: str = "What is 23 times 17?") -> str:
             case TextDelta(text):
                 print(text, end="", flush=True)
             case Finished(response):
-                seconds = time.perf_counter() - began
-                print(f"\n{response.usage.total_tokens} tokens in {seconds:.1f} s, {len(response.tool_runs)} tool call")
+                print()
                 return response.text
     raise AssertionError("a stream ends with Finished")
 

@@ -249,6 +249,23 @@ def test_the_example_runs_offline(example: Path) -> None:
     assert done.stdout.strip()
 
 
+@pytest.mark.needs("local")
+def test_the_main_job_does_what_the_readme_shows() -> None:
+    """The model calls the function with the numbers of the question, and its answer has the result."""
+    example = ROOT / "examples" / "first_tool.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=True, timeout=300)
+    *happened, answer = done.stdout.splitlines()
+    assert happened == [
+        "question: What is 23 times 17?",
+        "the model calls multiply(a=23, b=17)",
+        "the function multiply answers 391",
+    ]
+    assert answer.startswith("answer: ")
+    assert "391" in answer
+    (shown_there,) = [b.text for b in blocks(README) if b.language == "text" and "question:" in b.text]
+    assert shown_there.splitlines()[:3] == happened
+
+
 # -- tables --
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")

@@ -373,6 +373,9 @@ class Blocking(Generic[P, T]):
     def __repr__(self) -> str:
         return f"<function {self.plan.__name__}>"
 
+    def __reduce__(self) -> str:
+        return self.plan.__qualname__  # pickled by its name, like any function
+
 
 class Streaming(Generic[P]):
     """A plan's streaming face: calling it gives the events of *plan* as they happen."""
@@ -386,6 +389,9 @@ class Streaming(Generic[P]):
 
     def __repr__(self) -> str:
         return f"<function {self.plan.__name__}>"
+
+    def __reduce__(self) -> str:
+        return self.plan.__qualname__  # as above
 
 
 blocking = Blocking

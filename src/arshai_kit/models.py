@@ -111,7 +111,10 @@ class OutputSpec(Record):
 
 
 def _stops(stop: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    return (stop,) if isinstance(stop, str) else None if stop is None else tuple(stop)
+    stops = (stop,) if isinstance(stop, str) else None if stop is None else tuple(stop)
+    if stops is not None and not all(isinstance(each, str) for each in stops):
+        raise Misuse("stop= is a string, or several")
+    return stops
 
 
 def _extra(extra: Mapping[str, Any] | None) -> FrozenDict:
@@ -124,6 +127,12 @@ def _retry(retry: Retry | int | None) -> Retry | int | None:
     if retry is None or isinstance(retry, Retry) or (type(retry) is int and retry >= 0):
         return retry
     raise Misuse(f"retry= takes a number of times, an arshai_kit.retry.Retry, or None for never, not {retry!r}")
+
+
+def _positive(_: Any, spot: Any, value: Any) -> None:
+    """Refuse what bounds nothing; `math.inf` says that there is no bound."""
+    if not isinstance(value, int | float) or not value > 0:
+        raise Misuse(f"{spot.name}= is a number above zero (math.inf for no limit), not {value!r}")
 
 
 def _key(key: str | Secret | None) -> Secret | None:
@@ -272,10 +281,10 @@ class Endpoint(Settings):
     provider: str = "openai-compatible"
     api_key: Secret | None = field(default=None, converter=_key)
     headers: tuple[tuple[str, str | Secret], ...] = ()
-    timeout: float = 300.0
-    connect_timeout: float = 10.0
-    deadline: float = 900.0
-    max_body: int = 64 * 1024 * 1024
+    timeout: float = field(default=300.0, validator=_positive)
+    connect_timeout: float = field(default=10.0, validator=_positive)
+    deadline: float = field(default=900.0, validator=_positive)
+    max_body: int = field(default=64 * 1024 * 1024, validator=_positive)
     retry: Retry | int | None = field(default=2, converter=_retry)
     capabilities: Capabilities = Capabilities()
 

@@ -117,6 +117,8 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
         drain: float = 5.0,
     ) -> None:
         changes: dict[str, Any] = {} if limits is None else {"limits": limits}
+        if limits is not None and not isinstance(limits, Limits):
+            raise Misuse(f"limits= takes a Limits(max_connections=…), not {type(limits).__name__}")
         if client is not None:
             send = getattr(client, "send", None)
             if not callable(send):

