@@ -1,0 +1,1 @@
+"""Soak, load and the laws with many examples; run by `tox -e long`."""
