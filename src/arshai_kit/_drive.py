@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from arshai_kit import _transport
 from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
-from arshai_kit._threads import Background, background_log, outside, shared_loop, soon, workers
+from arshai_kit._threads import Background, at_exit, background_log, outside, shared_loop, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, IDLE, WORK, Task, Turn
@@ -275,8 +275,16 @@ def _transport_of(run: Run) -> _transport.Transport:
     client, limits = run.scope.client, run.limits
     if client is not None:
         return _transport.sync_transport(client, limits)
-    # Two threads may both find none and make one; what the later one has made is dropped before it has a connection.
-    return _own.get(limits) or _own.setdefault(limits, _transport.sync_transport(None, limits))
+    return _own.get(limits) or _made(limits)
+
+
+def _made(limits: Limits) -> _transport.Transport:
+    """The connections for *limits*. Two threads may both make some; those of the later one are dropped unused."""
+    made = _transport.sync_transport(None, limits)
+    kept = _own.setdefault(limits, made)
+    if kept is made:
+        at_exit(made.close)
+    return kept
 
 
 def _send(run: Run, effect: Send, fuse: _transport.Fuse | None = None) -> Reply:

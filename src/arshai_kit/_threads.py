@@ -22,7 +22,17 @@ from attrs import frozen
 if TYPE_CHECKING:
     from logging import Logger
 
-__all__ = ["Background", "BackgroundTask", "Loop", "Workers", "process_background", "shared_loop", "soon", "workers"]
+__all__ = [
+    "Background",
+    "BackgroundTask",
+    "Loop",
+    "Workers",
+    "at_exit",
+    "process_background",
+    "shared_loop",
+    "soon",
+    "workers",
+]
 
 _IDLE_SECONDS = 10.0
 _DRAIN_SECONDS = 5.0
@@ -162,6 +172,8 @@ class _Process:
         self.lock = threading.Lock()
         self.workers = Workers()
         self.background: Background | None = None
+        self.closers: list[Callable[[], None]] = []
+        self.ends = False
         self.loop: Loop | None = None
 
 
@@ -180,14 +192,31 @@ def process_background() -> Background:
     with _process.lock:
         if _process.background is None:
             _process.background = Background()
-            atexit.register(_drain_at_exit, os.getpid())
+            _see_the_end()
         return _process.background
 
 
-def _drain_at_exit(pid: int) -> None:
-    if _process.background is not None and os.getpid() == pid:
+def at_exit(close: Callable[[], None]) -> None:
+    """Call *close* when the process ends, after what runs in its background has been waited for."""
+    with _process.lock:
+        _process.closers.append(close)
+        _see_the_end()
+
+
+def _see_the_end() -> None:
+    if not _process.ends:
+        _process.ends = True
+        atexit.register(_end, os.getpid())
+
+
+def _end(pid: int) -> None:
+    if os.getpid() != pid:
+        return
+    if _process.background is not None:
         _process.background.wait(_DRAIN_SECONDS)
         _process.background.end()
+    for close in _process.closers:
+        close()
 
 
 # Event loops

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from textwrap import dedent
 from typing import Any
@@ -318,3 +319,35 @@ def test_a_worker_about_to_end_still_takes_the_job_that_it_was_given(monkeypatch
     pool.run(first.set)
     assert first.wait(SOON)
     assert second.wait(SOON)
+
+
+def test_a_process_that_ends_leaves_no_connection_open(tmp_path: Path) -> None:
+    """The connections that nobody but us can close are closed when the process ends: there is no warning."""
+    script = tmp_path / "asks.py"
+    script.write_text(
+        dedent("""
+            import json, threading
+            from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+            from arshai_kit import complete, openai_compatible
+
+            BODY = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
+
+            class Answers(BaseHTTPRequestHandler):
+                protocol_version = "HTTP/1.1"
+                def do_POST(self):
+                    self.rfile.read(int(self.headers["content-length"]))
+                    self.send_response(200)
+                    self.send_header("content-length", str(len(BODY)))
+                    self.end_headers()
+                    self.wfile.write(BODY)
+                def log_message(self, *_): pass
+
+            server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            print(complete(openai_compatible("m", base_url=f"http://127.0.0.1:{server.server_port}/v1"), "Hello").text)
+            server.socket.close()
+        """),
+        "utf-8",
+    )
+    done = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hi\n", "")
