@@ -58,6 +58,7 @@ NOTHING = "nothing|ended before"  # a stream in which no event comes has not beg
 ROWS = (
     Row("page", html(b"<!DOCTYPE html><html><title>Log in</title></html>"), BadReply, "an HTML page, 'Log in'"),
     Row("page after blanks", html(b"\r\n\r\n  <html><title>Log in</title>"), BadReply, "an HTML page, 'Log in'"),
+    Row("page in drops", sent(*[bytes([each]) for each in b"\n <html><title>Hm</title>"]), BadReply, "page, 'Hm'"),
     Row("page without a title", html(b"<p>Welcome</p>"), BadReply, "<p>Welcome"),
     Row("page in chunks", sent(b"<html>", b"<title>Hm</title>", kind="text/html"), BadReply, "an HTML page, 'Hm'"),
     Row("page that says it is JSON", body(b"<html><title>Hm</title>"), BadReply, "an HTML page, 'Hm'"),
@@ -213,14 +214,17 @@ def test_arguments_that_are_no_object_are_kept_and_told_to_the_model_never_run(a
 
 @everyway
 def test_a_call_that_is_told_in_both_shapes_is_one(way: Way) -> None:
-    """As llama.cpp's server for Python tells it."""
+    """As llama.cpp's server for Python tells it; in the older shape alone it is one as well."""
     function = {"name": "weather", "arguments": '{"city": "Paris"}'}
-    told = {"tool_calls": [{"id": "c9", "type": "function", "function": function}], "function_call": function}
-    came = asked(way, body(message(told, "tool_calls")), body(ANSWER))
-    assert came.ran == ["Bergen", "Paris"] * way.loops
-    assert came.response is not None
-    if not way.loops:
-        assert came.response.tool_calls == (ToolCall("c9", "weather", {"city": "Paris"}),)
+    both = {"tool_calls": [{"id": "c9", "type": "function", "function": function}], "function_call": function}
+    for told in (both, {"function_call": function}):
+        came = asked(way, body(message(told, "tool_calls")), body(ANSWER))
+        assert came.ran == ["Bergen", "Paris"] * way.loops
+        assert came.response is not None
+        if not way.loops:
+            (call,) = came.response.tool_calls
+            assert (call.name, call.arguments) == ("weather", {"city": "Paris"})
+            assert call.id == "c9" if told is both else call.id
 
 
 @everyway

@@ -224,6 +224,7 @@ class Calls:
 
 STREAMED = (
     Calls("as they should be", (*HALVES, calling(LYON, 1, "call_2"))),
+    Calls("empty fragments", (HALVES[0], calling("", 0, "", ""), HALVES[1], calling(LYON, 1, "call_2"))),
     Calls("two of one index", (*HALVES, calling(LYON, 0, "call_2"))),
     Calls("no index", (calling(PARIS, None), calling(LYON, None, "call_2"))),
     Calls("no index, in halves", (calling(PARIS[:9], None), calling(PARIS[9:], None), calling(LYON, None, "call_2"))),
