@@ -406,7 +406,8 @@ def _kind(call: ToolCall) -> tuple[str, str]:
 def _ran(call: ToolCall, run: Handle[ToolRun] | str, *, safe: bool) -> ToolRun:
     """How *call* ended; an error that ends the run is raised, or told when it is *safe*: it has been raised before."""
     if isinstance(run, Handle) and run.outcome is not None and not (safe and run.outcome.error):
-        return evolve(run.outcome.unwrap(), call=call)
+        ran = run.outcome.unwrap()
+        return ran if ran.call is call else evolve(ran, call=call)
     told = run if isinstance(run, str) else f"not finished: {run.outcome}"
     return ToolRun(call, told, told)
 
