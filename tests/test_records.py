@@ -8,6 +8,7 @@ import json
 import pickle
 import traceback
 from collections import OrderedDict
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from time import struct_time
@@ -455,3 +456,30 @@ def test_every_record_has_its_json() -> None:
     kinds = {name for name in records.__all__ if attrs.has(getattr(records, name))}
     assert kinds <= set(RECORDS)
     assert set(RECORDS) - kinds == {"Ask", "OutputSpec", "Settings"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: user(5),  # type: ignore[arg-type]  # what is wrong is what is tested
+        lambda: user(["a", 5]),  # type: ignore[arg-type]  # as above
+        lambda: Message("user", {"text": "a"}),
+        lambda: Message("boss", ()),
+        lambda: system(5),  # type: ignore[arg-type]  # as above
+        lambda: ToolCall("1", "add", [1]),
+        lambda: ToolCall("1", "add", None),
+        lambda: tool_result("1", {"a": 1}),  # type: ignore[arg-type]  # as above
+    ],
+)
+def test_what_no_message_can_hold_is_refused_at_once(make: Callable[[], object]) -> None:
+    with pytest.raises(Misuse):
+        make()
+
+
+def test_keys_in_an_address_do_not_show() -> None:
+    request = Request("POST", "https://me:pass@example.org/v1?key=sk-1&a=2", (("api-key", "sk-2"), ("accept", "x")))
+    assert "pass@" not in repr(request)
+    assert "sk-" not in repr(request)
+    assert "a=2" in repr(request)
+    model = openai_compatible("m", base_url="https://example.org/v1?key=sk-1")
+    assert "sk-1" not in repr(model)

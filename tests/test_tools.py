@@ -6,6 +6,7 @@ import contextvars
 import gc
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -824,3 +825,46 @@ def test_a_call_is_a_step() -> None:
 def test_run_calls_anything() -> None:
     assert [run(function, 4, b=3) for function in (plain, slow, planned)] == [7, 7, 7]
     assert drive(calling(Adder(), 4, b=3)) == 7
+
+
+# A generator is one function, whatever thread or task performs its steps
+
+SPOKEN: contextvars.ContextVar[str] = contextvars.ContextVar("spoken", default="nothing")
+
+
+def counting() -> Iterator[str]:
+    """Count, with a variable set on the way."""
+    token = SPOKEN.set("one")
+    yield "one"
+    assert SPOKEN.get() == "one"
+    SPOKEN.reset(token)
+    yield SPOKEN.get()
+
+
+async def counting_async() -> AsyncIterator[str]:
+    """Count as a task does."""
+    token = SPOKEN.set("one")
+    yield "one"
+    await anyio.lowlevel.checkpoint()
+    assert SPOKEN.get() == "one"
+    SPOKEN.reset(token)
+    yield SPOKEN.get()
+
+
+@everywhere
+@pytest.mark.parametrize("function", [counting, counting_async])
+def test_all_steps_of_a_generator_share_one_context(world: World, function: Any) -> None:
+    run = answer(ToolCall("1", function.__name__, {}), function, world=world)
+    assert (run.result, run.error) == ("nothing", None)
+
+
+@everywhere
+def test_a_generator_that_overruns_is_named_with_its_own_time(world: World) -> None:
+    def endless() -> Iterator[int]:
+        """Never end."""
+        while True:
+            yield 1
+            time.sleep(0.02)
+
+    run = answer(ToolCall("1", "endless", {}), tool(endless, timeout=0.2), world=world)
+    assert run.error == "TimeoutError: endless took longer than 0.2 s"

@@ -38,7 +38,8 @@ class Record:
         for place, spot in enumerate(_spots(type(self))):
             value = getattr(self, spot.name)
             if spot.repr and not _default(self, spot, value):
-                told.append(f"{spot.name}={_short(value)}" if place else _short(value))
+                written = spot.repr(value) if callable(spot.repr) else _short(value)
+                told.append(f"{spot.name}={written}" if place else written)
         return f"{type(self).__name__}({', '.join(told)})"
 
     def __eq__(self, other: object) -> bool:

@@ -50,6 +50,7 @@ __all__ = [
     "fresh",
     "intercept",
     "side_by_side",
+    "veiled",
 ]
 
 A = TypeVar("A", covariant=True)
@@ -128,6 +129,27 @@ class Secret:
         return self
 
 
+_PRIVATE = "(?i)auth|key|token|secret|cookie|password|sig"
+
+
+def veiled(url: str) -> str:
+    """*url* as it may be shown: without keys in its query, or a user and password before its host.
+
+    >>> veiled("https://me:pass@example.org/v1?key=sk-1&a=2")
+    'https://***@example.org/v1?key=***&a=2'
+    """
+    import re
+
+    query = re.sub(r"([?&][^=&]*(?:auth|key|token|secret|cookie|password|sig)[^=&]*=)[^&#]*", r"\1***", url, flags=re.I)
+    return re.sub(r"^(\w+://)[^/?#@]*@", r"\1***@", query)
+
+
+def _veiled_headers(headers: tuple[tuple[str, str | Secret], ...]) -> str:
+    import re
+
+    return repr(tuple([(name, Secret("") if re.search(_PRIVATE, name) else value) for name, value in headers]))
+
+
 @frozen(eq=False, repr=False)
 class Request(Record):
     """One HTTP request.
@@ -137,8 +159,8 @@ class Request(Record):
     """
 
     method: str
-    url: str
-    headers: tuple[tuple[str, str | Secret], ...] = ()
+    url: str = field(repr=lambda url: repr(veiled(url)))
+    headers: tuple[tuple[str, str | Secret], ...] = field(default=(), repr=_veiled_headers)
     content: bytes = field(default=b"", repr=False)
     timeout: float = 300.0
     connect_timeout: float = 10.0

@@ -25,6 +25,7 @@ from arshai_kit.effects import (
     Step,
     Where,
     intercept,
+    veiled,
 )
 from arshai_kit.errors import Misuse, ProviderError, StreamIncomplete, Unreachable, too_large
 from arshai_kit.records import (
@@ -289,9 +290,10 @@ class Endpoint(Settings):
     capabilities: Capabilities = Capabilities()
 
     def __repr__(self) -> str:
-        own = ("base_url", "provider", "api_key", "timeout", "deadline", "retry")
+        own = ("provider", "api_key", "timeout", "deadline", "retry")
         given = [name for name in _SETTINGS if getattr(self, name) is not None] + ["extra"] * bool(self.extra)
-        return f"Endpoint({self.name!r}, {', '.join([f'{name}={getattr(self, name)!r}' for name in (*own, *given)])})"
+        told = [f"base_url={veiled(self.base_url)!r}", *[f"{name}={getattr(self, name)!r}" for name in (*own, *given)]]
+        return f"Endpoint({self.name!r}, {', '.join(told)})"
 
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
         """Answer *ask* over HTTP, trying again as *retry* says."""

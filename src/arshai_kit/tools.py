@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextvars import Context, copy_context
 from functools import lru_cache, partial
 from inspect import getdoc, isasyncgen, isgenerator
 from types import FunctionType
@@ -272,7 +273,7 @@ def _called(call: ToolCall, found: Tool, args: tuple[Any, ...], kwargs: Mapping[
         return (yield from made if until is None else _until(made, until))
     asking: Call[Any] = Call(found.function, *args, **kwargs)  # type: ignore[arg-type]  # it has a function: _result saw to it
     value = yield from asking.within(found.timeout)
-    return (yield from _progress(call, value, until)) if isgenerator(value) or isasyncgen(value) else value
+    return (yield from _progress(call, found, value, until)) if isgenerator(value) or isasyncgen(value) else value
 
 
 def _until(plan: Plan[T], until: float) -> Plan[T]:
@@ -299,32 +300,60 @@ def _until(plan: Plan[T], until: float) -> Plan[T]:
     return intercept(plan, dict.fromkeys((Send, Open, Call, Sleep, Start, Step), bounded))
 
 
-def _progress(call: ToolCall, steps: Any, until: float | None) -> Plan[Any]:
+def _progress(call: ToolCall, found: Tool, steps: Any, until: float | None) -> Plan[Any]:
     """The last value of *steps*, or what it returns; each value is told as it comes."""
     step: Any = _next_async if isasyncgen(steps) else _next
+    context = copy_context()  # one for all steps: what a step sets or enters, the next one finds
     last: Any = None
     while True:
         left = None if until is None else max(0.001, until - (yield from Now()))
-        asking: Call[tuple[bool, Any]] = Call(step, steps)
-        over, value = yield from asking.within(left)
+        asking: Call[tuple[bool, Any]] = Call(step, steps, context)
+        try:
+            over, value = yield from asking.within(left)
+        except TimeoutError as error:
+            if until is None or (yield from Now()) < until:
+                raise
+            raise TimeoutError(f"{found.name} took longer than {found.timeout:g} s") from error
         if over:
             return last if value is None else value
         last = value
         yield from Emit((ToolProgress(call, value),))
 
 
-def _next(steps: Any) -> tuple[bool, Any]:
+def _next(steps: Any, context: Context) -> tuple[bool, Any]:
     try:
-        return False, next(steps)
+        return False, context.run(next, steps)
     except StopIteration as stop:
         return True, stop.value
 
 
-async def _next_async(steps: Any) -> tuple[bool, Any]:
+async def _next_async(steps: Any, context: Context) -> tuple[bool, Any]:
     try:
-        return False, await anext(steps)
+        return False, await _Inside(context, anext(steps))
     except StopAsyncIteration:
         return True, None
+
+
+class _Inside:
+    """Something to await, whose every step runs in *context*."""
+
+    def __init__(self, context: Context, awaitable: Any) -> None:
+        self._context = context
+        self._steps = awaitable.__await__()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        resume: Callable[..., Any] = self._steps.send
+        answer: Any = None
+        while True:
+            try:
+                asked = self._context.run(resume, answer)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                answer = yield asked
+                resume = self._steps.send
+            except BaseException as error:  # noqa: BLE001  # cancelling too is for whoever awaits
+                answer, resume = error, self._steps.throw
 
 
 def told(value: Any, longest: int = _LONGEST) -> str | tuple[Part, ...]:

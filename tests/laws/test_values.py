@@ -191,11 +191,6 @@ def test_what_is_no_record_has_no_json(value: Any) -> None:
         to_json(value)
 
 
-def test_what_is_no_part_has_no_json() -> None:
-    with pytest.raises(Misuse, match="str is no part of a message"):
-        to_json(Message("user", ("Hi",)))
-
-
 def test_a_type_of_the_same_name_is_not_ours() -> None:
     impostor = type("Text", (Text,), {})("Hi")
     with pytest.raises(Misuse, match="Text has no JSON of its own"):

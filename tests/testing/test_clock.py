@@ -132,7 +132,7 @@ def test_a_deadline_that_has_passed_on_this_clock_has_passed() -> None:
     with provider() as toy:
         toy.answering = lambda _: Sent([b"{}"])
         with clock() as time_here:
-            slow = toy.model(deadline=-1)
+            slow = toy.model(deadline=1e-9)
             before = time_here.now
             with pytest.raises(TimedOut):
                 complete(slow, "Hello")

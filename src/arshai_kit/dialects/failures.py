@@ -56,6 +56,7 @@ _TOO_LONG = re.compile(
     r"(is|are) too long|too.long.*(context|tokens)|reduce the length|exceeds?.{0,40}(context|token limit)",
     re.I,
 )
+_DEEPEST = 200
 _IN_QUERY = re.compile(r"[?&][^=&]*(?:auth|key|token|secret|password|sig)[^=&]*=([^&#]+)", re.I)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
 
@@ -218,10 +219,21 @@ def _message(inner: Mapping[str, Any], clean: Callable[[str], str]) -> str:
 
 
 def _written(body: Any) -> bytes:
-    try:
-        return str(body).encode(errors="replace")
-    except RecursionError:
-        return b"JSON that is nested too deep"
+    return b"JSON that is nested too deep" if _deep(body) else str(body).encode(errors="replace")
+
+
+def _deep(body: Any) -> bool:
+    """Whether *body* is nested deeper than can be shown; no recursion, whose end differs between Pythons."""
+    level = [body]
+    for _ in range(_DEEPEST):
+        level = [each for value in level for each in _within(value)]
+        if not level:
+            return False
+    return True
+
+
+def _within(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _item(value: Any) -> str:

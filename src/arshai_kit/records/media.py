@@ -35,6 +35,8 @@ def system(text: str) -> Message:
     >>> system("You are brief.")
     Message('system', parts=(Text('You are brief.'),))
     """
+    if not isinstance(text, str):
+        raise Misuse(f"a system message is text, not {type(text).__name__}")
     return Message("system", (Text(text),))
 
 
@@ -44,7 +46,7 @@ def user(*parts: str | Part) -> Message:
     >>> user("What is this?", image(b"GIF89a"))
     Message('user', parts=(Text('What is this?'), Image(<6 bytes>, media_type='image/gif')))
     """
-    return Message("user", _spoken(parts))
+    return Message("user", parts)
 
 
 def assistant(*parts: str | Part) -> Message:
@@ -53,7 +55,7 @@ def assistant(*parts: str | Part) -> Message:
     >>> assistant("Hello!").text
     'Hello!'
     """
-    return Message("assistant", _spoken(parts))
+    return Message("assistant", parts)
 
 
 def tool_result(
@@ -99,10 +101,6 @@ def audio(source: Source, *, media_type: str = "") -> Audio:
     """
     data, url, kind, _ = _read(source, media_type)
     return Audio(data, url, kind or (data and "audio/wav") or "")
-
-
-def _spoken(parts: tuple[str | Part, ...]) -> tuple[Part, ...]:
-    return tuple([Text(part) if isinstance(part, str) else part for part in parts])
 
 
 def _read(source: Source, media_type: str) -> tuple[bytes, str, str, str]:

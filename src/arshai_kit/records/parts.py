@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
 
-from arshai_kit._json import EMPTY, Json, freeze
+from arshai_kit._json import EMPTY, FrozenDict, Json, freeze
 from arshai_kit._record import Record
+from arshai_kit.errors import Misuse
 
 __all__ = [
     "Audio",
@@ -26,6 +28,8 @@ __all__ = [
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
+_ROLES = ("system", "user", "assistant", "tool")
+
 
 def _state() -> Any:
     """Provider state: opaque JSON that goes back with the part it came on."""
@@ -33,7 +37,24 @@ def _state() -> Any:
 
 
 def _content(value: Any) -> Any:
-    return value if isinstance(value, str) else tuple(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    raise Misuse(f"a tool's result is text or parts, not {type(value).__name__}; write it as JSON text")
+
+
+def _object(value: Any) -> Json:
+    frozen_value = freeze(value)
+    if type(frozen_value) is not FrozenDict:
+        raise Misuse(f"the arguments of a call are a JSON object, not {type(value).__name__}")
+    return frozen_value
+
+
+def _role(value: Any) -> Any:
+    if value not in _ROLES:
+        raise Misuse(f"a message is from system, user, assistant or tool, not {value!r}")
+    return value
 
 
 def _example(value: Any) -> Any:
@@ -97,7 +118,7 @@ class ToolCall(Record):
 
     id: str
     name: str
-    arguments: Json = field(default=EMPTY, converter=freeze)
+    arguments: Json = field(default=EMPTY, converter=_object)
     broken: str | None = None
     state: Json = _state()
 
@@ -125,8 +146,25 @@ class Opaque(Record):
 Part: TypeAlias = Text | Image | File | Audio | Thinking | ToolCall | ToolResult | Opaque
 
 
+_KINDS = frozenset({Text, Image, File, Audio, Thinking, ToolCall, ToolResult, Opaque})
+
+
 def _parts(value: Any) -> tuple[Part, ...]:
-    return (Text(value),) if isinstance(value, str) else tuple(value)
+    if type(value) is tuple and _KINDS.issuperset(map(type, value)):
+        return value
+    if isinstance(value, str):
+        return (Text(value),)
+    if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable):
+        raise Misuse(f"a message is made of text and parts, not {type(value).__name__}")
+    return tuple([_part(each) for each in value])
+
+
+def _part(value: Any) -> Part:
+    if isinstance(value, str):
+        return Text(value)
+    if isinstance(value, tuple(_KINDS)):
+        return value  # type: ignore[return-value]  # it is one of them
+    raise Misuse(f"a message is made of text and parts (image(…), file(…), …), not {type(value).__name__}")
 
 
 @frozen(eq=False, repr=False)
@@ -137,7 +175,7 @@ class Message(Record):
     Message('user', parts=(Text('Hello'),))
     """
 
-    role: Role
+    role: Role = field(converter=_role)
     parts: tuple[Part, ...] = field(default=(), converter=_parts)
     name: str = ""
 
