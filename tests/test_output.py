@@ -610,3 +610,11 @@ def test_long_answers_are_told_in_linear_time() -> None:
             shown += [event.value for event in effect.events if isinstance(event, PartialOutput)]  # type: ignore[attr-defined]
     assert len(shown) == 51
     assert all(before is after for before, after in zip(shown[-2], shown[-1], strict=False))
+
+
+def test_when_every_way_of_asking_is_refused_the_first_refusal_is_the_reason() -> None:
+    """The later ones may be refused for reasons of their own, which are not what was wrong."""
+    refusals = [BadRequest(f"refused {number}", status=400) for number in range(3)]
+    model = openai_compatible("m", base_url="http://localhost:1/v1", retry=None)
+    with scripted(*refusals), pytest.raises(BadRequest, match="refused 0"):
+        extract(model, "What is this?", int)

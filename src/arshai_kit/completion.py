@@ -191,14 +191,15 @@ def _asked(model: Model, ask: Ask, want: Wanted | None, *hearing: Hearing) -> Pl
     """One answer of *model*, typed if a type is wanted; a way of asking that it refuses gives way to the next."""
     if want is None:
         return (yield from _step(model, ask, *hearing))
-    *others, last = want.modes(model)
-    for mode in others:
+    first: ArshaiError | None = None
+    for mode in want.modes(model):
         try:
             return (yield from _typed(model, ask, want, mode, *hearing))
         except ArshaiError as error:
             if not want.is_refused(error):
                 raise
-    return (yield from _typed(model, ask, want, last, *hearing))
+            first = first or error
+    raise first or Misuse("there is no way to ask for a typed answer")
 
 
 def _typed(model: Model, ask: Ask, want: Wanted, mode: Mode, *hearing: Hearing) -> Plan[Response]:
