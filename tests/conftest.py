@@ -74,7 +74,6 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
 """What a test may need, each with a probe that tells why it is absent (nothing, when it is there)."""
 
 ABSENT = pytest.StashKey[dict[str, str]]()
-NOT_RUN = pytest.StashKey[dict[str, int]]()
 
 
 def needed(item: pytest.Item) -> set[str]:
@@ -92,7 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if unknown := _required() - set(PARTS):
         raise pytest.UsageError(f"ARSHAI_REQUIRE names no part of ours: {', '.join(sorted(unknown))}")
     absent = {name: why for name, probe in PARTS.items() if (why := probe(config))}
-    config.stash[ABSENT], config.stash[NOT_RUN] = absent, {}
+    config.stash[ABSENT] = absent
     if lost := _required() & set(absent):
         reasons = "; ".join(f"{name}: {absent[name]}" for name in sorted(lost))
         raise pytest.UsageError(f"this environment promises parts that are absent: {reasons}")
@@ -114,18 +113,21 @@ def _skip_for_want_of(parts: Iterable[str], item: pytest.Item, config: pytest.Co
         if part not in PARTS:
             raise pytest.UsageError(f"{item.nodeid} needs {part!r}, which tests/conftest.py does not know")
         if why := config.stash[ABSENT].get(part):
-            config.stash[NOT_RUN][part] = config.stash[NOT_RUN].get(part, 0) + 1
             item.add_marker(pytest.mark.skip(reason=f"NOT RUN, {part}: {why}"))
+            return
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Name every group that did not run."""
-    if not config.stash[NOT_RUN]:
+    """Name every group that did not run; told from the reports, which come from other processes too."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
+    counts = {part: sum(f"NOT RUN, {part}:" in why for why in reasons) for part in config.stash[ABSENT]}
+    if not any(counts.values()):
         return
     terminalreporter.section("NOT RUN", yellow=True, bold=True)
-    for part, count in sorted(config.stash[NOT_RUN].items()):
-        tests = "1 test" if count == 1 else f"{count} tests"
-        terminalreporter.write_line(f"NOT RUN: {part} ({config.stash[ABSENT][part]}): {tests}")
+    for part, count in sorted(counts.items()):
+        if count:
+            tests = "1 test" if count == 1 else f"{count} tests"
+            terminalreporter.write_line(f"NOT RUN: {part} ({config.stash[ABSENT][part]}): {tests}")
 
 
 # -- fixtures --
