@@ -34,7 +34,7 @@ ROWS = (
     ("scope",),
     ("_flight", "_transport", "_drive", "_adrive", "faces"),
     ("sse",),
-    ("retry", "models", "codec"),
+    ("retry", "fetching", "models", "codec"),
     ("dialects",),
     ("providers",),
     ("embeddings",),

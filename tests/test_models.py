@@ -249,10 +249,18 @@ def test_what_is_no_stream_says_what_came(there: Provider, world: World, body: b
 
 
 @listening
-@pytest.mark.parametrize("body", [b"", b"   \n", b"\xef\xbb\xbf", b"Internal error", b": comment\n\n"])
+@pytest.mark.parametrize("body", [b"", b"   \n", b"\xef\xbb\xbf", b"dat", b": comment\n\n"])
 def test_a_stream_of_nothing_is_incomplete(there: Provider, world: World, body: bytes) -> None:
     there.answers(Sent([body] if body else []))
     with pytest.raises(StreamIncomplete):
+        streamed(world, there.model())
+
+
+@listening
+@pytest.mark.parametrize("body", [b"Internal error", b"null", b"upstream said: no"])
+def test_words_where_a_stream_was_asked_for_are_told(there: Provider, world: World, body: bytes) -> None:
+    there.answers(Sent([body]))
+    with pytest.raises(BadReply, match=body.decode()):
         streamed(world, there.model())
 
 

@@ -13,7 +13,19 @@ from arshai_kit import records
 from arshai_kit._json import FrozenDict, dumps, exact
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Ask, OutputSpec, Settings
-from arshai_kit.records import Event, Message, Part, Response, ToolProgress, ToolRun, ToolSpec, Usage
+from arshai_kit.records import (
+    Candidate,
+    Event,
+    Logprob,
+    Message,
+    Part,
+    RateLimit,
+    Response,
+    ToolProgress,
+    ToolRun,
+    ToolSpec,
+    Usage,
+)
 
 __all__ = ["RECORDS", "VERSION", "from_json", "from_plain", "to_json", "to_plain"]
 
@@ -24,7 +36,7 @@ RECORDS: Final[Mapping[str, type]] = MappingProxyType(
     {
         kind.__name__: kind
         for kind in (
-            *(Message, *get_args(Part), ToolSpec, Usage, ToolRun, Response),
+            *(Message, *get_args(Part), ToolSpec, Usage, ToolRun, Logprob, Candidate, RateLimit, Response),
             *get_args(Event),
             *(Ask, OutputSpec, Settings),
         )
@@ -34,6 +46,7 @@ RECORDS: Final[Mapping[str, type]] = MappingProxyType(
 
 _ARRAYS: Final = (
     *(tuple[Part, ...], tuple[Message, ...], tuple[ToolRun, ...], tuple[ToolSpec, ...]),
+    *(tuple[Candidate, ...], tuple[Logprob, ...], tuple[RateLimit, ...]),
     tuple[str, ...] | None,
 )
 _SCALARS: Final = (str, int, float, bool, NoneType)

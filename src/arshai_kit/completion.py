@@ -12,8 +12,8 @@ from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Request, Start, Step
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import ArshaiError, BadAnswer, Exhausted, Misuse
-from arshai_kit.models import Ask, Asked, Hearing, Model, Prompt, is_model, thread, written
-from arshai_kit.output import UNFINISHED, Mode, Wanted, wanted
+from arshai_kit.models import UNFINISHED, Ask, Asked, Hearing, Model, Prompt, is_model, thread, written
+from arshai_kit.output import Mode, Wanted, wanted
 from arshai_kit.records import (
     Event,
     Finished,

@@ -155,7 +155,8 @@ class Request(Record):
     """One HTTP request.
 
     *timeout* is the longest silence in seconds, *connect_timeout* the longest wait for a connection to be made,
-    *max_body* the most bytes of a reply that are read, also after decompression.
+    *max_body* the most bytes of a reply that are read, also after decompression. A *public* request goes to public
+    addresses only, whatever the name in its URL resolves to.
     """
 
     method: str
@@ -165,6 +166,7 @@ class Request(Record):
     timeout: float = 300.0
     connect_timeout: float = 10.0
     max_body: int = 64 * 1024 * 1024
+    public: bool = False
 
 
 @frozen(eq=False, repr=False)

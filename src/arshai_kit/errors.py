@@ -5,7 +5,8 @@
     ArshaiError                what a run had so far is in `.partial`
     ├── Misuse                 the program: what was passed in cannot work (also a ValueError)
     │   ├── MissingKey         no API key: names the variable to set
-    │   └── BadSchema          a type that cannot be described to a model: says which parameter
+    │   ├── BadSchema          a type that cannot be described to a model: says which parameter
+    │   └── Unsupported        the model is known not to take this: says what to change
     ├── ProviderError          the provider or the way to it: `.status`, `.code`, `.retry_after`, `.request_id`
     │   ├── Unreachable        no connection, or one that broke
     │   ├── TimedOut           silent for too long, or the deadline passed (also a TimeoutError)
@@ -49,6 +50,7 @@ __all__ = [
     "TimedOut",
     "Unauthorized",
     "Unreachable",
+    "Unsupported",
     "need",
     "too_large",
 ]
@@ -86,6 +88,10 @@ class MissingKey(Misuse):
 
 class BadSchema(Misuse):
     """A type that cannot be described in JSON Schema."""
+
+
+class Unsupported(Misuse):
+    """The model is known not to take what it was to be given; nothing was sent."""
 
 
 class ProviderError(ArshaiError):

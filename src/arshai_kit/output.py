@@ -15,16 +15,14 @@ from arshai_kit._json import FrozenDict, dumps, exact, freeze
 from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import ArshaiError, BadAnswer, BadRequest, BadSchema, ServerFailed
-from arshai_kit.models import Ask, Hearing, Model, OutputSpec, Settings, written
+from arshai_kit.models import UNFINISHED, Ask, Hearing, Model, OutputSpec, Settings, written
 from arshai_kit.records import Event, Message, PartialOutput, Response, Text, TextDelta, ToolCallDelta, ToolSpec, system
 
-__all__ = ["UNFINISHED", "Mode", "Wanted", "wanted"]
+__all__ = ["Mode", "Wanted", "wanted"]
 
 Mode: TypeAlias = Literal["json_schema", "json_object", "tool"]
 
 _REFUSALS = frozenset({400, 422, 500, 501, None})
-UNFINISHED = frozenset({"length", "content_filter", "refusal", "error"})
-"""Why a reply ends before its end."""
 
 
 @frozen(eq=False, repr=False)

@@ -32,21 +32,24 @@ from arshai_kit.records.parts import (
     ToolResult,
     ToolSpec,
 )
-from arshai_kit.records.responses import FinishReason, Response, ToolRun, Usage
+from arshai_kit.records.responses import Candidate, FinishReason, Logprob, RateLimit, Response, ToolRun, Usage
 
 __all__ = [
     "Audio",
     "BackgroundFailed",
     "BackgroundStarted",
+    "Candidate",
     "Event",
     "File",
     "FinishReason",
     "Finished",
     "Image",
+    "Logprob",
     "Message",
     "Opaque",
     "Part",
     "PartialOutput",
+    "RateLimit",
     "Response",
     "Role",
     "StepFinished",

@@ -13,7 +13,7 @@ from arshai_kit.records.parts import Message, Opaque, Part, ToolCall
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["FinishReason", "Response", "ToolRun", "Usage"]
+__all__ = ["Candidate", "FinishReason", "Logprob", "RateLimit", "Response", "ToolRun", "Usage"]
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error", "other"]
 
@@ -24,11 +24,7 @@ def _names(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
 
 
-def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
-    return tuple(value)
-
-
-def _runs(value: Iterable[ToolRun]) -> tuple[ToolRun, ...]:
+def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(value)
 
 
@@ -87,14 +83,45 @@ class ToolRun(Record):
 
 
 @frozen(eq=False, repr=False)
+class Logprob(Record):
+    """A token, the natural logarithm of how likely it was, and the likeliest ones in its place."""
+
+    token: str
+    logprob: float
+    top: tuple[Logprob, ...] = field(default=(), converter=_tuple)
+
+
+@frozen(eq=False, repr=False)
+class Candidate(Record):
+    """One of several answers that were asked for."""
+
+    message: Message
+    finish_reason: FinishReason = "stop"
+    raw_finish_reason: str | None = None
+    logprobs: tuple[Logprob, ...] = field(default=(), converter=_tuple)
+
+
+@frozen(eq=False, repr=False)
+class RateLimit(Record):
+    """How much of *kind* (`requests`, `tokens`, …) is allowed, what is left, and the seconds until a fresh start."""
+
+    kind: str
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None
+
+
+@frozen(eq=False, repr=False)
 class Response(Record):
     """What a run answered.
 
     *messages* is all that the run added to the conversation, the final one included; *cost* is in US dollars,
-    `None` when unknown; *raw* is the parsed body of the last reply, outside equality, hash and `repr`.
+    `None` when unknown; *raw* is the parsed body of the last reply, outside equality, hash and `repr`, and so are the
+    *rate_limits* that came with it. *candidates* are all answers, in their order, where several were asked for;
+    *logprobs* are those of the final message, where they were asked for.
     """
 
-    messages: tuple[Message, ...] = field(converter=_messages)
+    messages: tuple[Message, ...] = field(converter=_tuple)
     finish_reason: FinishReason = "stop"
     raw_finish_reason: str | None = None
     usage: Usage = _UNKNOWN
@@ -103,8 +130,11 @@ class Response(Record):
     provider: str = ""
     id: str = ""
     request_id: str = ""
-    tool_runs: tuple[ToolRun, ...] = field(default=(), converter=_runs)
+    tool_runs: tuple[ToolRun, ...] = field(default=(), converter=_tuple)
     output: Any = field(default=None, hash=False, kw_only=True)
+    candidates: tuple[Candidate, ...] = field(default=(), converter=_tuple, kw_only=True)
+    logprobs: tuple[Logprob, ...] = field(default=(), converter=_tuple, kw_only=True)
+    rate_limits: tuple[RateLimit, ...] = field(default=(), converter=_tuple, eq=False, repr=False, kw_only=True)
     raw: Any = field(default=None, eq=False, repr=False, kw_only=True)
 
     @property

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from arshai_kit.models import Ask, OutputSpec, Settings
 from arshai_kit.records import (
     Audio,
     BackgroundFailed,
     BackgroundStarted,
+    Candidate,
     Event,
     File,
     Finished,
     Image,
+    Logprob,
     Message,
     Opaque,
     Part,
     PartialOutput,
+    RateLimit,
     Response,
     StepFinished,
     StepStarted,
@@ -41,6 +44,8 @@ from arshai_kit.records import (
     user,
 )
 from arshai_kit.testing._hypothesis import DrawFn, SearchStrategy, st
+
+T = TypeVar("T")
 
 __all__ = [
     "asks",
@@ -166,7 +171,34 @@ def responses() -> SearchStrategy[Response]:
         tool_runs=runs,
         output=json_values(),
         raw=json_values(),
+        **_extras(),
     )
+
+
+def _extras() -> dict[str, Any]:
+    """What only some replies have."""
+    found = {"logprobs": _logprobs(), "candidates": _candidates(), "rate_limits": _limits()}
+    return {name: st.just(()) | each for name, each in found.items()}
+
+
+def _logprobs() -> SearchStrategy[tuple[Logprob, ...]]:
+    return st.deferred(
+        lambda: st.builds(Logprob, words(), st.floats(-50, 0), st.just((Logprob("a", -0.5),))).map(_alone)
+    )
+
+
+def _candidates() -> SearchStrategy[tuple[Candidate, ...]]:
+    made = st.deferred(lambda: st.builds(Candidate, messages(), st.sampled_from(_FINISHES), st.none() | words()))
+    return made.map(_alone)
+
+
+def _limits() -> SearchStrategy[tuple[RateLimit, ...]]:
+    count = st.none() | st.integers(0, 10**6)
+    return st.builds(RateLimit, words(), count, count, st.none() | st.floats(0, 1000)).map(_alone)
+
+
+def _alone(record: T) -> tuple[T]:
+    return (record,)
 
 
 def events() -> SearchStrategy[Event]:

@@ -10,7 +10,8 @@ from typing import Any
 from attrs import frozen
 
 from arshai_kit._json import dumps, loads
-from arshai_kit.effects import Request, Secret
+from arshai_kit.dialects.exchange import posted, under
+from arshai_kit.effects import Request
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings, chosen, written
 from arshai_kit.records import Audio, File, Image, Message, Opaque, Text, Thinking, ToolCall, ToolResult, ToolSpec
@@ -52,33 +53,8 @@ STANDARD = Style()
 
 def request(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Request:
     """The HTTP request that puts *ask* to *endpoint*; the headers of the endpoint win."""
-    headers: dict[str, str | Secret] = {
-        "content-type": "application/json",
-        "accept": "text/event-stream" if stream else "application/json",
-    }
-    if endpoint.api_key is not None and endpoint.api_key.reveal():
-        headers["authorization"] = Secret(f"Bearer {endpoint.api_key.reveal()}")
-    for name, value in endpoint.headers:
-        headers[name.lower()] = value
-    return Request(
-        "POST",
-        _address(endpoint.base_url),
-        tuple(headers.items()),
-        dumps(body(endpoint, ask, style, stream=stream)),
-        endpoint.timeout,
-        endpoint.connect_timeout,
-        endpoint.max_body,
-    )
-
-
-def _address(base_url: str) -> str:
-    """Where questions go.
-
-    >>> _address("https://example.org/v1/"), _address("https://example.org/v1?api-version=2")
-    ('https://example.org/v1/chat/completions', 'https://example.org/v1/chat/completions?api-version=2')
-    """
-    base, mark, query = base_url.partition("?")
-    return base.rstrip("/").removesuffix("/chat/completions") + "/chat/completions" + mark + query
+    wire = body(endpoint, ask, style, stream=stream)
+    return posted(endpoint, under(endpoint.base_url, "/chat/completions"), wire, stream=stream)
 
 
 def body(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Wire:

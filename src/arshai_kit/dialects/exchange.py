@@ -1,0 +1,95 @@
+"""What every dialect sends and hears around its bodies: requests with their keys, and what headers tell of limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from arshai_kit._json import dumps
+from arshai_kit.effects import Request, Secret
+from arshai_kit.models import Endpoint
+from arshai_kit.records import RateLimit
+
+__all__ = ["authorization", "posted", "rate_limits", "under"]
+
+_LIMIT: Final = re.compile(r"(?:x-)?ratelimit-(limit|remaining|reset)(?:-(.+))?")
+_DURATION: Final = re.compile(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
+_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
+_EPOCH: Final = 1e9
+
+
+def posted(endpoint: Endpoint, url: str, body: Mapping[str, Any], *, stream: bool = False) -> Request:
+    """The request that sends *body* to *url* with the key of *endpoint*, whose own headers win."""
+    headers: dict[str, str | Secret] = {
+        "content-type": "application/json",
+        "accept": "text/event-stream" if stream else "application/json",
+    }
+    if endpoint.api_key is not None and endpoint.api_key.reveal():
+        headers[endpoint.key_header] = authorization(endpoint)
+    for name, value in endpoint.headers:
+        headers[name.lower()] = value
+    return Request(
+        "POST",
+        url,
+        tuple(headers.items()),
+        dumps(body),
+        endpoint.timeout,
+        endpoint.connect_timeout,
+        endpoint.max_body,
+    )
+
+
+def authorization(endpoint: Endpoint) -> Secret:
+    """The key of *endpoint*, as its header wants it."""
+    key = endpoint.api_key or Secret("")
+    return Secret(f"Bearer {key.reveal()}") if endpoint.key_header == "authorization" else key
+
+
+def under(base_url: str, path: str) -> str:
+    """The address of *path* under *base_url*, whose query stays; a base that ends in *path* already is not doubled.
+
+    >>> under("https://example.org/v1/", "/responses"), under("https://example.org/v1?api-version=2", "/responses")
+    ('https://example.org/v1/responses', 'https://example.org/v1/responses?api-version=2')
+    """
+    base, mark, query = base_url.partition("?")
+    return base.rstrip("/").removesuffix(path) + path + mark + query
+
+
+def rate_limits(headers: Iterable[tuple[str, str]]) -> tuple[RateLimit, ...]:
+    """What *headers* tell of the limits that a provider sets.
+
+    >>> rate_limits([("x-ratelimit-limit-tokens", "200000"), ("x-ratelimit-reset-tokens", "1m0.5s")])
+    (RateLimit('tokens', limit=200000, reset=60.5),)
+    """
+    told = [(name, value) for name, value in headers if "ratelimit-" in name]
+    if not told:
+        return ()
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in told:
+        if (match := _LIMIT.fullmatch(name)) is not None:
+            what, kind = match.groups()
+            number = _seconds(value) if what == "reset" else _count(value)
+            if number is not None:
+                found.setdefault(kind or "requests", {})[what] = number
+    return tuple([RateLimit(kind, **each) for kind, each in found.items()])
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
+def _seconds(text: str) -> float | None:
+    """The seconds that *text* stands for: a number of them, or a duration; a point in time is none.
+
+    >>> _seconds("2m59.56s"), _seconds("12ms"), _seconds("7.5"), _seconds("1741305600000")
+    (179.56, 0.012, 7.5, None)
+    """
+    try:
+        if (match := _DURATION.fullmatch(text)) is not None and text:
+            parts = [float(part or 0) * unit for part, unit in zip(match.groups(), _UNITS, strict=True)]
+            return round(sum(parts), 6)
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number < _EPOCH else None

@@ -1,0 +1,149 @@
+"""Models that speak HTTP, each in its dialect: pure functions build what goes out, and read what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from attrs import evolve, field, frozen
+
+from arshai_kit._record import Record
+from arshai_kit.effects import Call, Now, Plan, Reply, Request, Secret, Send, veiled
+from arshai_kit.errors import Misuse
+from arshai_kit.fetching import MustFetch, fetched, replaced
+from arshai_kit.models.asks import SETTINGS, Ask, Settings
+from arshai_kit.models.protocol import UNKNOWN, Capabilities, check
+from arshai_kit.models.streamed import Hand, begun, rest
+from arshai_kit.records import Event, Response
+from arshai_kit.retry import Retry, attempts
+
+__all__ = ["Dialect", "Endpoint", "Token"]
+
+T = TypeVar("T")
+
+Token: TypeAlias = Callable[[], str] | Callable[[], Awaitable[str]]
+"""Gives an access token that is good for now, sync or async; asked before each call, so it should keep its own."""
+
+
+def _retry(retry: Retry | int | None) -> Retry | int | None:
+    if retry is None or isinstance(retry, Retry) or (type(retry) is int and retry >= 0):
+        return retry
+    raise Misuse(f"retry= takes a number of times, an arshai_kit.retry.Retry, or None for never, not {retry!r}")
+
+
+def _positive(_: Any, spot: Any, value: Any) -> None:
+    """Refuse what bounds nothing; `math.inf` says that there is no bound."""
+    if not isinstance(value, int | float) or not value > 0:
+        raise Misuse(f"{spot.name}= is a number above zero (math.inf for no limit), not {value!r}")
+
+
+def _key(key: str | Secret | None) -> Secret | None:
+    return Secret(key) if isinstance(key, str) else key
+
+
+@frozen(eq=False, repr=False)
+class Dialect(Record):
+    """A wire format: pure functions between records and JSON.
+
+    *build* makes the request, *parse* the response of a whole reply. *start* makes the state of a stream
+    from its headers, and *advance* folds one server-sent event (`None` at the end of the bytes) into it and tells what
+    there is to tell; the last event is `Finished`, and the end without one raises `StreamIncomplete`. *count*, where
+    the provider counts tokens, makes the request that asks for it and *counted* reads the reply.
+
+    *build* raises `fetching.MustFetch` for a part that it can only send as bytes and that has but an address.
+    """
+
+    build: Callable[[Endpoint, Ask, bool], Request]
+    parse: Callable[[Endpoint, Reply], Response]
+    start: Callable[[Endpoint, tuple[tuple[str, str], ...]], Any]
+    advance: Callable[[Any, Any], tuple[Any, tuple[Event, ...]]]
+    count: Callable[[Endpoint, Ask], Request] | None = None
+    counted: Callable[[Endpoint, Reply], int] | None = None
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class Endpoint(Settings):
+    """A model that speaks HTTP: where it lives, which dialect it speaks, and how it is to answer.
+
+    *timeout* is the longest silence and *deadline* the longest time of a whole call, both in seconds; *retry* says
+    how often, or how, a call that failed is tried again. The key goes out in the header *key_header*, after the word
+    `Bearer` if that is `authorization`; a *token* function, where there is one, gives the key of each call.
+    """
+
+    name: str
+    base_url: str
+    dialect: Dialect
+    provider: str = "openai-compatible"
+    api_key: Secret | None = field(default=None, converter=_key)
+    key_header: str = "authorization"
+    token: Token | None = field(default=None, repr=False)
+    headers: tuple[tuple[str, str | Secret], ...] = ()
+    timeout: float = field(default=300.0, validator=_positive)
+    connect_timeout: float = field(default=10.0, validator=_positive)
+    deadline: float = field(default=900.0, validator=_positive)
+    max_body: int = field(default=64 * 1024 * 1024, validator=_positive)
+    retry: Retry | int | None = field(default=2, converter=_retry)
+    capabilities: Capabilities = UNKNOWN
+
+    def __repr__(self) -> str:
+        own = ("provider", "api_key", "timeout", "deadline", "retry")
+        given = [name for name in SETTINGS if getattr(self, name) is not None] + ["extra"] * bool(self.extra)
+        told = [f"base_url={veiled(self.base_url)!r}", *[f"{name}={getattr(self, name)!r}" for name in (*own, *given)]]
+        return f"Endpoint({self.name!r}, {', '.join(told)})"
+
+    def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+        """Answer *ask* over HTTP, trying again as *retry* says."""
+        began = yield from Now()
+        until = began + self.deadline
+        endpoint = yield from self._signed()
+        request = yield from _built(endpoint, ask, lambda ask: endpoint.dialect.build(endpoint, ask, stream), until)
+        parse, start, advance = self.dialect.parse, self.dialect.start, self.dialect.advance
+        if not stream:
+            return (yield from attempts(self.retry, lambda: _whole(endpoint, request, parse, until), began, until))
+        hand = Hand(partial(parse, endpoint), partial(start, endpoint), advance, self.max_body)
+        return (yield from rest((yield from attempts(self.retry, lambda: begun(hand, request, until), began, until))))
+
+    def count(self, ask: Ask) -> Plan[int]:
+        """How many tokens *ask* has, as the provider counts them."""
+        count, counted = self.dialect.count, self.dialect.counted
+        if count is None or counted is None:
+            raise Misuse(f"{self.provider} has no endpoint that counts tokens; Response.usage tells what a call used")
+        until = (yield from Now()) + self.deadline
+        endpoint = yield from self._signed()
+        request = yield from _built(endpoint, ask, lambda ask: count(endpoint, ask), until)
+        return (yield from endpoint.exchange(lambda _: request, counted))
+
+    def exchange(self, build: Callable[[Endpoint], Request], parse: Callable[[Endpoint, Reply], T]) -> Plan[T]:
+        """What *parse* reads in the reply to the request that *build* makes, with a key, retries and a deadline."""
+        began = yield from Now()
+        until = began + self.deadline
+        endpoint = yield from self._signed()
+        request = build(endpoint)
+        return (yield from attempts(self.retry, lambda: _whole(endpoint, request, parse, until), began, until))
+
+    def _signed(self) -> Plan[Endpoint]:
+        """This endpoint with the key of now."""
+        if self.token is None:
+            return self
+        key: Any = yield from Call(self.token)
+        if not isinstance(key, str) or not key:
+            raise Misuse(f"token= is a function that returns an access token, a string, not {type(key).__name__}")
+        return evolve(self, api_key=Secret(key), key_header="authorization", token=None)
+
+
+def _built(endpoint: Endpoint, ask: Ask, build: Callable[[Ask], Request], until: float) -> Plan[Request]:
+    """The request that *build* makes of *ask*, once what can only go as bytes has been fetched."""
+    if endpoint.capabilities is not UNKNOWN:
+        check(endpoint, ask)
+    while True:
+        try:
+            return build(ask)
+        except MustFetch as missing:
+            part = missing.part
+            found = yield from fetched(part, until)
+            ask = evolve(ask, messages=tuple([replaced(message, part, found) for message in ask.messages]))
+
+
+def _whole(endpoint: Endpoint, request: Request, parse: Callable[[Endpoint, Reply], T], until: float) -> Plan[T]:
+    return parse(endpoint, (yield from Send(request, until)))
