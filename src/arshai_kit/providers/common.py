@@ -1,18 +1,18 @@
-"""Providers are values: a name, an address and a key make a model."""
+"""What every constructor of a model does with what it is given: options, addresses, keys and headers."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict
 
 from arshai_kit.effects import Secret
 from arshai_kit.errors import Misuse
-from arshai_kit.models import Capabilities, Dialect, Endpoint, Reasoning, ToolChoice
+from arshai_kit.models import Capabilities, Reasoning, ToolChoice
 from arshai_kit.retry import Retry
 
-__all__ = ["Options", "openai_compatible"]
+__all__ = ["Headers", "Options", "address", "checked", "chosen_key", "named", "pairs"]
 
 Headers = Mapping[str, str | Secret] | Iterable[tuple[str, str | Secret]]
 
@@ -49,35 +49,19 @@ class Options(TypedDict, total=False):
     capabilities: Capabilities
 
 
-def openai_compatible(
-    name: str,
-    *,
-    base_url: str,
-    api_key: str | Secret | None = None,
-    headers: Headers = (),
-    **options: Unpack[Options],
-) -> Endpoint:
-    """A model behind any server that speaks Chat Completions: Ollama, llama.cpp, vLLM, LM Studio, Groq, DeepSeek, …
+def named(name: str) -> str:
+    """*name*, if a model can have it.
 
-    Without *api_key* the environment's `OPENAI_COMPATIBLE_API_KEY` counts, and without that no key is sent, which is
-    what local servers expect; `api_key=""` sends none in any case.
-
-    >>> openai_compatible("llama3.2", base_url="http://localhost:11434/v1", api_key="", temperature=0).name
+    >>> named("llama3.2")
     'llama3.2'
     """
-    if not name or not isinstance(name, str):
-        raise Misuse("the first argument is the name of the model, as the server calls it: 'llama3.2'")
-    return Endpoint(
-        name=name,
-        base_url=_address(base_url),
-        dialect=_chat(),
-        api_key=_key(api_key, "OPENAI_COMPATIBLE_API_KEY"),
-        headers=_headers(headers),
-        **_checked(options),
-    )
+    if not name or not isinstance(name, str) or name != name.strip():
+        raise Misuse("the first argument is the name of the model, as the provider calls it: 'llama3.2'")
+    return name
 
 
-def _checked(options: Options) -> dict[str, Any]:
+def checked(options: Options) -> dict[str, Any]:
+    """The *options*, none of which is unknown."""
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
         known = ", ".join(Options.__annotations__)
@@ -88,37 +72,30 @@ def _checked(options: Options) -> dict[str, Any]:
     return dict(options)
 
 
-def _chat() -> Dialect:
-    """The wire format, imported when a model first speaks it."""
-    from arshai_kit.dialects.chat import CHAT
-
-    return CHAT
-
-
-def _address(base_url: str) -> str:
+def address(base_url: str) -> str:
     """*base_url*, if it can be one.
 
-    >>> _address("localhost:8080")
+    >>> address("localhost:8080")
     Traceback (most recent call last):
         ...
     arshai_kit.errors.Misuse: base_url='localhost:8080' is no address; it looks like 'https://api.example.com/v1'
     """
     from urllib.parse import urlsplit  # it imports much: only when a model is made
 
-    address = base_url.strip() if isinstance(base_url, str) else ""
+    found = base_url.strip() if isinstance(base_url, str) else ""
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(found)
         fits = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
     except ValueError:
         fits = False
-    if not fits or any(letter.isspace() for letter in address):
+    if not fits or any(letter.isspace() for letter in found):
         raise Misuse(f"base_url={base_url!r} is no address; it looks like 'https://api.example.com/v1'")
     if parts.username or parts.password:
         raise Misuse("base_url= holds a user name or password; pass it as api_key= or headers=, where it stays secret")
-    return address
+    return found
 
 
-def _key(given: str | Secret | None, variable: str) -> Secret | None:
+def chosen_key(given: str | Secret | None, variable: str) -> Secret | None:
     """The key *given*, else the one in the environment; read once, when the model is made."""
     value = given.reveal() if isinstance(given, Secret) else given
     key = (os.environ.get(variable, "") if value is None else value).strip()
@@ -127,7 +104,7 @@ def _key(given: str | Secret | None, variable: str) -> Secret | None:
     return Secret(key) if key else None
 
 
-def _headers(given: Headers) -> tuple[tuple[str, str | Secret], ...]:
+def pairs(given: Headers) -> tuple[tuple[str, str | Secret], ...]:
     """The headers *given*; what is secret by its name is kept so."""
     pairs = given.items() if isinstance(given, Mapping) else given
     return tuple([(name, _veiled(name, value)) for name, value in pairs])
