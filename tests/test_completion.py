@@ -43,11 +43,11 @@ from arshai_kit import (
     user,
     using,
 )
-from arshai_kit._drive import blocking
 from arshai_kit.completion import run
 from arshai_kit.effects import Emit, Plan, Step
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import Exhausted, Misuse, ProviderError, RateLimited, StreamIncomplete
+from arshai_kit.faces import blocking
 from arshai_kit.models import Ask, Capabilities, retold
 from arshai_kit.records import ToolResult
 from arshai_kit.testing import scripted
@@ -417,6 +417,18 @@ def test_limits_are_at_least_one(wrong: Any) -> None:
         run_tools(model, "Go!", [add], **wrong)
 
 
+def test_a_limit_below_nothing_is_refused() -> None:
+    with scripted(), pytest.raises(Misuse, match="max_tool_calls= is a number from 0"):
+        run_tools(model, "Go!", [add], max_tool_calls=-1)
+
+
+@everywhere
+def test_a_choice_that_names_no_tool_is_refused_before_the_call(world: World) -> None:
+    chosen = evolve(model, tool_choice="ad")
+    with pytest.raises(Misuse, match="tool_choice='ad' names no tool; there are: add"):
+        world.run(lambda: run_tools.plan(chosen, "Go!", [add]))
+
+
 # -- errors in a later round --
 
 
@@ -762,8 +774,7 @@ def test_leaving_a_stream_cancels_what_it_started(world: World) -> None:
 
 def leave(world: World, plan: Callable[[], Plan[Any]]) -> None:
     """Leave the stream of *plan* when a tool has started."""
-    from arshai_kit._adrive import AsyncStream
-    from arshai_kit._drive import Stream
+    from arshai_kit.faces import AsyncStream, Stream
 
     async def main() -> None:
         async with AsyncStream(plan()) as events:

@@ -235,14 +235,16 @@ OSLO = {"name": "Oslo", "people": 7}
 @pytest.mark.parametrize("status", [400, 422, 500])
 def test_what_is_refused_gives_way_to_the_next(world: World, status: int) -> None:
     error = (ServerFailed if status == 500 else BadRequest)("what is that?", status=status)
-    modes = ["json_schema", "json_object", "tool"]
+    modes = ["json_schema", "json_object"] if status == 500 else ["json_schema", "json_object", "tool"]
     for place, mode in enumerate(modes):
         answer = said(ToolCall("1", "City", OSLO)) if mode == "tool" else said(json.dumps(OSLO))
         toy = Refusing(mode, error, answer)
         assert world.run(partial(extract.plan, toy, "?", City)) == City("Oslo", 7)
         assert toy.modes == modes[: place + 1]
+    never = Refusing("never", error)
     with pytest.raises(type(error)):
-        world.run(partial(extract.plan, Refusing("never", error), "?", City))
+        world.run(partial(extract.plan, never, "?", City))
+    assert never.modes == modes  # a server that breaks twice is down: nobody insists
 
 
 @pytest.mark.parametrize("error", [RateLimited("slow", status=429), ServerFailed("busy", status=503)])
@@ -618,3 +620,31 @@ def test_when_every_way_of_asking_is_refused_the_first_refusal_is_the_reason() -
     model = openai_compatible("m", base_url="http://localhost:1/v1", retry=None)
     with scripted(*refusals), pytest.raises(BadRequest, match="refused 0"):
         extract(model, "What is this?", int)
+
+
+def test_an_answer_beside_calls_of_tools_is_not_taken() -> None:
+    """It was given before the results were known."""
+
+    def look_up(city: str) -> int:
+        return 7
+
+    early, call = ToolCall("1", "City", {"name": "Oslo", "people": 1}), ToolCall("2", "look_up", {"city": "Oslo"})
+    with scripted([early, call], ToolCall("3", "City", OSLO)):
+        response = run_tools(by_tool, "?", [look_up], output=City)
+    assert response.output == City("Oslo", 7)
+    assert [run.error for run in response.tool_runs] == [
+        "not taken: it came with calls of tools; answer again, now that you know their results",
+        None,
+    ]
+
+
+def test_where_tools_and_a_schema_clash_the_answer_is_a_tool() -> None:
+    clashing = evolve(model, capabilities=Capabilities(json_schema=True, tools_and_schema=False))
+
+    def look_up(city: str) -> int:
+        return 7
+
+    with_tools = json.loads(request(clashing, "?", tools=[look_up], output=City).content)
+    assert [each["function"]["name"] for each in with_tools["tools"]] == ["look_up", "City"]
+    assert "response_format" not in with_tools
+    assert "response_format" in json.loads(request(clashing, "?", output=City).content)

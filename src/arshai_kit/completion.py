@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve, field, frozen
 
-from arshai_kit._drive import blocking, streaming
 from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Request, Start, Step
 from arshai_kit.effects import call as calling
-from arshai_kit.errors import ArshaiError, BadAnswer, Exhausted, Misuse
+from arshai_kit.errors import ArshaiError, BadAnswer, Exhausted, Misuse, ServerFailed
+from arshai_kit.faces import blocking, streaming
 from arshai_kit.models import UNFINISHED, Ask, Asked, Hearing, Model, Prompt, is_model, thread, written
 from arshai_kit.output import Mode, Wanted, wanted
 from arshai_kit.records import (
@@ -174,7 +174,7 @@ def request(
     if not hasattr(model, "dialect"):
         raise Misuse(f"{type(model).__name__} {model.name!r} sends no HTTP request of its own")
     want, ask = wanted(output), Ask(messages, _specs(toolbox(tools)))
-    ask = ask if want is None else want.asked(ask, want.modes(model)[0])
+    ask = ask if want is None else want.asked(ask, want.modes(model, ask)[0])
     return model.dialect.build(model, ask, stream)  # type: ignore[no-any-return]  # what has a dialect is an Endpoint
 
 
@@ -191,15 +191,17 @@ def _asked(model: Model, ask: Ask, want: Wanted | None, *hearing: Hearing) -> Pl
     """One answer of *model*, typed if a type is wanted; a way of asking that it refuses gives way to the next."""
     if want is None:
         return (yield from _step(model, ask, *hearing))
-    first: ArshaiError | None = None
-    for mode in want.modes(model):
+    refusals: list[ArshaiError] = []
+    for mode in want.modes(model, ask):
         try:
             return (yield from _typed(model, ask, want, mode, *hearing))
         except ArshaiError as error:
             if not want.is_refused(error):
                 raise
-            first = first or error
-    raise first or Misuse("there is no way to ask for a typed answer")
+            refusals.append(error)
+            if sum(isinstance(each, ServerFailed) for each in refusals) > 1:
+                break  # that is no refusal: the server is down
+    raise refusals[0]
 
 
 def _typed(model: Model, ask: Ask, want: Wanted, mode: Mode, *hearing: Hearing) -> Plan[Response]:
@@ -294,6 +296,8 @@ class Loop(Record):
         """Ask, answer calls, and ask again, until no call is left to answer."""
         if self.max_rounds < 1 or self.side_by_side < 1:
             raise Misuse("max_rounds= and side_by_side= must be at least 1")
+        if self.max_tool_calls is not None and self.max_tool_calls < 0:
+            raise Misuse("max_tool_calls= is a number from 0, or None for no limit")
         here, total = (yield from Here()), Total()
         for number in range(self.max_rounds):
             turn = Turn(self, here, number, Ask((*said, *total.messages), _specs(self.box)), len(total.runs))

@@ -33,9 +33,11 @@ class Wanted(Record):
     spec: OutputSpec
     wrapped: bool
 
-    def modes(self, model: Model) -> tuple[Mode, ...]:
+    def modes(self, model: Model, ask: Ask) -> tuple[Mode, ...]:
         """The ways to ask *model* for it, best first: what it is known to take, else all that it may take."""
         known = model.capabilities
+        if ask.tools and known.tools_and_schema is False:
+            return ("tool",)
         takes: tuple[tuple[Mode, bool | None], ...] = (
             ("json_schema", known.json_schema),
             ("json_object", known.json_object),

@@ -36,7 +36,7 @@ NOTHING: tuple[Any, ...] = ("", [], (), user(""), user(), [user("")], ["", ""], 
 
 
 @everyway
-@pytest.mark.parametrize("prompt", NOTHING, ids=repr)
+@pytest.mark.parametrize("prompt", NOTHING, ids=range(len(NOTHING)))
 def test_a_prompt_of_nothing(prompt: Any, way: Way) -> None:
     assert refused(way, prompt) == "the prompt is empty: there is nothing to answer"
 
@@ -143,7 +143,7 @@ def circular() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "extra",
     [circular(), {"a": {1, 2}}, {"a": object()}, {1: "a"}, {"a": float("nan")}, {"a": [float("inf")]}],
-    ids=repr,
+    ids=["circular", "a set", "an object", "a key that is no text", "no number", "without end"],
 )
 def test_settings_that_are_no_json_are_refused_when_the_model_is_made(extra: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=r"JSON|circular"):

@@ -134,6 +134,9 @@ class Endpoint(Settings):
 
 def _built(endpoint: Endpoint, ask: Ask, build: Callable[[Ask], Request], until: float) -> Plan[Request]:
     """The request that *build* makes of *ask*, once what can only go as bytes has been fetched."""
+    choice = ask.settings.tool_choice or endpoint.tool_choice
+    if choice is not None and ask.tools:
+        _check_choice(choice, endpoint, ask)
     if endpoint.capabilities is not UNKNOWN:
         check(endpoint, ask)
     while True:
@@ -143,6 +146,12 @@ def _built(endpoint: Endpoint, ask: Ask, build: Callable[[Ask], Request], until:
             part = missing.part
             found = yield from fetched(part, until)
             ask = evolve(ask, messages=tuple([replaced(message, part, found) for message in ask.messages]))
+
+
+def _check_choice(choice: str, endpoint: Endpoint, ask: Ask) -> None:
+    names = [tool.name for tool in ask.tools]
+    if choice not in {"auto", "none", "required", *names} and "tools" not in {**endpoint.extra, **ask.settings.extra}:
+        raise Misuse(f"tool_choice={choice!r} names no tool; there are: {', '.join(names)}")
 
 
 def _whole(endpoint: Endpoint, request: Request, parse: Callable[[Endpoint, Reply], T], until: float) -> Plan[T]:
