@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from attrs import frozen
+
+from arshai_kit._record import Record
 from arshai_kit.dialects.chat._reply import parsed
 from arshai_kit.dialects.chat._request import STANDARD, Style, body, messages, request
 from arshai_kit.dialects.chat._stream import Told, advance
@@ -16,6 +21,7 @@ __all__ = [
     "advance",
     "body",
     "build",
+    "chat_dialect",
     "messages",
     "parse",
     "request",
@@ -23,9 +29,18 @@ __all__ = [
 ]
 
 
-def build(endpoint: Endpoint, ask: Ask, stream: bool) -> Request:  # noqa: FBT001  # as Dialect says
-    """The request that puts *ask* to *endpoint*."""
-    return request(endpoint, ask, STANDARD, stream=stream)
+@frozen(eq=False, repr=False)
+class _Built(Record):
+    """Builds requests in *style*; a record, so that dialects of one style are equal, also in another process."""
+
+    style: Style
+
+    def __call__(self, endpoint: Endpoint, ask: Ask, stream: bool) -> Request:  # noqa: FBT001  # as Dialect says
+        """The request that puts *ask* to *endpoint*."""
+        return request(endpoint, ask, self.style, stream=stream)
+
+
+build = _Built(STANDARD)
 
 
 def parse(endpoint: Endpoint, reply: Reply) -> Response:
@@ -38,4 +53,14 @@ def start(endpoint: Endpoint, headers: tuple[tuple[str, str], ...] = ()) -> Told
     return Told(endpoint, headers)
 
 
-CHAT = Dialect(build, parse, start, advance)
+@lru_cache(maxsize=64)
+def chat_dialect(style: Style = STANDARD) -> Dialect:
+    """Chat Completions, written in *style*.
+
+    >>> chat_dialect(Style()) == CHAT
+    True
+    """
+    return Dialect(_Built(style), parse, start, advance)
+
+
+CHAT = chat_dialect()

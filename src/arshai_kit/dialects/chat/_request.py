@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from arshai_kit._json import dumps, loads
+from arshai_kit._record import Record
 from arshai_kit.dialects.exchange import posted, under
 from arshai_kit.effects import Request
 from arshai_kit.errors import Misuse
+from arshai_kit.fetching import MustFetch
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings, chosen, written
 from arshai_kit.records import Audio, File, Image, Message, Opaque, Text, Thinking, ToolCall, ToolResult, ToolSpec
 
@@ -32,20 +34,30 @@ _SENT = (
 )
 _OF_TOOLS = frozenset({"auto", "none", "required"})
 _FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a", "x-m4a": "m4a"}
+_SPEECHLESS = frozenset({"tool_calls", "function_call", "audio"})
+"""With one of these a message needs no content."""
 _STAYS = frozenset({"provider_metadata", "executed_tools", "channel", "token_ids", "prefix"})
 """Fields that are only ever told: sent back, they are refused or of no use."""
 
 
-@frozen
-class Style:
+def _kinds(kinds: Iterable[str]) -> frozenset[str]:
+    return frozenset(kinds)
+
+
+@frozen(eq=False, repr=False)
+class Style(Record):
     """Where providers differ in what they take.
 
     *limit* names the field for the most tokens, *effort* says whether the effort of reasoning is a field of its own,
-    or belongs into the object `reasoning`, which also takes a number of tokens.
+    or belongs into the object `reasoning`, which also takes a number of tokens. *addresses* are the kinds of parts
+    that may go as an address; others are fetched first. *hint* says whether the schema may go along where only JSON
+    is asked for.
     """
 
     limit: str = "max_tokens"
     effort: bool = True
+    addresses: frozenset[str] = field(default=frozenset({"image"}), converter=_kinds)
+    hint: bool = True
 
 
 STANDARD = Style()
@@ -60,7 +72,7 @@ def request(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Requ
 def body(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Wire:
     """The body of the request; what is not set is not sent, and what is `extra` wins."""
     settings = chosen(endpoint, ask.settings)
-    wire: Wire = {"model": endpoint.name, "messages": messages(ask.messages, endpoint.provider)}
+    wire: Wire = {"model": endpoint.name, "messages": messages(ask.messages, endpoint.provider, style)}
     if stream:
         wire["stream"] = True
         wire["stream_options"] = {"include_usage": True}
@@ -70,7 +82,7 @@ def body(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Wire:
     if ask.tools or "tools" in settings.extra:
         _choose(wire, settings)
     if ask.output is not None:
-        wire["response_format"] = _shape(ask.output)
+        wire["response_format"] = _shape(ask.output, style)
     wire.update(settings.extra)
     return wire
 
@@ -121,14 +133,14 @@ def _tool(spec: ToolSpec) -> Wire:
     return {"type": "function", "function": function}
 
 
-def _shape(output: OutputSpec) -> Wire:
+def _shape(output: OutputSpec, style: Style) -> Wire:
     """The shape of the answer; with `json_object` the schema goes along, for servers that heed it there.
 
     A schema that has a strict form is sent in it: without, many servers only do their best. In that form `null` stands
     for what is left out, and is read so.
     """
     if output.mode == "json_object":
-        return {"type": "json_object", "schema": output.schema}
+        return {"type": "json_object", "schema": output.schema} if style.hint else {"type": "json_object"}
     tight = {} if output.strict is False else _tight(dumps(output.schema))
     schema: Wire = {"name": output.name, "schema": tight or output.schema}
     if tight or output.strict is not None:
@@ -147,7 +159,7 @@ def _tight(schema: bytes) -> Wire:
 # Messages
 
 
-def messages(said: Iterable[Message], provider: str) -> list[Wire]:
+def messages(said: Iterable[Message], provider: str, style: Style = STANDARD) -> list[Wire]:
     """The messages *said*, as *provider* takes them."""
     wires: list[Wire] = []
     for message in said:
@@ -155,55 +167,61 @@ def messages(said: Iterable[Message], provider: str) -> list[Wire]:
         if len(parts) == 1 and type(part := parts[0]) is Text and part.state is None and not message.name:
             wires.append({"role": role, "content": part.text})  # most messages, and long histories of them
         elif role == "tool":
-            wires += _results(message, provider, wires)
+            wires += _results(message, provider, style, wires)
         else:
-            wire = _assistant(message, provider) if role == "assistant" else _spoken(message, provider)
+            wire = _assistant(message, provider, style) if role == "assistant" else _spoken(message, provider, style)
             wires.append({**wire, "name": message.name} if message.name else wire)
     return wires
 
 
-def _spoken(message: Message, provider: str) -> Wire:
-    return {"role": message.role, "content": _contents(message.parts, provider, flat=message.role == "system")}
+def _spoken(message: Message, provider: str, style: Style) -> Wire:
+    return {"role": message.role, "content": _contents(message.parts, provider, style, flat=message.role == "system")}
 
 
-def _contents(parts: Iterable[Any], provider: str, *, flat: bool) -> str | list[Wire]:
+def _contents(parts: Iterable[Any], provider: str, style: Style, *, flat: bool) -> str | list[Any]:
     """The content of *parts*: one text, or a list; *flat* joins texts, which is what most servers take there."""
-    wires = [wire for part in parts for wire in _CONTENT[type(part)](part, provider)]
-    if all(wire.keys() == {"type", "text"} for wire in wires) and (flat or len(wires) < 2):
+    wires: list[Any] = []
+    for part in parts:
+        kind = _MEDIA.get(type(part))
+        if kind is not None and part.url and not part.data and kind not in style.addresses:
+            raise MustFetch(part)
+        wires += _CONTENT[type(part)](part, provider)
+    if (flat or len(wires) < 2) and all(type(wire) is dict and wire.keys() == {"type", "text"} for wire in wires):
         return "".join([wire["text"] for wire in wires])
     return wires
 
 
-def _results(message: Message, provider: str, before: list[Wire]) -> list[Wire]:
+def _results(message: Message, provider: str, style: Style, before: list[Wire]) -> list[Wire]:
     """One message for each result; those of calls in the legacy shape go back in theirs."""
     legacy = bool(before) and "function_call" in before[-1]
     wires: list[Wire] = []
     for part in message.parts:
         if type(part) is ToolResult:
             who = {"role": "function", "name": part.name} if legacy else {"role": "tool", "tool_call_id": part.id}
-            wires.append({**who, "content": _result(part, provider)})
+            wires.append({**who, "content": _result(part, provider, style)})
     return wires
 
 
-def _result(part: ToolResult, provider: str) -> str | list[Wire]:
+def _result(part: ToolResult, provider: str, style: Style) -> str | list[Any]:
     if isinstance(part.content, str):
         failed = part.is_error and not part.content.lower().startswith("error")
         return f"Error: {part.content}" if failed else part.content
     said = (Text("Error:"), *part.content) if part.is_error else part.content
-    return _contents(said, provider, flat=False)
+    return _contents(said, provider, style, flat=False)
 
 
-def _assistant(message: Message, provider: str) -> Wire:
-    wire: Wire = {"role": "assistant", "content": None}
+def _assistant(message: Message, provider: str, style: Style) -> Wire:
+    """What the assistant said; one that only calls has no content at all, the one form that no server refuses."""
+    wire: Wire = {"role": "assistant", "content": ""}
     said: list[Any] = []
     for part in message.parts:
         keep = _SAID.get(type(part))
         if keep is None or not keep(wire, part, provider):
             said.append(part)
-    if said:
-        wire["content"] = _contents(said, provider, flat=True)
-    elif len(wire) == 2:  # nothing but the role: servers want a text then
-        wire["content"] = ""
+    if content := _contents(said, provider, style, flat=True):
+        wire["content"] = content
+    elif not wire["content"] and not _SPEECHLESS.isdisjoint(wire):
+        del wire["content"]
     return wire
 
 
@@ -276,20 +294,20 @@ def _text(part: Text, provider: str) -> list[Wire]:
 
 
 def _image(part: Image, provider: str) -> list[Wire]:
-    image = {"url": part.url or _data_url(part.media_type or "image/png", part.data)}
+    image = {"url": _source(part, "image/png")}
     if part.detail:
         image["detail"] = part.detail
     return [{"type": "image_url", "image_url": image, **_ours(part, provider).get("part", {})}]
 
 
 def _file(part: File, provider: str) -> list[Wire]:
-    data = part.url or _data_url(part.media_type or "application/octet-stream", part.data)
     name = part.name or part.url.rpartition("/")[2] or "file." + (part.media_type.rpartition("/")[2] or "bin")
-    return [{"type": "file", "file": {"filename": name, "file_data": data}, **_ours(part, provider).get("part", {})}]
+    file = {"filename": name, "file_data": _source(part, "application/octet-stream")}
+    return [{"type": "file", "file": file, **_ours(part, provider).get("part", {})}]
 
 
 def _audio(part: Audio, provider: str) -> list[Wire]:
-    if part.url:
+    if part.url and not part.data:
         return [{"type": "audio_url", "audio_url": {"url": part.url}}]
     kind = part.media_type.rpartition("/")[2] or "wav"
     sound = {"data": base64.b64encode(part.data).decode(), "format": _FORMATS.get(kind, kind)}
@@ -302,21 +320,27 @@ def _thought(part: Thinking, provider: str) -> list[Wire]:
     return [{**told, **state["part"]}] if "part" in state else []
 
 
-def _unknown(part: Opaque, provider: str) -> list[Wire]:
-    """What a user made, or came from *provider*."""
+def _unknown(part: Opaque, provider: str) -> list[Any]:
+    """What a user made, or came from *provider*, which alone may send what is no object."""
     mine = part.state is None or _ours(part, provider)
-    return [dict(part.value)] if mine and isinstance(part.value, dict) else []
+    if isinstance(part.value, dict):
+        return [dict(part.value)] if mine else []
+    return [part.value] if mine and part.state is not None else []
 
 
 def _nothing(_: Any, __: str) -> list[Wire]:
     return []
 
 
-def _data_url(media_type: str, data: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+def _source(part: Image | File, otherwise: str) -> str:
+    """The address of *part*, or one that holds its bytes, which are *otherwise* what it does not say."""
+    if part.url and not part.data:
+        return part.url
+    return f"data:{part.media_type or otherwise};base64,{base64.b64encode(part.data).decode()}"
 
 
-_CONTENT: dict[type, Callable[[Any, str], list[Wire]]] = {
+_MEDIA: dict[type, str] = {Image: "image", File: "file", Audio: "audio"}
+_CONTENT: dict[type, Callable[[Any, str], list[Any]]] = {
     Text: _text,
     Image: _image,
     File: _file,
