@@ -30,7 +30,7 @@ ROWS = (
     ("effects",),
     ("machine",),
     ("_wire",),
-    ("_threads",),
+    ("_threads", "_steps"),
     ("scope",),
     ("_flight", "_transport", "_drive", "_adrive", "faces"),
     ("sse",),
@@ -39,7 +39,7 @@ ROWS = (
     ("providers",),
     ("embeddings",),
     ("tools", "output"),
-    ("completion",),
+    ("rounds", "completion"),
     ("agents",),
     ("cost",),
     ("resilience",),
@@ -66,6 +66,7 @@ EVERYTHING = frozenset(
 # Who may touch which part of it, and why.
 MAY: dict[str, frozenset[str]] = {
     "_threads": EVERYTHING,  # the shell
+    "_steps": EVERYTHING,  # the shell
     "_flight": EVERYTHING,  # the shell
     "_transport": EVERYTHING,  # the shell
     "_drive": EVERYTHING,  # the shell

@@ -41,11 +41,11 @@ from arshai_kit import (
     tool,
     using,
 )
-from arshai_kit._drive import blocking, drive
 from arshai_kit.completion import run
 from arshai_kit.effects import Call, Now, Open, Plan, Request, Send, Sleep, Start, Step
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import BadSchema, Misuse, RunError
+from arshai_kit.faces import blocking, drive
 from arshai_kit.records import ToolRun
 from arshai_kit.testing import clock, scripted
 from arshai_kit.tools import Tool, answered, drain, told, toolbox

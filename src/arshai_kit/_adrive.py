@@ -11,21 +11,20 @@ import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from inspect import isawaitable
-from types import TracebackType
-from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from arshai_kit import _transport
-from arshai_kit._drive import NO_OUTCOME, Blocking, Streaming, in_background, report
+from arshai_kit._drive import NO_OUTCOME, in_background, report
 from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
+from arshai_kit._steps import PATIENCE, AsyncSteps, Steps
 from arshai_kit._threads import Background, outside, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, IDLE, WORK, Task, Turn
 from arshai_kit.records import Event
 
-__all__ = ["AsyncStream", "Awaiting", "AwaitingStream", "adrive", "awaiting"]
+__all__ = ["adrive"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -64,8 +63,6 @@ class AsyncRun(Flights):
         while True:
             if machine.dropped:
                 await self._drop(self.dropped())
-            if self.spawned and self.queue:
-                self._hear()
             if self.told and self.due(what, payload):
                 self.turn = (what, task, payload)
                 return self.news()
@@ -136,16 +133,7 @@ class AsyncRun(Flights):
             await self._take(self.queue.popleft())
         self.ring()
 
-    def _hear(self) -> None:
-        """Take what the background has to tell."""
-        for event in [told for told in self.queue if type(told) is not tuple]:
-            self.queue.remove(event)
-            self.told.append(event)
-
     async def _take(self, answer: Any) -> None:
-        if type(answer) is not tuple:
-            self.told.append(answer)
-            return
         flight, value, error = answer
         if flight.over:
             await _dispose(flight, value)
@@ -183,16 +171,20 @@ class AsyncRun(Flights):
         self.context(flight.task).run(self.group.start_soon, perform, flight, begin, self.answer)
 
     def answer(self, flight: Flight, value: Any, error: BaseException | None) -> None:
-        """Hand in an answer."""
-        self.hear((flight, value, error))
+        """Hand in an answer, in this loop."""
+        self.queue.append((flight, value, error))
+        self._ring()
 
     def answer_from_thread(self, flight: Flight, value: Any, error: BaseException | None) -> None:
         """Hand in an answer from a thread."""
-        soon(self.home, self.hear, (flight, value, error))
+        soon(self.home, self.answer, flight, value, error)
 
-    def hear(self, told: Any) -> None:
-        """Take an answer, or an event of the background, into the queue."""
-        self.queue.append(told)
+    def hear(self, event: Event) -> None:
+        """Take what the background tells, from whatever thread: it is there before anything that happens later."""
+        self.told.append(event)
+        soon(self.home, self._ring)
+
+    def _ring(self) -> None:
         if self.wake is not None:
             self.wake.set()
 
@@ -200,7 +192,7 @@ class AsyncRun(Flights):
         """Run a plan in the background: as a task of the `using` block if it is this loop's, else in a worker."""
         group = self.scope.group
         if group is None or self.scope.home is not self.home or background is not self.scope.background:
-            in_background(background, effect, self.context(task), functools.partial(soon, self.home, self.hear))
+            in_background(background, effect, self.context(task), self.hear)
         else:
             number = background.add(effect.name)
             self.context(task).run(group.start_soon, self._spawned, background, number, effect)
@@ -219,18 +211,38 @@ class AsyncRun(Flights):
 
     # Endings
 
-    async def _drop(self, lines: Iterable[Line]) -> None:
-        """Drop replies that are not needed any more, even while this task is being cancelled.
+    async def _drop(self, things: Iterable[Line | Steps]) -> None:
+        """Drop what is not needed any more, even while this task is being cancelled; generators side by side.
 
-        Who still reads one is being cancelled too, and drops it.
+        Who still reads a reply is being cancelled too, and drops it.
         """
-        from anyio import CancelScope
+        from anyio import CancelScope, create_task_group
 
+        steps = []
         with CancelScope(shield=True):
-            for line in lines:
-                reader = line.reader
-                if reader is None or reader.done or reader.scope is None:
-                    await line.exchange.close()
+            for thing in things:
+                if isinstance(thing, Steps):
+                    steps.append(thing)
+                elif (reader := thing.reader) is None or reader.done or reader.scope is None:
+                    await thing.exchange.close()
+            if steps:
+                async with create_task_group() as group:
+                    for each in steps:
+                        group.start_soon(self._leave, each)
+
+    async def _leave(self, steps: Steps) -> None:
+        """Close a generator; who performs a step of it closes it at its end, and nobody waits for that here."""
+        from anyio import Event as Bell
+        from anyio import move_on_after
+
+        closed = Bell()
+        steps.left = functools.partial(soon, self.home, closed.set)
+        if isinstance(steps, AsyncSteps):
+            await steps.aclose()
+        elif not steps.busy:
+            workers().run(steps.close)
+            with move_on_after(PATIENCE):
+                await closed.wait()
 
     async def close(self) -> None:
         """End the run: break off what is under way, close the plans, drop the connections."""
@@ -241,8 +253,8 @@ class AsyncRun(Flights):
             self.machine.close()
         finally:
             try:
-                if self.lines:
-                    await self._drop(tuple(self.lines.values()))
+                if self.lines or self.machine.dropped:
+                    await self._drop((*self.dropped(), *self.lines.values()))
             finally:
                 await self._leave_group()
 
@@ -256,9 +268,8 @@ class AsyncRun(Flights):
 
     async def _sweep(self) -> None:
         """Dispose of the answers that came after the end."""
-        for answer in self.queue:
-            if type(answer) is tuple:
-                await _dispose(*answer[:2])
+        for flight, value, _ in self.queue:
+            await _dispose(flight, value)
 
 
 async def _dispose(flight: Flight, value: Any) -> None:
@@ -344,7 +355,7 @@ _INLINE: Final[dict[type, Callable[[Any, Any], Awaitable[Any]]]] = {
 }
 
 
-# Faces
+# Runs
 
 
 async def adrive(plan: Plan[T]) -> T:
@@ -356,93 +367,3 @@ async def adrive(plan: Plan[T]) -> T:
     finally:
         await run.close()
     return run.outcome.unwrap()  # type: ignore[no-any-return]  # the Outcome of a Plan[T]
-
-
-class AsyncStream:
-    """The events of a run, as they happen: `async with aio.stream(…) as events: async for event in events: …`."""
-
-    def __init__(self, plan: Plan[Any]) -> None:
-        self._plan = plan
-        self._run: AsyncRun | None = None
-        self._batch: deque[Event] = deque()
-        self._busy = False
-
-    async def __aenter__(self) -> Self:
-        if self._run is not None:
-            raise Misuse("a stream is entered once; call aio.stream(…) again")
-        self._run = AsyncRun(self._plan, listening=True)
-        await self._run.open_group()
-        return self
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        batch = self._batch
-        while not batch:
-            batch.extend(await self._more())
-        return batch.popleft()
-
-    async def _more(self) -> tuple[Event, ...]:
-        run = self._run
-        if run is None:
-            raise Misuse(
-                "a stream is entered first: `async with aio.stream(…) as events: async for event in events: …`"
-            )
-        if self._busy:
-            raise Misuse("the stream was cancelled while it waited, or is being read twice: call aio.stream(…) again")
-        if run.outcome is not NO_OUTCOME or run.closed:
-            raise StopAsyncIteration
-        self._busy = True
-        try:
-            events = await run.events()
-        except Exception:
-            self._busy = False
-            await run.close()
-            raise
-        self._busy = False
-        if events is not None:
-            return events
-        run.outcome.unwrap()
-        raise StopAsyncIteration
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """End the run: the connection is closed, and what was started is cancelled."""
-        if self._run is not None:
-            await self._run.close()
-
-
-class Awaiting(Generic[P, T]):
-    """A plan's awaiting face: awaiting its call runs *plan* to its end."""
-
-    def __init__(self, face: Blocking[P, T]) -> None:
-        functools.update_wrapper(self, face.plan)
-        self.plan = face.plan
-
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await adrive(self.plan(*args, **kwargs))
-
-    def __repr__(self) -> str:
-        return f"<async function {self.plan.__name__}>"
-
-
-class AwaitingStream(Generic[P]):
-    """A plan's awaiting stream: `async with` its call gives the events of *plan* as they happen."""
-
-    def __init__(self, face: Streaming[P]) -> None:
-        functools.update_wrapper(self, face.plan)
-        self.plan = face.plan
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncStream:
-        return AsyncStream(self.plan(*args, **kwargs))
-
-    def __repr__(self) -> str:
-        return f"<async function {self.plan.__name__}>"
-
-
-awaiting = Awaiting

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, suppress
 from inspect import isawaitable
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from arshai_kit import _transport
-from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, its_own, perform, work
+from arshai_kit._steps import PATIENCE, AsyncSteps, Steps
 from arshai_kit._threads import Background, at_exit, background_log, outside, shared_loop, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
@@ -25,9 +26,8 @@ from arshai_kit.machine import EVENTS, IDLE, WORK, Task, Turn
 from arshai_kit.records import Event
 from arshai_kit.scope import Limits
 
-__all__ = ["Blocking", "Stream", "Streaming", "blocking", "drive", "streaming"]
+__all__ = ["drive"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_OUTCOME: Outcome[Any] = Outcome()
@@ -59,8 +59,7 @@ class Run(Flights):
         what, task, payload = machine.turn()
         while True:
             if machine.dropped:
-                for line in self.dropped():
-                    self._drop(line)
+                self._drop(self.dropped())
             if self.spawned and not self.queue.empty():
                 self._hear()
             if told and self.due(what, payload):
@@ -95,10 +94,13 @@ class Run(Flights):
         """Call a sync function right here; whatever else it is, others perform it."""
         value, error = None, None
         if _is_plain(effect):
+            self.own(task, effect.function)
             try:
                 value = self.context(task).run(effect.function, *effect.args, **effect.kwargs)
-            except Exception as raised:  # noqa: BLE001  # as above
-                error = raised
+            except BaseException as raised:
+                error = its_own(effect, raised)
+                if not isinstance(error, Exception):
+                    raise
             if not isawaitable(value):
                 return self.hand_over(task, effect, value, error)
         flight = self.add(task, effect)
@@ -202,11 +204,15 @@ class Run(Flights):
 
     # Endings
 
-    def _drop(self, line: Line) -> None:
-        """Drop a reply that is not needed any more; a worker that still reads it is woken, and drops it."""
-        line.fuse.blow()
-        if line.reader is None or line.reader.done:
-            line.exchange.close()
+    def _drop(self, things: Sequence[Line | Steps]) -> None:
+        """Drop what is not needed any more; generators are closed side by side, and not waited for for long."""
+        with ExitStack() as dropping:  # each, whatever goes wrong with another
+            for thing in things:
+                if not isinstance(thing, Steps):
+                    dropping.callback(_drop_line, thing)
+        until = time.monotonic() + PATIENCE
+        for closed in [_closing(thing) for thing in things if isinstance(thing, Steps)]:
+            closed.wait(max(0.0, until - time.monotonic()))
 
     def _dispose(self, flight: Flight, value: Any) -> None:
         """Drop what arrived too late."""
@@ -224,10 +230,8 @@ class Run(Flights):
             self.machine.close()
         finally:
             self._sweep()
-            if self.lines:
-                with ExitStack() as dropping:  # each, whatever goes wrong with another
-                    for line in self.lines.values():
-                        dropping.callback(self._drop, line)
+            if self.lines or self.machine.dropped:
+                self._drop((*self.dropped(), *self.lines.values()))
 
     def _sweep(self) -> None:
         """Dispose of the answers that came after the end."""
@@ -262,10 +266,42 @@ def in_background(background: Background, effect: Spawn, context: Any, tell: Cal
 
 
 def report(effect: Spawn, error: BaseException, tell: Callable[[Event], Any]) -> None:
-    """Log what failed in the background, and tell it to whoever is still streaming."""
+    """Tell what failed in the background to whoever is still streaming, and log it, whatever becomes of the telling."""
+    try:
+        if effect.failed is not None:
+            tell(effect.failed(error if isinstance(error, Exception) else RuntimeError(repr(error))))
+    except Exception as untold:  # noqa: BLE001  # what makes the event is foreign, and nobody waits for it
+        background_log().error("%s: its failure could not be told", effect.name, exc_info=untold)
     background_log().error("%s failed in the background", effect.name, exc_info=error)
-    if effect.failed is not None:
-        tell(effect.failed(error if isinstance(error, Exception) else RuntimeError(repr(error))))
+
+
+# What is not needed any more
+
+
+def _drop_line(line: Line) -> None:
+    """Drop a reply; a worker that still reads it is woken, and drops it."""
+    line.fuse.blow()
+    if line.reader is None or line.reader.done:
+        line.exchange.close()
+
+
+def _closing(steps: Steps) -> threading.Event:
+    """Have a generator closed where its steps were performed; set once it is, or at once if nobody waits for that."""
+    closed = threading.Event()
+    steps.left = closed.set
+    if isinstance(steps, AsyncSteps):
+        loop = shared_loop()
+        if loop is not None:
+            loop.start(steps.context.copy(), steps.aclose)
+        if loop is None or loop.thread == threading.get_ident():
+            closed.set()
+    elif steps.busy:
+        closed.set()  # its worker closes it, and may be busy for long
+    elif steps.thread == threading.get_ident():
+        steps.close()
+    else:
+        workers().run(steps.close)
+    return closed
 
 
 # Performing leaf effects
@@ -323,7 +359,7 @@ def _is_plain(effect: Any) -> bool:
     return type(effect) is Call and effect.seconds is None and not is_async(effect.function)
 
 
-# Faces
+# Runs
 
 
 def drive(plan: Plan[T]) -> T:
@@ -331,76 +367,3 @@ def drive(plan: Plan[T]) -> T:
     run = Run(plan, listening=False)
     deque(run.events(), maxlen=0)  # nobody listens
     return run.outcome.unwrap()  # type: ignore[no-any-return]  # the Outcome of a Plan[T]
-
-
-class Stream:
-    """The events of a run, as they happen; leaving it early ends the run.
-
-    Iterate it, in a `with` block if you may leave early and keep a reference to it, or `close()` it.
-    """
-
-    def __init__(self, plan: Plan[Any]) -> None:
-        self._events = _told(Run(plan, listening=True))
-
-    def __iter__(self) -> Iterator[Event]:
-        return self._events
-
-    def __next__(self) -> Event:
-        return next(self._events)
-
-    def close(self) -> None:
-        """End the run: the connection is closed, and what was started is cancelled."""
-        self._events.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _told(run: Run) -> Generator[Event, None, None]:
-    with closing(run.events()) as events:
-        for batch in events:
-            yield from batch
-    run.outcome.unwrap()
-
-
-class Blocking(Generic[P, T]):
-    """A plan's blocking face: calling it runs *plan* to its end."""
-
-    def __init__(self, plan: Callable[P, Plan[T]]) -> None:
-        functools.update_wrapper(self, plan)
-        self.plan = plan
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return drive(self.plan(*args, **kwargs))
-
-    def __repr__(self) -> str:
-        return f"<function {self.plan.__name__}>"
-
-    def __reduce__(self) -> str:
-        return self.plan.__qualname__  # pickled by its name, like any function
-
-
-class Streaming(Generic[P]):
-    """A plan's streaming face: calling it gives the events of *plan* as they happen."""
-
-    def __init__(self, plan: Callable[P, Plan[Any]]) -> None:
-        functools.update_wrapper(self, plan)
-        self.plan = plan
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Stream:
-        return Stream(self.plan(*args, **kwargs))
-
-    def __repr__(self) -> str:
-        return f"<function {self.plan.__name__}>"
-
-    def __reduce__(self) -> str:
-        return self.plan.__qualname__  # as above
-
-
-blocking = Blocking
-streaming = Streaming

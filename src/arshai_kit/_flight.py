@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from arshai_kit import _wire
+from arshai_kit._steps import Steps
 from arshai_kit._threads import Background, workers
 from arshai_kit.effects import Call, Channel, Close, Now, Open, Plan, Random, Read, Request, Sleep, Spawn
 from arshai_kit.errors import Misuse
@@ -21,7 +23,7 @@ from arshai_kit.machine import EVENTS, OVER, Machine, Task, Turn
 from arshai_kit.records import Event, Finished
 from arshai_kit.scope import current, default_limits, enter, owner
 
-__all__ = ["INSTANT", "Answer", "Flight", "Flights", "Line", "is_async", "left_behind", "perform", "work"]
+__all__ = ["INSTANT", "Answer", "Flight", "Flights", "Line", "is_async", "its_own", "left_behind", "perform", "work"]
 
 # No wait is longer, for there is a longest that a system can be asked for; then we look at the clock again.
 _DAY: Final = 86_400.0
@@ -161,6 +163,7 @@ class Flights:
         else:
             flight.foreign = True
             self.foreign += 1
+            self.own(flight.task, effect.function)
             if effect.seconds is not None:
                 self.timer(effect.seconds, flight)
             fly(flight)
@@ -228,9 +231,8 @@ class Flights:
         return what is not OVER and not self.machine.ready
 
     def news(self) -> tuple[Event, ...]:
-        """What the background has told since."""
-        news = tuple(self.told)
-        self.told.clear()
+        """What the background has told since, from whatever thread."""
+        news = tuple([self.told.popleft() for _ in range(len(self.told))])
         if self.recorder is not None:
             self.recorder("", None, news, None)
         return news
@@ -243,18 +245,27 @@ class Flights:
         self.machine.opened(task, channel)
         return channel
 
-    def dropped(self) -> list[Line]:
-        """Break off what the machine has cancelled; the lines that it has closed are for the driver to drop."""
-        lines: list[Line] = []
+    def own(self, task: Task, function: Any) -> None:
+        """Note that the generator whose step this is, if it is one, is closed with the plan that asked."""
+        if isinstance(function, Steps) and not function.owned:
+            function.owned = True
+            self.machine.opened(task, function)
+
+    def dropped(self) -> list[Line | Steps]:
+        """Break off what the machine has cancelled; what it has closed is for the driver to drop."""
+        things: list[Line | Steps] = []
         while self.machine.dropped:
             what, thing = self.machine.dropped.popleft()
-            if what == "channel":
-                if (line := self.lines.pop(thing.number, None)) is not None:
-                    lines.append(line)
-            elif (flight := self.flying.pop(thing, None)) is not None and not flight.over:
-                self.release(flight)
-                self.abandon(flight)
-        return lines
+            if what == "task":
+                if (flight := self.flying.pop(thing, None)) is not None and not flight.over:
+                    self.release(flight)
+                    self.abandon(flight)
+            elif isinstance(thing, Steps):
+                if not thing.over:
+                    things.append(thing)
+            elif (line := self.lines.pop(thing.number, None)) is not None:
+                things.append(line)
+        return things
 
     def abandon(self, flight: Flight) -> None:
         """Break *flight* off; a function that runs in a thread cannot be: it is left behind, and counted."""
@@ -291,7 +302,7 @@ def work(flight: Flight, perform: Callable[[], Any], answer: Answer) -> None:
     try:
         value = perform()
     except BaseException as raised:  # noqa: BLE001  # SystemExit too is for the consumer, which decides what it means
-        error = raised
+        error = its_own(flight.effect, raised)
     flight.done = True
     workers().left_behind.discard(flight)
     if flight.over:
@@ -315,11 +326,22 @@ async def perform(flight: Flight, begin: Callable[[], Awaitable[Any]], answer: A
                 raise
             error = RuntimeError(f"{flight.effect!r} cancelled itself")
         except BaseException as raised:  # noqa: BLE001  # as in `work`
-            error = raised
+            error = its_own(flight.effect, raised)
         finally:
             flight.done = True
     if not flight.scope.cancelled_caught:
         answer(flight, value, error)
+
+
+def its_own(effect: Any, error: BaseException) -> BaseException:
+    """*error*, that a function has raised; one that would look like the end of its caller is the function's own."""
+    loops = sys.modules.get("asyncio"), sys.modules.get("trio")
+    ends = [getattr(loop, name, ()) for loop in loops for name in ("CancelledError", "Cancelled")]
+    if not isinstance(error, (GeneratorExit, *ends)):
+        return error
+    own = RuntimeError(f"{effect!r} cancelled itself")
+    own.__cause__ = error
+    return own
 
 
 def discard(value: Any) -> None:

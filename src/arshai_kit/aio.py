@@ -1,9 +1,9 @@
 """The async face: the same names as `arshai_kit`, to be awaited; nothing else is in here."""
 
 from arshai_kit import completion
-from arshai_kit._adrive import AwaitingStream, awaiting
 from arshai_kit.completion import request
 from arshai_kit.errors import ArshaiError
+from arshai_kit.faces import awaiting, awaiting_stream
 from arshai_kit.models import evolve
 from arshai_kit.providers import openai_compatible
 from arshai_kit.records import (
@@ -96,4 +96,4 @@ complete = awaiting(completion.complete)
 extract = awaiting(completion.extract)
 run = awaiting(completion.run)
 run_tools = awaiting(completion.run_tools)
-stream = AwaitingStream(completion.stream)
+stream = awaiting_stream(completion.stream)

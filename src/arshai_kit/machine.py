@@ -93,19 +93,6 @@ class Task:
 class Machine:
     """The plans of one run. *layers* stand outermost first; *listening* says that somebody wants the events."""
 
-    __slots__ = (
-        "_answers",
-        "_given",
-        "_handlers",
-        "dropped",
-        "listening",
-        "naming",
-        "outcome",
-        "ready",
-        "root",
-        "tags",
-    )
-
     def __init__(
         self,
         plan: Plan[Any],

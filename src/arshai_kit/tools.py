@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextvars import Context, copy_context
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from inspect import getdoc, isasyncgen, isgenerator
 from types import FunctionType
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
-from arshai_kit._drive import blocking
 from arshai_kit._json import dumps
 from arshai_kit._record import Record
+from arshai_kit._steps import AsyncSteps, Steps
 from arshai_kit._threads import BackgroundTask
 from arshai_kit.effects import Call, Emit, Now, Open, Plan, Send, Sleep, Spawn, Start, Step, Where, intercept
 from arshai_kit.errors import ArshaiError, BadSchema, Misuse
+from arshai_kit.faces import blocking
 from arshai_kit.records import (
     Audio,
     BackgroundFailed,
@@ -59,6 +60,7 @@ T = TypeVar("T")
 
 _PARTS = (Text, Image, File, Audio)
 _LONGEST = 100_000
+_NAME = re.compile("[a-zA-Z0-9_-]{1,64}")  # what all providers take
 
 
 @frozen(eq=False, repr=False)
@@ -125,6 +127,11 @@ def tool(
         spec = evolve(made.spec, **said)
     except (TypeError, ValueError) as error:
         raise BadSchema(f"{made.name}: what describes the tool is no JSON: {error}") from error
+    if not _NAME.fullmatch(spec.name):
+        raise Misuse(
+            f"no model can be given a tool called {spec.name!r}: name it by at most 64 of a-z, A-Z, 0-9, _ and -, "
+            "as tool(function, name=…)"
+        )
     described = made.described if parameters is None else None
     return evolve(made, spec=spec, described=described, **_given(timeout=timeout, eager=eager, longest=longest))
 
@@ -302,12 +309,11 @@ def _until(plan: Plan[T], until: float) -> Plan[T]:
 
 def _progress(call: ToolCall, found: Tool, steps: Any, until: float | None) -> Plan[Any]:
     """The last value of *steps*, or what it returns; each value is told as it comes."""
-    step: Any = _next_async if isasyncgen(steps) else _next
-    context = copy_context()  # one for all steps: what a step sets or enters, the next one finds
+    step = (AsyncSteps if isasyncgen(steps) else Steps)(steps)
     last: Any = None
     while True:
         left = None if until is None else max(0.001, until - (yield from Now()))
-        asking: Call[tuple[bool, Any]] = Call(step, steps, context)
+        asking: Call[tuple[bool, Any]] = Call(step)
         try:
             over, value = yield from asking.within(left)
         except TimeoutError as error:
@@ -318,42 +324,6 @@ def _progress(call: ToolCall, found: Tool, steps: Any, until: float | None) -> P
             return last if value is None else value
         last = value
         yield from Emit((ToolProgress(call, value),))
-
-
-def _next(steps: Any, context: Context) -> tuple[bool, Any]:
-    try:
-        return False, context.run(next, steps)
-    except StopIteration as stop:
-        return True, stop.value
-
-
-async def _next_async(steps: Any, context: Context) -> tuple[bool, Any]:
-    try:
-        return False, await _Inside(context, anext(steps))
-    except StopAsyncIteration:
-        return True, None
-
-
-class _Inside:
-    """Something to await, whose every step runs in *context*."""
-
-    def __init__(self, context: Context, awaitable: Any) -> None:
-        self._context = context
-        self._steps = awaitable.__await__()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        resume: Callable[..., Any] = self._steps.send
-        answer: Any = None
-        while True:
-            try:
-                asked = self._context.run(resume, answer)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                answer = yield asked
-                resume = self._steps.send
-            except BaseException as error:  # noqa: BLE001  # cancelling too is for whoever awaits
-                answer, resume = error, self._steps.throw
 
 
 def told(value: Any, longest: int = _LONGEST) -> str | tuple[Part, ...]:
@@ -367,12 +337,32 @@ def told(value: Any, longest: int = _LONGEST) -> str | tuple[Part, ...]:
     if isinstance(value, _PARTS):
         value = (value,)
     if isinstance(value, list | tuple) and value and all(isinstance(each, _PARTS) for each in value):
-        return tuple([evolve(each, text=_cut(each.text, longest)) if type(each) is Text else each for each in value])
+        return _shortened(value, longest)
     return _cut(str.__str__(value) if isinstance(value, str) else _written(value), longest)
 
 
+def _shortened(parts: Sequence[Part], longest: int) -> tuple[Part, ...]:
+    """*parts*, with at most *longest* characters of text in all of them; what is no text stays."""
+    total, end = sum([len(part.text) for part in parts if type(part) is Text]), 0
+    kept: list[Part] = []
+    for part in parts:
+        if type(part) is not Text:
+            kept.append(part)
+            continue
+        start, end = end, end + len(part.text)
+        if end <= longest:
+            kept.append(part)
+        elif start <= longest:
+            kept.append(evolve(part, text=part.text[: longest - start] + _saying_so(longest, total)))
+    return tuple(kept)
+
+
 def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}… [cut: {longest:,} of {len(text):,} characters]"
+    return text if len(text) <= longest else text[:longest] + _saying_so(longest, len(text))
+
+
+def _saying_so(longest: int, total: int) -> str:
+    return f"… [cut: {longest:,} of {total:,} characters]"
 
 
 def _written(value: Any) -> str:

@@ -15,10 +15,9 @@ import pytest
 import sniffio
 
 from arshai_kit import _threads
-from arshai_kit._adrive import AsyncStream, adrive
-from arshai_kit._drive import Stream, drive
 from arshai_kit._threads import Background
 from arshai_kit.effects import Call, Emit, Halt, Plan, Request, Send, Sleep, Spawn, side_by_side
+from arshai_kit.faces import AsyncStream, Stream, adrive, drive
 from arshai_kit.records import BackgroundFailed, TextDelta, ToolCall
 from arshai_kit.scope import background_tasks, current, drain, using
 from tests.core.worlds import World, everywhere, listening, on_both

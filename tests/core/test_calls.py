@@ -17,11 +17,11 @@ import sniffio
 import trio
 
 from arshai_kit._adrive import adrive
-from arshai_kit._drive import Stream, drive
 from arshai_kit._flight import is_async, left_behind
 from arshai_kit._threads import shared_loop
 from arshai_kit.effects import Call, Effect, Emit, Halt, Now, Plan, Random, Sleep, Start, call, side_by_side
 from arshai_kit.errors import Misuse
+from arshai_kit.faces import Stream, drive
 from arshai_kit.records import TextDelta
 from arshai_kit.scope import Limits, using
 from tests.core.worlds import World, everywhere, heard, on_both
@@ -247,22 +247,47 @@ def test_a_tool_may_halt_the_run(world: World, company: bool) -> None:
     assert raised.value.__cause__ is cause
 
 
+def cancelled_in_trio() -> BaseException:
+    """What trio raises where it cancels; nobody else may make one."""
+
+    async def main() -> BaseException:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                caught = error
+        return caught
+
+    return trio.run(main)
+
+
 @everywhere
-def test_an_async_function_that_cancels_itself_has_failed(world: World) -> None:
-    async def cancels() -> None:
-        raise asyncio.CancelledError
+@pytest.mark.parametrize("make", [asyncio.CancelledError, cancelled_in_trio, GeneratorExit])
+def test_a_function_that_cancels_itself_has_failed(world: World, make: Callable[[], BaseException]) -> None:
+    """Its caller has not been cancelled, whoever performs it: the caller's thread or task, a worker, another loop."""
+    error = make()
+
+    def cancels() -> None:
+        raise error
+
+    async def later() -> None:
+        raise error
+
+    def told(function: Callable[[], Any]) -> Plan[Any]:
+        try:
+            yield from Call(function)
+        except RuntimeError as error:
+            return str(error), error.__cause__ is None
 
     def plan() -> Plan[Any]:
-        try:
-            yield from Call(cancels)
-        except RuntimeError as error:
-            return str(error)
+        alone = yield from told(cancels)
+        beside = yield from side_by_side([told(cancels), told(cancels)])
+        return alone, *[outcome.unwrap() for outcome in beside]
 
-    if world.backend == "trio":  # where this is an exception like any other
-        with pytest.raises(asyncio.CancelledError):
-            world.run(plan)
-    else:
-        assert world.run(plan) == "Call(cancels) cancelled itself"
+    assert world.run(plan) == (("Call(cancels) cancelled itself", False),) * 3
+    if not isinstance(error, trio.Cancelled if world.backend != "trio" else ()):
+        assert world.run(lambda: told(later))[0] == "Call(later) cancelled itself"
 
 
 @everywhere

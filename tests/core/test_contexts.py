@@ -9,10 +9,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from arshai_kit._adrive import AsyncStream, adrive
-from arshai_kit._drive import Stream, drive
 from arshai_kit.effects import Call, Emit, Now, Plan, Sleep, Start, Step, Where, side_by_side
 from arshai_kit.errors import Misuse
+from arshai_kit.faces import AsyncStream, Stream, adrive, drive
 from arshai_kit.records import TextDelta
 from arshai_kit.scope import Limits, current, default_limits, using
 from tests.core.worlds import World, everywhere, on_both

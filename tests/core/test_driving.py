@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import threading
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast, get_type_hints
 
 import anyio
 import anyio.lowlevel
@@ -13,8 +15,6 @@ import pytest
 from attrs import evolve
 
 from arshai_kit import _drive
-from arshai_kit._adrive import AsyncStream, Awaiting, AwaitingStream, adrive, awaiting
-from arshai_kit._drive import Stream, Streaming, blocking, drive, streaming
 from arshai_kit.effects import (
     Call,
     Emit,
@@ -30,6 +30,19 @@ from arshai_kit.effects import (
     Start,
     call,
     side_by_side,
+)
+from arshai_kit.faces import (
+    AsyncStream,
+    Awaiting,
+    AwaitingStream,
+    Stream,
+    Streaming,
+    adrive,
+    awaiting,
+    awaiting_stream,
+    blocking,
+    drive,
+    streaming,
 )
 from arshai_kit.records import BackgroundFailed, Finished, TextDelta, ToolCall
 from arshai_kit.scope import current, drain, enter, leave, using
@@ -54,7 +67,7 @@ def told(text: str) -> Plan[None]:
 
 
 async_doubled: Awaiting[Any, int] = awaiting(doubled)
-async_told: AwaitingStream[Any] = AwaitingStream(told)
+async_told: AwaitingStream[Any] = awaiting_stream(told)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +84,37 @@ def test_a_face_looks_like_its_plan(face: Any, name: str, doc: str) -> None:
     assert face.__module__ == __name__
     assert face.__doc__.startswith(doc)
     assert name in repr(face)
-    assert inspect.signature(face) == inspect.signature(face.plan)
+    assert inspect.signature(face).parameters == inspect.signature(face.plan).parameters
     assert inspect.isgeneratorfunction(face.plan)
+
+
+def test_a_face_says_what_its_call_gives() -> None:
+    def evaluated(number: int) -> None: ...
+
+    def bare(number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        yield
+
+    evaluated.__annotations__ = {"number": int, "return": Plan[str]}
+    for face, given in (
+        (doubled, "int"),
+        (async_doubled, "int"),
+        (told, Stream),
+        (async_told, AsyncStream),
+        (blocking(cast("Any", evaluated)), str),
+        (blocking(bare), inspect.Signature.empty),
+        (blocking(cast("Any", lambda: None)), inspect.Signature.empty),
+    ):
+        assert inspect.signature(face).return_annotation == given
+        assert face.__annotations__.get("return", inspect.Signature.empty) == given
+    assert get_type_hints(async_doubled) == {"number": int, "more": int, "return": int}
+    assert doubled.plan.__annotations__["return"] == "Plan[int]"
+
+
+@pytest.mark.parametrize("face", [doubled, told, async_doubled, async_told])
+def test_a_face_is_pickled_by_its_name(face: Any) -> None:
+    """What comes out is the face itself, wherever it is kept and whatever it is called there."""
+    assert pickle.loads(pickle.dumps(face)) is face
+    assert copy.deepcopy(face) is face
 
 
 def test_a_face_tells_in_which_world_it_runs() -> None:

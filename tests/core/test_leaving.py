@@ -14,8 +14,6 @@ import anyio
 import pytest
 from attrs import define, field
 
-from arshai_kit._adrive import AsyncStream, adrive
-from arshai_kit._drive import Stream, drive
 from arshai_kit._flight import left_behind
 from arshai_kit.effects import (
     Call,
@@ -33,6 +31,7 @@ from arshai_kit.effects import (
     side_by_side,
 )
 from arshai_kit.errors import Misuse, TimedOut, Unreachable
+from arshai_kit.faces import AsyncStream, Stream, adrive, drive
 from arshai_kit.records import Event, TextDelta
 from arshai_kit.scope import Limits, using
 from tests.core.worlds import World, everywhere, on_both

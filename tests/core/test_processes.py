@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from arshai_kit._drive import Stream, drive
 from arshai_kit.effects import Call, Emit, Open, Plan, Read, Request, Send, side_by_side
+from arshai_kit.faces import Stream, drive
 from arshai_kit.records import TextDelta
 from tests.core.test_leaving import STREAMING, noting
 from tests.transport.server import SOON, Peer, reply, serving
@@ -24,8 +24,7 @@ PRELUDE = """
 import os, signal, sys, threading, time
 import anyio
 from arshai_kit import _threads
-from arshai_kit._adrive import AsyncStream, adrive
-from arshai_kit._drive import Stream, drive
+from arshai_kit.faces import AsyncStream, Stream, adrive, drive
 from arshai_kit.effects import *
 from arshai_kit.records import TextDelta
 from arshai_kit.scope import background_tasks, using

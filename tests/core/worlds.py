@@ -10,9 +10,8 @@ import anyio
 import pytest
 from attrs import evolve, frozen
 
-from arshai_kit._adrive import AsyncStream, adrive
-from arshai_kit._drive import Stream, drive
 from arshai_kit.effects import Plan
+from arshai_kit.faces import AsyncStream, Stream, adrive, drive
 from arshai_kit.records import Event
 from arshai_kit.scope import current, enter, leave
 

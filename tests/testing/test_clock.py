@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import complete
-from arshai_kit._drive import Stream
 from arshai_kit.effects import Call, Emit, Now, Plan, Sleep, side_by_side
 from arshai_kit.errors import Misuse, TimedOut
+from arshai_kit.faces import Stream
 from arshai_kit.records import TextDelta
 from arshai_kit.testing import clock
 from tests.core.worlds import BACKENDS, WORLDS, World, everywhere
