@@ -5,37 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import evolve, field, frozen
-
-from arshai_kit._record import Record
-from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Request, Start, Step
+from arshai_kit.effects import Emit, Plan, Request, Step
 from arshai_kit.effects import call as calling
-from arshai_kit.errors import ArshaiError, BadAnswer, Exhausted, Misuse, ServerFailed
+from arshai_kit.errors import ArshaiError, BadAnswer, Misuse
 from arshai_kit.faces import blocking, streaming
-from arshai_kit.models import UNFINISHED, Ask, Asked, Hearing, Model, Prompt, is_model, thread, written
-from arshai_kit.output import Mode, Wanted, wanted
-from arshai_kit.records import (
-    Event,
-    Finished,
-    Message,
-    Response,
-    ToolCall,
-    ToolCallDelta,
-    ToolRun,
-    Usage,
-    assistant,
-    tool_result,
-    user,
-)
-from arshai_kit.records import (
-    system as system_message,
-)
-from arshai_kit.tools import Toolbox, ToolLike, answered, toolbox
+from arshai_kit.models import UNFINISHED, Ask, Model, Prompt, is_model, thread
+from arshai_kit.output import wanted
+from arshai_kit.records import Finished, Message, Response, ToolRun, assistant, user
+from arshai_kit.records import system as system_message
+from arshai_kit.rounds import Loop, Total, asked, specs
+from arshai_kit.tools import ToolLike, toolbox
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-__all__ = ["complete", "extract", "request", "run", "run_tools", "stream"]
+__all__ = ["as_response", "complete", "count_tokens", "extract", "request", "run", "run_tools", "stream"]
 
 T = TypeVar("T")
 
@@ -60,8 +44,8 @@ def complete(
 
     Raises what the provider raises (`ProviderError`), and `BadAnswer` when the answer does not fit *output*.
     """
-    ask = Ask(_conversation(model, prompt, system), _specs(toolbox(tools)))
-    return (yield from _asked(model, ask, wanted(output)))
+    ask = Ask(_conversation(model, prompt, system), specs(toolbox(tools)))
+    return (yield from asked(model, ask, wanted(output)))
 
 
 @blocking
@@ -144,7 +128,7 @@ def extract(
         raise Misuse("extract takes the type of the answer: a class, a list of one, a Literal, a union")
     while True:
         try:
-            return (yield from _asked(model, Ask((*said, *total.messages)), want)).output  # type: ignore[no-any-return]  # of type T
+            return (yield from asked(model, Ask((*said, *total.messages)), want)).output  # type: ignore[no-any-return]  # of type T
         except BadAnswer as error:
             last = error.partial
             if not isinstance(last, Response):
@@ -173,64 +157,31 @@ def request(
     messages = _conversation(model, prompt, system)
     if not hasattr(model, "dialect"):
         raise Misuse(f"{type(model).__name__} {model.name!r} sends no HTTP request of its own")
-    want, ask = wanted(output), Ask(messages, _specs(toolbox(tools)))
+    want, ask = wanted(output), Ask(messages, specs(toolbox(tools)))
     ask = ask if want is None else want.asked(ask, want.modes(model, ask)[0])
-    return model.dialect.build(model, ask, stream)  # type: ignore[no-any-return]  # what has a dialect is an Endpoint
+    return model.request(ask, stream=stream)  # type: ignore[no-any-return]  # what has a dialect is an Endpoint
+
+
+@blocking
+def count_tokens(
+    model: Model,
+    prompt: Prompt,
+    *,
+    system: str | None = None,
+    tools: Iterable[ToolLike] = (),
+) -> Plan[int]:
+    """How many tokens *model* counts in what `complete` would send it, where its provider has an endpoint for that."""
+    ask = Ask(_conversation(model, prompt, system), specs(toolbox(tools)))
+    count = getattr(model, "count", None)
+    if count is None:
+        raise Misuse(f"{type(model).__name__} {model.name!r} counts no tokens; Response.usage tells what a call used")
+    return (yield from Step[int]("count", model.name, ask, lambda: count(ask)))
 
 
 @blocking
 def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any]:
     """Run *function*, an agent or any other function, sync or async, as part of a run of ours."""
     return (yield from calling(_runnable(function), *args, **kwargs))
-
-
-# One question
-
-
-def _asked(model: Model, ask: Ask, want: Wanted | None, *hearing: Hearing) -> Plan[Response]:
-    """One answer of *model*, typed if a type is wanted; a way of asking that it refuses gives way to the next."""
-    if want is None:
-        return (yield from _step(model, ask, *hearing))
-    refusals: list[ArshaiError] = []
-    for mode in want.modes(model, ask):
-        try:
-            return (yield from _typed(model, ask, want, mode, *hearing))
-        except ArshaiError as error:
-            if not want.is_refused(error):
-                raise
-            refusals.append(error)
-            if sum(isinstance(each, ServerFailed) for each in refusals) > 1:
-                break  # that is no refusal: the server is down
-    raise refusals[0]
-
-
-def _typed(model: Model, ask: Ask, want: Wanted, mode: Mode, *hearing: Hearing) -> Plan[Response]:
-    return want.typed((yield from _step(model, want.asked(ask, mode), want.hearing(ask, mode), *hearing)), ask, mode)
-
-
-def _step(model: Model, ask: Ask, *hearing: Hearing) -> Plan[Response]:
-    """The answer of *model*; when somebody listens, *hearing* hears what it tells, the first of them first."""
-    here = yield from Here()
-    response = yield from Step("model", model.name, ask, Asked(model, ask, hearing if here.listening else None))
-    ids = {call.id for call in response.tool_calls}
-    return response if len(ids - {""}) == len(response.tool_calls) else _identified(response, ask)
-
-
-def _identified(response: Response, ask: Ask) -> Response:
-    """*response*, every call in it with an id of its own, or a result could not be paired with its call."""
-    said, calls = response.message, response.tool_calls
-    ids = [call.id for call in calls]
-    own = [evolve(call, id="") if call.id in ids[:place] else call for place, call in enumerate(calls)]
-    named = iter([_named(call, ask, place) for place, call in enumerate(own)])
-    parts = tuple([next(named) if isinstance(part, ToolCall) else part for part in said.parts])
-    messages = [evolve(said, parts=parts) if each is said else each for each in response.messages]
-    return evolve(response, messages=tuple(messages))
-
-
-def _named(call: ToolCall, ask: Ask, place: int) -> ToolCall:
-    """*call*, with an id that no other of its conversation has, if the provider gave none."""
-    turn = sum(message.role != "system" for message in ask.messages)
-    return call if call.id else evolve(call, id=f"call_{turn}_{place}")
 
 
 def _conversation(model: Any, prompt: Prompt, system: str | None) -> tuple[Message, ...]:
@@ -257,10 +208,6 @@ def _shown(value: Any) -> str:
     return f"{value!r:.80}" if isinstance(value, str) else type(value).__name__
 
 
-def _specs(box: Toolbox) -> tuple[Any, ...]:
-    return tuple([tool.spec for tool in box.values()])
-
-
 def as_response(value: Any) -> Response:
     """What an agent returned, as a response: a string becomes its text, any other value its `output`.
 
@@ -275,175 +222,3 @@ def as_response(value: Any) -> Response:
         case None:
             return Response((assistant(),))
     return Response((assistant(str(value)),), output=value)
-
-
-# Many questions
-
-
-@frozen(eq=False, repr=False)
-class Loop(Record):
-    """How a model and its tools go on together."""
-
-    model: Model
-    box: Toolbox
-    want: Wanted | None
-    max_rounds: int
-    max_tool_calls: int | None
-    side_by_side: int
-    eager: bool
-
-    def run(self, said: tuple[Message, ...]) -> Plan[Response]:
-        """Ask, answer calls, and ask again, until no call is left to answer."""
-        if self.max_rounds < 1 or self.side_by_side < 1:
-            raise Misuse("max_rounds= and side_by_side= must be at least 1")
-        if self.max_tool_calls is not None and self.max_tool_calls < 0:
-            raise Misuse("max_tool_calls= is a number from 0, or None for no limit")
-        here, total = (yield from Here()), Total()
-        for number in range(self.max_rounds):
-            turn = Turn(self, here, number, Ask((*said, *total.messages), _specs(self.box)), len(total.runs))
-            try:
-                response = yield from turn.reply()
-                runs = yield from turn.answers(response)
-            except ArshaiError as error:
-                error.partial = yield from turn.broken(total, error.partial)
-                raise
-            total = total.plus(response, runs)
-            if not response.tool_calls or len(runs) < len(response.tool_calls) or turn.was_cut(response):
-                return total.response(response)
-            if self.max_tool_calls is not None and len(total.runs) > self.max_tool_calls:
-                raise Exhausted(f"more than {self.max_tool_calls} tool calls", partial=total.response(response))
-        raise Exhausted(f"no final answer in {self.max_rounds} rounds", partial=total.response(response))
-
-
-class Turn:
-    """One question of a loop, and the answers to the calls in its reply: what has been started is not run again."""
-
-    def __init__(self, loop: Loop, here: Owner, number: int, ask: Ask, before: int) -> None:
-        self.loop, self.here, self.number, self.ask = loop, here, number, ask
-        self.left = float("inf") if loop.max_tool_calls is None else loop.max_tool_calls - before
-        self.response: Response | None = None
-        self.started: dict[Any, tuple[ToolCall, Handle[ToolRun]]] = {}
-        self.closed: dict[Any, list[int]] = {}  # the indexes of the calls that a stream has closed, for each kind
-
-    def reply(self) -> Plan[Response]:
-        """What the model answers."""
-        eager = self.loop.eager or any(tool.eager for tool in self.loop.box.values())
-        hearing = (self.hear,) if eager else ()
-        self.response = yield from _asked(self.loop.model, self.ask, self.loop.want, *hearing)
-        return self.response
-
-    def hear(self, events: tuple[Event, ...]) -> Plan[None]:
-        """Tell *events* on, and start each call that they close, while the stream goes on."""
-        yield from Emit(events)
-        for event in events:
-            if type(event) is ToolCallDelta and event.call is not None and self.may_start(event.index, event.call):
-                call = _named(event.call, self.ask, event.index)
-                indexes = self.closed.setdefault(_kind(call), [])
-                if event.index not in indexes:  # else it is the same call of a stream that began anew
-                    indexes.append(event.index)
-                yield from self.start(call, indexes.index(event.index))
-
-    def may_start(self, index: int, call: ToolCall) -> bool:
-        """Whether *call* may run while the reply is still coming."""
-        found = self.loop.box.get(call.name)
-        fits = found is not None and found.function is not None and (self.loop.eager or found.eager)
-        return fits and call.broken is None and index < self.left
-
-    def start(self, call: ToolCall, count: int) -> Plan[Handle[ToolRun]]:
-        """Start *call*, *count* of whose kind came before; its id is no part of its name: it is another each time."""
-        key = (self.number, count, *_kind(call))
-        if key not in self.started:
-            plan = answered(call, self.loop.box)
-            self.started[key] = call, (yield from Start(plan, key, self.here, self.loop.side_by_side))
-        return self.started[key][1]
-
-    def answers(self, response: Response, broken: str = "") -> Plan[tuple[ToolRun, ...]]:
-        """The answers to the calls of *response*, in their order; *broken* says why no more are started."""
-        begun: list[tuple[ToolCall, Handle[ToolRun] | str]] = []
-        counts: dict[Any, int] = {}
-        for place, call in enumerate(response.tool_calls):
-            kind = _kind(call)
-            counts[kind] = count = counts.get(kind, -1) + 1
-            if (self.number, count, *kind) in self.started:
-                begun.append((call, self.started[self.number, count, *kind][1]))
-            elif refused := broken or self.refused(response, call, place):
-                begun.append((call, refused))
-            elif not self.is_handed_over(call):
-                begun.append((call, (yield from self.start(call, count))))
-        yield from Join(tuple([handle for _, handle in begun if isinstance(handle, Handle)]))
-        return tuple([_ran(call, run, safe=bool(broken)) for call, run in begun])
-
-    def refused(self, response: Response, call: ToolCall, place: int) -> str:
-        """Why *call* is not run, if it is not."""
-        if self.is_handed_over(call):
-            return ""
-        if self.was_cut(response):
-            return f"not run: the reply ended with {response.finish_reason!r}"
-        if place >= self.left:
-            return f"not run: only {self.loop.max_tool_calls} tool calls are allowed"
-        if self.loop.want is not None and call.name == self.loop.want.called(self.ask):
-            return "not taken: it came with calls of tools; answer again, now that you know their results"
-        return ""
-
-    def is_handed_over(self, call: ToolCall) -> bool:
-        """Whether *call* is for whoever asked to answer."""
-        found = self.loop.box.get(call.name)
-        return not self.loop.box if found is None else found.function is None
-
-    def was_cut(self, response: Response) -> bool:
-        """Whether *response* was cut off or blocked: it asks for nothing then."""
-        return response.finish_reason in UNFINISHED
-
-    def broken(self, total: Total, partial: Any) -> Plan[Response | None]:
-        """What there was when this turn failed: no call is left without its result, and what ran is not lost."""
-        last = self.response or partial
-        if not isinstance(last, Response) and self.started:
-            last = Response((assistant(*[call for call, _ in self.started.values()]),), "error")
-        runs = () if last is None else (yield from self.answers(last, "not run: the run broke off"))
-        return total.broken(last, runs)
-
-
-def _kind(call: ToolCall) -> tuple[str, str]:
-    """What tells a call from the others of its turn."""
-    return call.name, written(call)
-
-
-def _ran(call: ToolCall, run: Handle[ToolRun] | str, *, safe: bool) -> ToolRun:
-    """How *call* ended; an error that ends the run is raised, or told when it is *safe*: it has been raised before."""
-    if isinstance(run, Handle) and run.outcome is not None and not (safe and run.outcome.error):
-        ran = run.outcome.unwrap()
-        return ran if ran.call is call else evolve(ran, call=call)
-    told = run if isinstance(run, str) else f"not finished: {run.outcome}"
-    return ToolRun(call, told, told)
-
-
-@frozen(eq=False, repr=False)
-class Total(Record):
-    """What a run has added so far."""
-
-    messages: tuple[Message, ...] = ()
-    usage: Usage = field(factory=Usage)
-    cost: Any = 0
-    runs: tuple[ToolRun, ...] = ()
-
-    def plus(self, response: Response, runs: tuple[ToolRun, ...] = ()) -> Total:
-        """With one more answer of the model, and the answers to its calls."""
-        cost = None if self.cost is None or response.cost is None else self.cost + response.cost
-        told = [tool_result(run.call, run.result, is_error=run.error is not None) for run in runs]
-        messages = (*self.messages, *response.messages, *told)
-        return Total(messages, self.usage + response.usage, cost, (*self.runs, *runs))
-
-    def saying(self, message: Message) -> Total:
-        """With something said to the model."""
-        return evolve(self, messages=(*self.messages, message))
-
-    def response(self, last: Response) -> Response:
-        """*last*, standing for the whole run."""
-        return evolve(last, messages=self.messages, usage=self.usage, cost=self.cost, tool_runs=self.runs)
-
-    def broken(self, last: Any, runs: tuple[ToolRun, ...] = ()) -> Response | None:
-        """All before, and what there is of the *last* reply, if there is any: so far a run got that failed."""
-        if isinstance(last, Response):
-            said = [message for message in last.messages if message.parts]
-            return self.plus(evolve(last, messages=said), runs).response(last)
-        return self.response(Response((), "error")) if self.messages else None

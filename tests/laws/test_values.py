@@ -15,7 +15,7 @@ from hypothesis import given
 
 from arshai_kit import Finished, Message, Response, Text, TextDelta, ToolProgress, Usage, assistant, user
 from arshai_kit.codec import VERSION, from_json, from_plain, to_json, to_plain
-from arshai_kit.completion import Total
+from arshai_kit.rounds import Total
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Ask
 from arshai_kit.records import ToolCall

@@ -97,12 +97,21 @@ class Endpoint(Settings):
         began = yield from Now()
         until = began + self.deadline
         endpoint = yield from self._signed()
-        request = yield from _built(endpoint, ask, lambda ask: endpoint.dialect.build(endpoint, ask, stream), until)
+        request = yield from _built(ask, lambda ask: endpoint.request(ask, stream=stream), until)
         parse, start, advance = self.dialect.parse, self.dialect.start, self.dialect.advance
         if not stream:
             return (yield from attempts(self.retry, lambda: _whole(endpoint, request, parse, until), began, until))
         hand = Hand(partial(parse, endpoint), partial(start, endpoint), advance, self.max_body)
         return (yield from rest((yield from attempts(self.retry, lambda: begun(hand, request, until), began, until))))
+
+    def request(self, ask: Ask, *, stream: bool) -> Request:
+        """The HTTP request that puts *ask*; what this model is known not to take is refused."""
+        choice = ask.settings.tool_choice or self.tool_choice
+        if choice is not None and ask.tools:
+            _check_choice(choice, self, ask)
+        if self.capabilities is not UNKNOWN:
+            check(self, ask)
+        return self.dialect.build(self, ask, stream)
 
     def count(self, ask: Ask) -> Plan[int]:
         """How many tokens *ask* has, as the provider counts them."""
@@ -111,7 +120,7 @@ class Endpoint(Settings):
             raise Misuse(f"{self.provider} has no endpoint that counts tokens; Response.usage tells what a call used")
         until = (yield from Now()) + self.deadline
         endpoint = yield from self._signed()
-        request = yield from _built(endpoint, ask, lambda ask: count(endpoint, ask), until)
+        request = yield from _built(ask, lambda ask: count(endpoint, ask), until)
         return (yield from endpoint.exchange(lambda _: request, counted))
 
     def exchange(self, build: Callable[[Endpoint], Request], parse: Callable[[Endpoint, Reply], T]) -> Plan[T]:
@@ -132,13 +141,8 @@ class Endpoint(Settings):
         return evolve(self, api_key=Secret(key), key_header="authorization", token=None)
 
 
-def _built(endpoint: Endpoint, ask: Ask, build: Callable[[Ask], Request], until: float) -> Plan[Request]:
+def _built(ask: Ask, build: Callable[[Ask], Request], until: float) -> Plan[Request]:
     """The request that *build* makes of *ask*, once what can only go as bytes has been fetched."""
-    choice = ask.settings.tool_choice or endpoint.tool_choice
-    if choice is not None and ask.tools:
-        _check_choice(choice, endpoint, ask)
-    if endpoint.capabilities is not UNKNOWN:
-        check(endpoint, ask)
     while True:
         try:
             return build(ask)
