@@ -26,7 +26,7 @@ from arshai_kit.errors import (
     ServerFailed,
     Unauthorized,
 )
-from arshai_kit.records import Image, Opaque, Response, Text, Thinking, ToolCall, Usage
+from arshai_kit.records import Image, Logprob, Opaque, RateLimit, Response, Text, Thinking, ToolCall, Usage
 from tests.dialects.wires import ENDPOINT, Wire, bodies, junk
 
 OURS = {"chat": "openai-compatible"}
@@ -54,7 +54,9 @@ def failing(body: Any, status: int = 200, **headers: str) -> ProviderError:
         ({"content": "Hi"}, (Text("Hi"),)),
         ({"content": None}, ()),
         ({"content": ""}, ()),
-        ({"content": 7}, ()),
+        ({"content": 7}, (Opaque("content", 7, state=OURS),)),
+        ({"content": 0, "tool_calls": {}}, ()),
+        ({"tool_calls": "call f"}, (Opaque("tool_calls", "call f", state=OURS),)),
         (
             {"content": [{"type": "image_url", "image_url": {"url": "https://x/i.png"}}]},
             (Image(url="https://x/i.png", state={**OURS, "field": "content", "part": {}}),),
@@ -63,7 +65,7 @@ def failing(body: Any, status: int = 200, **headers: str) -> ProviderError:
         ({"content": {"a": 1}}, (Text('{"a":1}'),)),
         (
             {"content": [{"type": "text", "text": "a"}, "b", {"type": "text", "text": ""}, "", 7, {}]},
-            (Text("a"), Text("b")),
+            (Text("a"), Text("b"), Opaque("part", 7, state={**OURS, "field": "content"})),
         ),
         (
             {"content": [{"type": "text", "text": "a", "cited": [1]}]},
@@ -172,10 +174,58 @@ def test_ids_and_names_are_kept_and_the_rest_stays_in_raw() -> None:
     assert parse(ENDPOINT, reply).request_id == "r1"
 
 
-def test_the_first_candidate_is_the_answer() -> None:
-    choices = [{"index": 1, "message": {"content": "b"}}, {"index": 0, "message": {"content": "a"}}]
-    assert answer(choices=choices).text == "a"
-    assert answer(choices=choices[:1]).text == "b"
+def test_the_first_candidate_is_the_answer_and_all_are_kept_in_their_order() -> None:
+    call = {"id": "c", "function": {"name": "f", "arguments": "{}"}}
+    choices: list[Any] = [
+        {"index": "odd", "message": {"content": "d"}},
+        {"index": 2, "message": {"tool_calls": [call]}, "finish_reason": "stop"},
+        {"index": 1, "message": {"content": "b", "reasoning": "t"}, "finish_reason": "length"},
+        {"index": 0, "message": {"content": "a"}, "finish_reason": "stop", "logprobs": LOGPROBS},
+        "nonsense",
+    ]
+    response = answer(choices=choices)
+    assert (response.text, response.messages) == ("a", (response.candidates[0].message,))
+    assert [each.message.text for each in response.candidates] == ["a", "b", "", "d"]
+    assert [each.finish_reason for each in response.candidates] == ["stop", "length", "tool_calls", "other"]
+    assert [each.raw_finish_reason for each in response.candidates] == ["stop", "length", "stop", None]
+    assert response.candidates[1].message.reasoning == "t"
+    assert response.candidates[2].message.tool_calls == (ToolCall("c", "f"),)
+    assert response.candidates[0].logprobs == response.logprobs != ()
+    alone = answer(choices=choices[2:3])
+    assert (alone.text, alone.candidates) == ("b", ())
+
+
+LOGPROBS = {
+    "content": [
+        {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": [{"token": "a", "logprob": -0.5}, "?"]},
+        {"token": None, "logprob": -1, "top_logprobs": None},
+        {"token": "c", "logprob": None},
+        7,
+    ],
+    "refusal": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (LOGPROBS, (Logprob("a", -0.5, (Logprob("a", -0.5),)), Logprob("", -1.0))),
+        ({"content": None, "refusal": [{"token": "No", "logprob": -2}]}, (Logprob("No", -2.0),)),
+        ({"tokens": ["a", "b"], "token_logprobs": [-1, None]}, (Logprob("a", -1.0),)),
+        ({"content": {}, "tokens": "ab"}, ()),
+        (None, ()),
+        ("odd", ()),
+    ],
+)
+def test_log_probabilities_of_all_shapes(told: Any, found: tuple[Logprob, ...]) -> None:
+    assert answer(choices=[{"message": {"content": "a"}, "logprobs": told}]).logprobs == found
+
+
+def test_limits_are_told_by_headers() -> None:
+    headers = (("x-ratelimit-limit-requests", "500"), ("x-ratelimit-remaining-requests", "499"))
+    body = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
+    found = parse(ENDPOINT, Reply(200, headers, json.dumps(body).encode())).rate_limits
+    assert found == (RateLimit("requests", 500, 499),)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import evolve
-from arshai_kit.dialects.chat import STANDARD, Style, build, messages, parse, request
+from arshai_kit.dialects.chat import CHAT, STANDARD, Style, build, chat_dialect, messages, parse
 from arshai_kit.effects import Reply, Request, Secret
 from arshai_kit.errors import Misuse
+from arshai_kit.fetching import MustFetch
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings
 from arshai_kit.records import (
     Audio,
@@ -39,7 +41,7 @@ OURS = {"chat": "openai-compatible"}
 
 
 def body(ask: Ask = ASK, model: Endpoint = ENDPOINT, *, stream: bool = False) -> Wire:
-    found: Wire = json.loads(build(model, ask, stream).content)
+    found: Wire = json.loads(model.dialect.build(model, ask, stream).content)
     return found
 
 
@@ -96,17 +98,47 @@ def test_the_settings_of_a_question_win() -> None:
 
 
 def test_styles_differ_in_where_limit_and_reasoning_go() -> None:
-    style = Style(limit="max_completion_tokens", effort=False)
+    dialect = chat_dialect(Style(limit="max_completion_tokens", effort=False, hint=False))
 
-    def told(**settings: Any) -> Wire:
-        made = request(evolve(ENDPOINT, **settings), ASK, style, stream=False)
-        found: Wire = json.loads(made.content)
-        return found
+    def told(ask: Ask = ASK, **settings: Any) -> Wire:
+        return body(ask, evolve(ENDPOINT, dialect=dialect, **settings))
 
     assert told(max_tokens=5)["max_completion_tokens"] == 5
     assert told(reasoning="high")["reasoning"] == {"effort": "high"}
     assert told(reasoning=1024)["reasoning"] == {"max_tokens": 1024}
-    assert Style() == STANDARD
+    output = OutputSpec("city", {"type": "object"}, mode="json_object")
+    assert told(Ask(ASK.messages, output=output))["response_format"] == {"type": "json_object"}
+
+
+def test_a_dialect_is_known_by_its_style() -> None:
+    other = chat_dialect(Style(limit="max_completion_tokens"))
+    assert chat_dialect(Style()) is chat_dialect(STANDARD)
+    assert chat_dialect() == CHAT
+    assert other != CHAT
+    assert pickle.loads(pickle.dumps(evolve(ENDPOINT, api_key=None, dialect=other))).dialect == other
+
+
+@pytest.mark.parametrize("part", [File(url="https://x/r.pdf"), Audio(url="https://x/a.mp3"), Image(url="https://x/i")])
+@pytest.mark.parametrize("place", [user, assistant, lambda part: tool_result("c", (part,))])
+def test_an_address_goes_out_only_where_it_is_taken(part: File | Audio | Image, place: Any) -> None:
+    message = place(part)
+    addresses = {"image", "file", "audio"}
+    kind = type(part).__name__.lower()
+    with pytest.raises(MustFetch) as caught:
+        messages([message], "p", Style(addresses=addresses - {kind}))
+    assert caught.value.part is part
+    assert part.url in json.dumps(messages([message], "p", Style(addresses=addresses)))
+    known = evolve(part, data=b"hi")
+    for style in (Style(addresses=()), Style(addresses=addresses)):
+        assert "aGk=" in json.dumps(messages([place(known)], "p", style))
+        assert part.url not in json.dumps(messages([place(known)], "p", style))
+
+
+def test_by_default_pictures_alone_go_by_their_address() -> None:
+    assert sent(user(Image(url="https://x/i.png")))[0]["content"][0]["image_url"] == {"url": "https://x/i.png"}
+    for part in (File(url="https://x/r.pdf"), Audio(url="https://x/a.mp3")):
+        with pytest.raises(MustFetch):
+            build(ENDPOINT, Ask((user("Look"), user(part))), False)
 
 
 def test_a_number_of_tokens_for_reasoning_has_no_field_and_says_so() -> None:
@@ -222,17 +254,16 @@ def test_the_address_is_found_from_whatever_people_paste(base: str, url: str) ->
             assistant(ToolCall("c", "add", broken='{"a":')),
             {
                 "role": "assistant",
-                "content": None,
                 "tool_calls": [{"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a":'}}],
             },
         ),
         (
             assistant(Opaque("refusal", "No")),
-            {"role": "assistant", "content": None, "refusal": "No"},
+            {"role": "assistant", "content": "", "refusal": "No"},
         ),
         (
             assistant(Opaque("audio", {"id": "a1", "data": "…"}, state=OURS)),
-            {"role": "assistant", "content": None, "audio": {"id": "a1"}},
+            {"role": "assistant", "audio": {"id": "a1"}},
         ),
         (
             assistant("a", Opaque("provider_metadata", {"x": 1}, state=OURS)),
@@ -277,13 +308,11 @@ def test_messages_of_all_roles(message: Message, expected: Wire) -> None:
                 "file": {"filename": "file.bin", "file_data": "data:application/octet-stream;base64,aGk="},
             },
         ),
-        (File(url="https://x/r.pdf"), {"type": "file", "file": {"filename": "r.pdf", "file_data": "https://x/r.pdf"}}),
         (
             Audio(b"hi", media_type="audio/mpeg"),
             {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "mp3"}},
         ),
         (Audio(b"hi"), {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}),
-        (Audio(url="https://x/a.mp3"), {"type": "audio_url", "audio_url": {"url": "https://x/a.mp3"}}),
         (
             Opaque("video", {"type": "video_url", "video_url": {"url": "u"}}),
             {"type": "video_url", "video_url": {"url": "u"}},
@@ -339,7 +368,7 @@ def test_a_result_may_have_parts() -> None:
 def test_a_call_in_the_shape_before_tool_calls_is_answered_in_that_shape() -> None:
     call = ToolCall("", "f", {"x": 1}, state={**OURS, "legacy": True})
     assert sent(assistant(call), tool_result(call, "1")) == [
-        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"x":1}'}},
+        {"role": "assistant", "function_call": {"name": "f", "arguments": '{"x":1}'}},
         {"role": "function", "name": "f", "content": "1"},
     ]
 
@@ -364,7 +393,9 @@ def as_data(wire: Wire) -> Wire:
 @given(wire=assistants())
 def test_what_an_assistant_said_goes_back_unchanged(wire: Wire) -> None:
     (back,) = sent(said(wire))
-    assert as_data(back) == as_data({**wire, "content": wire["content"] or ("" if len(wire) == 2 else None)})
+    unsaid = {} if "tool_calls" in wire else {"content": ""}
+    told = wire if wire["content"] else {**{k: v for k, v in wire.items() if k != "content"}, **unsaid}
+    assert as_data(back) == as_data(told)
     assert said(back) == said(wire)
 
 
@@ -394,12 +425,16 @@ def test_a_list_of_content_goes_back_as_it_was(content: list[Wire]) -> None:
             ]
         },
         {"annotations": [{"type": "url_citation"}]},
+        {"content": 7},
+        {"content": [7, {"type": "text", "text": "a"}]},
+        {"tool_calls": "call f"},
+        {"tool_calls": ["call f", {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"reasoning": {"odd": 1}, "images": "none"},
     ],
 )
 def test_what_only_some_providers_send_goes_back_as_it_was(more: Wire) -> None:
-    assert sent(said({"role": "assistant", "content": None, **more})) == [
-        {"role": "assistant", "content": None, **more}
-    ]
+    (back,) = sent(said({"role": "assistant", "content": None, **more}))
+    assert back == {"role": "assistant", **({} if "tool_calls" in more else {"content": ""}), **more}
 
 
 @given(wire=assistants())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit.dialects.chat import parse
+from arshai_kit.dialects.chat import advance, parse, start
 from arshai_kit.effects import Reply
 from arshai_kit.errors import (
     BadReply,
@@ -26,7 +26,9 @@ from arshai_kit.errors import (
 from arshai_kit.records import (
     Event,
     Finished,
+    Logprob,
     Opaque,
+    RateLimit,
     Response,
     Text,
     TextDelta,
@@ -35,6 +37,7 @@ from arshai_kit.records import (
     ToolCall,
     ToolCallDelta,
 )
+from arshai_kit.sse import ServerSent
 from tests.dialects.wires import ENDPOINT, Wire, bodies, chunks, junk, names, sse
 from tests.wire.agreement import cut, streamed, told_by
 
@@ -170,7 +173,7 @@ def test_thoughts_in_a_list_of_content_are_joined_and_stay_before_the_words() ->
     def thinking(text: str, **more: Any) -> Wire:
         return chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}], **more}]})
 
-    said = chunk({"content": [{"type": "text", "text": "Yes"}, "!", 7]})
+    said = chunk({"content": [{"type": "text", "text": "Yes"}, "!"]})
     odd = chunk({"content": [{"type": "reference", "ids": [1]}]})
     events, response = read(sse([chunk({"content": ""}), thinking("a"), thinking("b", closed=True), said, odd, STOP]))
     assert response.message.parts == (
@@ -217,22 +220,62 @@ def test_what_is_unknown_is_kept_and_lists_and_objects_grow() -> None:
     }
 
 
-def test_other_candidates_stay_in_raw_and_tell_nothing() -> None:
-    second = {"choices": [{"index": 1, "delta": {"content": "Two"}, "finish_reason": "length"}]}
+def test_other_candidates_are_kept_in_their_order_and_tell_nothing() -> None:
     odd = {"choices": [{"index": "b", "delta": {"content": "B"}, "finish_reason": "stop"}]}
-    events, response = read(sse([chunk({"content": "One"}), second, odd, STOP]))
+    third = {"choices": [{"index": 2, "delta": {"content": "Three"}, "finish_reason": "stop"}]}
+    calls = {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}
+    second = {"choices": [{"index": 1, "delta": {"content": "Two", **calls}}]}
+    events, response = read(sse([chunk({"content": "One"}), odd, third, second, STOP]))
     assert events[:-1] == [TextDelta("One")]
-    assert [each["message"]["content"] for each in response.raw["choices"]] == ["One", "Two", "B"]
-    assert [each["index"] for each in response.raw["choices"]] == [0, 1, "b"]
-    assert read(sse([second]))[1].text == "Two"
+    assert [each["index"] for each in response.raw["choices"]] == [0, 1, 2, "b"]
+    assert [each.message.text for each in response.candidates] == ["One", "Two", "Three", "B"]
+    assert [each.finish_reason for each in response.candidates] == ["stop", "tool_calls", "stop", "stop"]
+    assert response.candidates[1].message.tool_calls == (ToolCall("c", "f"),)
+    assert response.candidates[0].message == response.message
+    alone = read(sse([third]))[1]
+    assert (alone.text, alone.candidates) == ("Three", ())
 
 
-def test_log_probabilities_are_gathered_in_raw() -> None:
+def test_a_cut_stream_keeps_what_came_of_each_candidate() -> None:
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    second = {"choices": [{"index": 1, "delta": {"content": "Tw", "tool_calls": [call]}}]}
+    partial = failing(sse([chunk({"content": "On"}), second], done=False)).partial
+    assert [each.message.text for each in partial.candidates] == ["On", "Tw"]
+    assert partial.candidates[1].message.tool_calls == ()
+
+
+@pytest.mark.parametrize(
+    ("delta", "kept"),
+    [
+        ({"content": 7}, {"part": 7}),
+        ({"content": [[7], {"odd": 1}]}, {"part": {"odd": 1}}),
+        ({"tool_calls": "call f"}, {"tool_calls": "call f"}),
+        ({"tool_calls": ["call f", ""]}, {"tool_calls": "call f"}),
+        ({"reasoning": {"odd": 1}}, {"reasoning": {"odd": 1}}),
+        ({"reasoning_details": "odd"}, {"reasoning_details": "odd"}),
+    ],
+)
+def test_what_has_another_shape_than_is_known_is_kept(delta: Wire, kept: Wire) -> None:
+    _, response = read(sse([chunk(delta), STOP]))
+    assert {part.kind: part.value for part in response.message.parts if isinstance(part, Opaque)} == kept
+
+
+def test_log_probabilities_are_gathered() -> None:
     def told(word: str) -> Wire:
-        return {"choices": [{"index": 0, "delta": {"content": word}, "logprobs": {"content": [{"token": word}]}}]}
+        content = [{"token": word, "logprob": -1.5}]
+        return {"choices": [{"index": 0, "delta": {"content": word}, "logprobs": {"content": content}}]}
 
     _, response = read(sse([told("a"), told("b"), told("c"), STOP]))
-    assert [each["token"] for each in response.raw["choices"][0]["logprobs"]["content"]] == ["a", "b", "c"]
+    assert response.logprobs == (Logprob("a", -1.5), Logprob("b", -1.5), Logprob("c", -1.5))
+    assert len(response.raw["choices"][0]["logprobs"]["content"]) == 3
+
+
+def test_limits_are_told_by_headers() -> None:
+    state = start(ENDPOINT, (("x-ratelimit-remaining-tokens", "7"),))
+    for line in (json.dumps(STOP).encode(), b"[DONE]"):
+        state, told = advance(state, ServerSent("", line))
+    assert isinstance(told[-1], Finished)
+    assert told[-1].response.rate_limits == (RateLimit("tokens", remaining=7),)
 
 
 # Calls
@@ -386,9 +429,6 @@ def test_the_last_reason_counts_and_words_after_it_are_not_lost() -> None:
 
 
 def test_nothing_is_told_after_the_end() -> None:
-    from arshai_kit.dialects.chat import advance, start
-    from arshai_kit.sse import ServerSent
-
     state, done = start(ENDPOINT), ServerSent("", b"[DONE]")
     advance(state, ServerSent("", json.dumps(STOP).encode()))
     assert len(advance(state, done)[1]) == 1

@@ -12,7 +12,7 @@ from arshai_kit.dialects.chat import CHAT
 from arshai_kit.effects import Reply
 from arshai_kit.errors import ProviderError
 from arshai_kit.models import Endpoint
-from arshai_kit.records import Event, Finished, Response, TextDelta, ThinkingDelta, ToolCallDelta
+from arshai_kit.records import Event, Finished, Opaque, Response, TextDelta, ThinkingDelta, ToolCallDelta
 from arshai_kit.sse import Splitter
 
 __all__ = ["bytes_of", "cut", "disagreements", "endpoint", "outcome", "streamed", "whole"]
@@ -37,9 +37,11 @@ def cut(data: bytes, chance: random.Random, longest: int = 60) -> Iterator[bytes
         place += size
 
 
-def streamed(data: Iterator[bytes] | list[bytes], model: Endpoint = endpoint) -> tuple[list[Event], Response]:
+def streamed(
+    data: Iterator[bytes] | list[bytes], model: Endpoint = endpoint, headers: tuple[tuple[str, str], ...] = ()
+) -> tuple[list[Event], Response]:
     """The events and the response of the stream *data*; the error of a stream that fails is raised."""
-    split, state = Splitter(model.max_body), model.dialect.start(model, ())
+    split, state = Splitter(model.max_body), model.dialect.start(model, headers)
     events: list[Event] = []
     for piece in (*data, b""):
         for event in split.feed(piece):
@@ -63,7 +65,8 @@ def outcome(exchange: Exchange, seed: int = 0) -> tuple[Response | None, Provide
     """What *exchange* comes to: a response, or an error with what came before it."""
     try:
         if exchange["body_format"] == "sse" and exchange["status"] < 300:
-            events, response = streamed(list(cut(bytes_of(exchange), random.Random(seed))))
+            pieces = list(cut(bytes_of(exchange), random.Random(seed)))
+            events, response = streamed(pieces, headers=tuple(exchange["response_headers"].items()))
             assert told_by(events) == (response.text, response.reasoning, response.tool_calls)
             return response, None
         return whole(exchange), None
@@ -118,7 +121,7 @@ def _answer(response: Response, told: dict[str, Any], *, partial: bool) -> dict[
     }
     if not partial:
         found["finish"] = (response.raw_finish_reason or None, told["finish_reason"] or None)
-    found |= _raw(response.raw, told)
+    found |= _raw(response.raw, told) | _candidates(response, told)
     return found | _usage(response, told["usage"] or {})
 
 
@@ -129,13 +132,29 @@ def _raw(raw: dict[str, Any], told: dict[str, Any]) -> dict[str, tuple[Any, Any]
     choice = raw["choices"][0]
     if told.get("native_finish_reason"):
         found["native_finish_reason"] = (choice.get("native_finish_reason"), told["native_finish_reason"])
-    if told.get("logprobs_count"):
-        found["logprobs"] = (len(choice["logprobs"]["content"]), told["logprobs_count"])
     if told.get("annotations"):
         found["annotations"] = (len(choice["message"]["annotations"]), told["annotations"])
-    for place, each in enumerate(told.get("choices") or ()):
-        message = raw["choices"][place]["message"]
-        found[f"choice {place}"] = (message["content"], each["text"])
+    return found
+
+
+def _candidates(response: Response, told: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """All answers, and how likely the words of the first were."""
+    found: dict[str, tuple[Any, Any]] = {"logprobs": (len(response.logprobs), told.get("logprobs_count") or 0)}
+    answers = told.get("choices") or ()
+    found["candidates"] = (len(response.candidates), len(answers) if len(answers) > 1 else 0)
+    for ours, each in zip(response.candidates, answers, strict=False):
+        said = ours.message
+        refusal = "".join(part.value for part in said.parts if isinstance(part, Opaque) and part.kind == "refusal")
+        found[f"candidate {each['index']}"] = (
+            (said.text, said.reasoning, refusal, [_call(call) for call in said.tool_calls], ours.raw_finish_reason),
+            (
+                each["text"] or "",
+                each["reasoning_text"] or "",
+                each["refusal"] or "",
+                [_expected_call(call) for call in each["tool_calls"]],
+                each["finish_reason"],
+            ),
+        )
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from arshai_kit._json import exact
 from arshai_kit.dialects.chat import messages
+from arshai_kit.records import RateLimit
 from tests.wire.agreement import Exchange, bytes_of, disagreements, endpoint, outcome, streamed
 
 HERE = Path(__file__).parent / "data"
@@ -78,6 +80,32 @@ def test_every_recording_is_read_as_it_must_be(wire: Path) -> None:
                 wrong[name] = found
     assert not wrong
     assert count >= 635
+
+
+LIMIT = re.compile(r"x-ratelimit-(limit|remaining|reset)(-.+)?")
+NUMBER = re.compile(r"\d{1,18}(?!\d)")
+
+
+def test_limits_are_read_from_the_headers_that_came(wire: Path) -> None:
+    """Every number is, but one vendor's 2**63 that stands for none; some recordings hold words in their place."""
+    replies, kinds = 0, set[str]()
+    for talk in conversations(wire / "data"):
+        for name, exchange in exchanges(talk):
+            told = exchange["response_headers"]
+            headers = {key for key, value in told.items() if LIMIT.fullmatch(key) and NUMBER.match(value)}
+            response, error = outcome(exchange)
+            if response is not None and error is None:
+                assert {key for each in response.rate_limits for key in _told(each, headers)} == headers, name
+                replies += bool(headers)
+                kinds |= {each.kind for each in response.rate_limits}
+    assert replies > 50
+    assert kinds >= {"requests", "tokens", "req-minute", "tokens-minute"}
+
+
+def _told(limit: RateLimit, headers: set[str]) -> list[str]:
+    """The headers that *limit* was read from."""
+    names = [f"x-ratelimit-{name}" for name in ("limit", "remaining", "reset") if getattr(limit, name) is not None]
+    return [name if limit.kind == "requests" and name in headers else f"{name}-{limit.kind}" for name in names]
 
 
 def test_a_stream_gives_what_the_same_reply_gives_as_a_whole(wire: Path) -> None:

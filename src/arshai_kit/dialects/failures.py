@@ -23,7 +23,7 @@ from arshai_kit.errors import (
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Response
 
-__all__ = ["came", "decoded", "failed", "failure", "request_id", "retry_after", "scrubbed", "shown"]
+__all__ = ["Headers", "came", "decoded", "failed", "failure", "request_id", "retry_after", "scrubbed", "shown"]
 
 Headers = Iterable[tuple[str, str]]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from arshai_kit._json import dumps
-from arshai_kit.dialects.chat._message import call, void
+from arshai_kit.dialects.chat._message import call, odd_call, void
 from arshai_kit.records import Event, Part, ToolCall, ToolCallDelta
 
 __all__ = ["Calls", "Reopened"]
@@ -54,11 +54,16 @@ class Calls:
     closed when its arguments are a JSON object and a later call has begun, or when the provider says that it is done.
     """
 
-    __slots__ = ("_growing", "_provider")
+    __slots__ = ("_growing", "_odd", "_provider")
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._growing: list[_Growing] = []
+        self._odd: list[Any] = []
+
+    def odd(self, wire: Any) -> None:
+        """Keep *wire*, which is no fragment of a call."""
+        self._odd.append(wire)
 
     def fragment(self, wire: Mapping[str, Any], out: list[Event], *, legacy: bool = False) -> None:
         """Add *wire*; what it adds and which calls it closes goes to *out*."""
@@ -78,7 +83,7 @@ class Calls:
 
     def wire(self) -> dict[str, Any]:
         """The fields of a message that hold these calls, as they would come as a whole."""
-        told = [each.wire() for each in self._growing if not each.legacy]
+        told = [*[each.wire() for each in self._growing if not each.legacy], *self._odd]
         legacy = [each.wire()["function"] for each in self._growing if each.legacy]
         return {**({"tool_calls": told} if told else {}), **({"function_call": legacy[-1]} if legacy else {})}
 
@@ -97,8 +102,9 @@ class Calls:
                         out.append(ToolCallDelta(place, told.name, "", told))
 
     def closed(self) -> Iterator[Part]:
-        """The calls that may run."""
-        return (growing.closed for growing in self._growing if growing.closed is not None)
+        """The calls that may run, and what is none."""
+        yield from (growing.closed for growing in self._growing if growing.closed is not None)
+        yield from (odd_call(each, self._provider) for each in self._odd)
 
     def _grown(self, growing: _Growing, wire: Mapping[str, Any], name: str, text: str, out: list[Event]) -> None:
         growing.id = growing.id or _key(wire)

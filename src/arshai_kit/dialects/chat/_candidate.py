@@ -7,7 +7,7 @@ from typing import Any
 
 from arshai_kit._json import dumps
 from arshai_kit.dialects.chat._calls import Calls
-from arshai_kit.dialects.chat._message import THOUGHTS, thought, void
+from arshai_kit.dialects.chat._message import THOUGHTS, fits, thought, void
 from arshai_kit.dialects.chat._reply import complete
 from arshai_kit.records import Event, TextDelta, ThinkingDelta
 
@@ -77,11 +77,11 @@ class Candidate:
         for name, value in delta.items():
             if not value or name == "role":
                 continue
-            if name in _THINKS:
+            if name in _THINKS and fits(name, value):
                 thinks = True
             elif name == "content":
                 self._content(value, out)
-            elif name == "tool_calls":
+            elif name == "tool_calls" and isinstance(value, list):
                 self._calls(value, out)
             elif name != "function_call" or not delta.get("tool_calls"):  # a call told in both shapes counts once
                 self._rest(name, value, out)
@@ -123,12 +123,12 @@ class Candidate:
                     self._part(text, more)
                     if text:
                         out.append(ThinkingDelta(text))
-                case dict():
-                    words = each.get("text")
-                    if each.get("type") == "text" and words and isinstance(words, str):
+                case _ if each:
+                    words = each.get("text") if isinstance(each, dict) and each.get("type") == "text" else ""
+                    if words and isinstance(words, str):
                         out.append(TextDelta(words))
                     self.text = []
-                    self.runs += each, self.text
+                    self.runs += tuple(each) if isinstance(each, list) else each, self.text
 
     def _said(self, text: str, out: list[Event]) -> None:
         self.text.append(text)
@@ -144,10 +144,12 @@ class Candidate:
         last.words.append(text)
         last.rest.update(rest)
 
-    def _calls(self, fragments: Any, out: list[Event]) -> None:
-        for each in _list(fragments):
+    def _calls(self, fragments: list[Any], out: list[Event]) -> None:
+        for each in fragments:
             if isinstance(each, dict):
                 self.calls.fragment(each, out)
+            elif not void(each):
+                self.calls.odd(each)
 
     def _rest(self, name: str, value: Any, out: list[Event]) -> None:
         if void(value):
@@ -168,7 +170,7 @@ class Candidate:
             found[self.under] = "".join(self.thoughts)
         if self.details:
             found["reasoning_details"] = list(map(_joined, self.details))
-        return {**found, **self.calls.wire(), **self.wire}
+        return {**self.wire, **found, **self.calls.wire()}
 
 
 def _merge(into: dict[str, Any], name: str, value: Any) -> None:

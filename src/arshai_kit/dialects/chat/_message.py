@@ -15,10 +15,20 @@ from typing import Any
 from arshai_kit._json import dumps, exact
 from arshai_kit.records import Image, Message, Opaque, Part, Text, Thinking, ToolCall
 
-__all__ = ["call", "calls", "detail_text", "message", "thought", "void"]
+__all__ = ["call", "calls", "detail_text", "fits", "message", "odd_call", "thought", "void"]
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-_READ = frozenset({"role", "name", "content", "reasoning_details", "tool_calls", "function_call", "images", *THOUGHTS})
+_SHAPES: dict[str, Any] = {
+    "role": object,
+    "name": object,
+    "content": (str, list, dict),
+    "reasoning_details": list,
+    "tool_calls": list,
+    "function_call": dict,
+    "images": list,
+    **dict.fromkeys(THOUGHTS, str),
+}
+"""The fields that are read, and what they hold."""
 _OF_CALL = frozenset({"id", "type", "index", "function"})
 
 
@@ -27,13 +37,22 @@ def message(wire: Mapping[str, Any], provider: str, called: Iterable[Part]) -> M
     unknown = [
         Opaque(name, value, state=None if name == "refusal" else {"chat": provider})
         for name, value in wire.items()
-        if name not in _READ and not void(value)
+        if not fits(name, value) and not void(value)
     ]
     images = [part for each in _list(wire.get("images")) for part in _content_part(each, provider, "images")]
     return Message(
         "assistant",
         (*_thinking(wire, provider), *_content(wire.get("content"), provider), *images, *called, *unknown),
     )
+
+
+def fits(name: str, value: Any) -> bool:
+    """Whether *value* is what is read under *name*; what is not is kept as it came.
+
+    >>> fits("content", "Hi"), fits("content", 7), fits("novel", "Hi")
+    (True, False, False)
+    """
+    return isinstance(value, _SHAPES.get(name, ()))
 
 
 def void(value: Any) -> bool:
@@ -98,8 +117,9 @@ def _content_part(each: Any, provider: str, place: str) -> Iterator[Part]:
             yield Thinking(text, state={"chat": provider, "part": rest})
         case {"type": "image_url", "image_url": {"url": str(url), **other}, **rest} if not other:
             yield _image(url, {"chat": provider, "field": place, "part": rest})
-        case dict() if each:
-            yield Opaque(str(each.get("type", "part")), each, state={"chat": provider, "field": place})
+        case _ if each:
+            kind = str(each.get("type", "part")) if isinstance(each, dict) else "part"
+            yield Opaque(kind, each, state={"chat": provider, "field": place})
 
 
 def _image(url: str, state: dict[str, Any]) -> Image:
@@ -123,11 +143,16 @@ def calls(wire: Mapping[str, Any], provider: str, *, complete: bool) -> Iterator
             name, text = str(function.get("name") or ""), function.get("arguments")
             yield call(str(each.get("id") or ""), name, text, complete=complete, state=state)
         elif not void(each):
-            yield Opaque("tool_calls", each, state={"chat": provider, "field": "tool_calls"})
+            yield odd_call(each, provider)
     legacy = wire.get("function_call")
     if isinstance(legacy, dict) and legacy.get("name") and not told:
         mark = {"chat": provider, "legacy": True}
         yield call("", str(legacy["name"]), legacy.get("arguments"), complete=complete, state=mark)
+
+
+def odd_call(wire: Any, provider: str) -> Opaque:
+    """What stands among the calls and is none that we know."""
+    return Opaque("tool_calls", wire, state={"chat": provider, "field": "tool_calls"})
 
 
 def call(key: str, name: str, arguments: Any, *, complete: bool, state: Any = None) -> ToolCall:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from arshai_kit.dialects.chat._message import calls, message
-from arshai_kit.dialects.failures import decoded, failure, request_id, shown
+from arshai_kit.dialects.exchange import rate_limits
+from arshai_kit.dialects.failures import Headers, decoded, failure, request_id, shown
 from arshai_kit.effects import Reply
 from arshai_kit.errors import BadReply
 from arshai_kit.models import Endpoint
-from arshai_kit.records import FinishReason, Message, Opaque, Part, Response, Usage
+from arshai_kit.records import Candidate, FinishReason, Logprob, Message, Opaque, Part, Response, Usage
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["complete", "cost", "parsed", "response", "says_error", "usage"]
+__all__ = ["complete", "cost", "parsed", "place", "response", "says_error", "usage"]
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -46,46 +48,81 @@ def parsed(endpoint: Endpoint, reply: Reply) -> Response:
     body = decoded(endpoint, reply)
     if says_error(body):
         raise failure(endpoint, body, headers=reply.headers)
-    told = request_id(reply.headers) or _text(body.get("request_id"))
-    choice = _choice(body)
-    if choice is None:
-        came = shown(endpoint, reply.body)
+    choices = _choices(body)
+    if not choices:
+        came, told = shown(endpoint, reply.body), request_id(reply.headers)
         raise BadReply(f"what came is no answer: it has no choices: {came}", status=reply.status, request_id=told)
     try:
-        answer = response(endpoint, body, choice, told)
+        answer = response(endpoint, body, choices, reply.headers)
     except ValueError as error:
+        told = request_id(reply.headers)
         raise BadReply(f"what came cannot be kept: {error}", status=reply.status, request_id=told) from error
-    if choice.get("error"):
-        raise failure(endpoint, choice, headers=reply.headers, partial=answer)
+    if choices[0].get("error"):
+        raise failure(endpoint, choices[0], headers=reply.headers, partial=answer)
     return answer
 
 
 def response(
     endpoint: Endpoint,
     body: dict[str, Any],
-    choice: Mapping[str, Any],
-    told: str = "",
-    called: Iterable[Part] | None = None,
+    choices: Sequence[Mapping[str, Any]],
+    headers: Headers = (),
+    called: Sequence[Iterable[Part]] = (),
 ) -> Response:
-    """The response that *choice* of *body* gives; the other candidates stay in `raw`."""
-    raw = choice.get("finish_reason")
-    raw = raw if raw is None or isinstance(raw, str) else str(raw)
-    wire = choice.get("message")
-    wire = wire if isinstance(wire, dict) else {}
-    if called is None:
-        called = calls(wire, endpoint.provider, complete=complete(raw))
-    said = message(wire, endpoint.provider, called)
+    """The response that *choices* of *body* give, the first of which is the answer; *called* are the calls of each."""
+    candidates = [
+        _candidate(choice, endpoint.provider, called[number] if called else None)
+        for number, choice in enumerate(choices)
+    ]
+    answer = candidates[0]
     return Response(
-        (said,),
-        _finish(raw, said),
-        raw,
+        (answer.message,),
+        answer.finish_reason,
+        answer.raw_finish_reason,
         usage(body),
         cost(_usage(body)),
         _text(body.get("model")),
         endpoint.provider,
         _text(body.get("id")),
-        told,
+        request_id(headers) or _text(body.get("request_id")),
+        candidates=tuple(candidates) if len(candidates) > 1 else (),
+        logprobs=answer.logprobs,
+        rate_limits=rate_limits(headers),
         raw=body,
+    )
+
+
+def _candidate(choice: Mapping[str, Any], provider: str, called: Iterable[Part] | None) -> Candidate:
+    raw = choice.get("finish_reason")
+    raw = raw if raw is None or isinstance(raw, str) else str(raw)
+    wire = choice.get("message")
+    wire = wire if isinstance(wire, dict) else {}
+    if called is None:
+        called = calls(wire, provider, complete=complete(raw))
+    said = message(wire, provider, called)
+    told = choice.get("logprobs")
+    return Candidate(said, _finish(raw, said), raw, _logprobs(told) if isinstance(told, dict) else ())
+
+
+def _logprobs(told: Mapping[str, Any]) -> tuple[Logprob, ...]:
+    """The tokens that *told* lists: those of the words, else those of a refusal."""
+    for name in ("content", "refusal"):
+        if tokens := _tokens(told.get(name)):
+            return tokens
+    words, values = told.get("tokens"), told.get("token_logprobs")  # the shape of the older Completions
+    if isinstance(words, list) and isinstance(values, list):
+        return _tokens([{"token": word, "logprob": value} for word, value in zip(words, values, strict=False)])
+    return ()
+
+
+def _tokens(told: Any) -> tuple[Logprob, ...]:
+    found = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+    return tuple(
+        [
+            Logprob(_text(each.get("token")), float(value), _tokens(each.get("top_logprobs")))
+            for each in found
+            if isinstance(value := each.get("logprob"), int | float)
+        ]
     )
 
 
@@ -115,13 +152,20 @@ def _finish(raw: str | None, said: Message) -> FinishReason:
     return known
 
 
-def _choice(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The first candidate, if it is an answer at all."""
+def _choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The candidates in their order; none if the first is no answer at all."""
     choices = body.get("choices")
     found = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
-    first = next((each for each in found if not each.get("index")), found[0] if found else {})
-    answers = isinstance(first.get("message"), dict) or first.get("finish_reason") or first.get("error")
-    return first if answers else None
+    if len(found) > 1:
+        found.sort(key=place)
+    first = found[0] if found else {}
+    return found if isinstance(first.get("message"), dict) or first.get("finish_reason") or first.get("error") else []
+
+
+def place(choice: Mapping[str, Any]) -> float:
+    """Where *choice* belongs among the others; at the end if it has a strange index."""
+    index = choice.get("index")
+    return index if isinstance(index, int) else inf if index else 0
 
 
 def usage(body: Mapping[str, Any]) -> Usage:

@@ -14,7 +14,7 @@ from arshai_kit._json import freeze, loads
 from arshai_kit.dialects.chat._candidate import Candidate
 from arshai_kit.dialects.chat._envelope import Envelope
 from arshai_kit.dialects.chat._message import THOUGHTS
-from arshai_kit.dialects.chat._reply import response, says_error
+from arshai_kit.dialects.chat._reply import place, response, says_error
 from arshai_kit.dialects.failures import failure, request_id, shown
 from arshai_kit.errors import BadReply, ProviderError, StreamIncomplete
 from arshai_kit.models import Endpoint
@@ -65,23 +65,29 @@ class Told:
         return out
 
     def _choice(self, choice: dict[str, Any], out: list[Event]) -> None:
-        place = choice.get("index")
-        if not place:
+        index = choice.get("index")
+        if not index:
             self.seen = True
             self.first.add(choice, out)
         else:
-            self.others.setdefault(str(place), Candidate(self.endpoint.provider)).add(choice, [])
+            self.others.setdefault(str(index), Candidate(self.endpoint.provider)).add(choice, [])
         if choice.get("error"):
             raise self.failed(choice)
 
     def response(self, *, partial: bool = False) -> Response:
         """The answer; a *partial* one holds only the calls that were closed, and no reason why it ended."""
-        others = [each.choice(int(place) if place.isdecimal() else place) for place, each in self.others.items()]
-        body = {**self.top, "choices": [self.first.choice(0), *others], "usage": self.usage}
-        whole = response(self.endpoint, body, body["choices"][0], self.request_id(), self.first.calls.closed())
+        told = [(self.first.choice(0), self.first), *self._others()]
+        body = {**self.top, "choices": [choice for choice, _ in told], "usage": self.usage}
+        called = [each.calls.closed() for _, each in told]
+        whole = response(self.endpoint, body, body["choices"], self.headers, called)
         if partial:
             return evolve(whole, finish_reason="error", raw_finish_reason=None)
         return whole
+
+    def _others(self) -> list[tuple[dict[str, Any], Candidate]]:
+        """The other answers, in their order."""
+        others = [(each.choice(int(key) if key.isdecimal() else key), each) for key, each in self.others.items()]
+        return sorted(others, key=lambda pair: place(pair[0]))
 
     def request_id(self) -> str:
         """What the provider's support wants to know."""
@@ -97,6 +103,8 @@ class Told:
         self.done = True
         out: list[Event] = []
         self.first.close(out)
+        for each in self.others.values():
+            each.close([])
         out.append(Finished(self.response()))
         return tuple(out)
 
