@@ -4,15 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 from arshai_kit.testing.cassette import recorded, replayed
 from arshai_kit.testing.clock import Clock, clock
+from arshai_kit.testing.embedder import HashedEmbedder, hashed_embedder
 from arshai_kit.testing.errors import RecordedError
 from arshai_kit.testing.script import Answer, Script, scripted
 
 __all__ = [
     "Answer",
     "Clock",
+    "HashedEmbedder",
     "RecordedError",
     "Script",
     "clock",
+    "hashed_embedder",
     "recorded",
     "replayed",
     "scripted",

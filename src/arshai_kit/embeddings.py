@@ -1,0 +1,255 @@
+"""Texts in, vectors out, in their order: however many there are, and however few a request may hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from math import sqrt
+from operator import mul
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+
+from attrs import frozen
+
+from arshai_kit._record import Record
+from arshai_kit.effects import Handle, Join, Plan, Start, Step
+from arshai_kit.errors import ArshaiError, BadReply, BadRequest, ContentTooLong, Misuse
+from arshai_kit.faces import blocking
+from arshai_kit.providers.embedders import (
+    EmbedderOptions,
+    Manner,
+    RemoteEmbedder,
+    azure_embedder,
+    gemini_embedder,
+    openai_compatible_embedder,
+    openai_embedder,
+)
+from arshai_kit.records.vectors import Embeddings, Kind, Vector, joined
+
+__all__ = [
+    "Embedder",
+    "EmbedderOptions",
+    "Embeddings",
+    "Kind",
+    "Manner",
+    "RemoteEmbedder",
+    "Texts",
+    "Vector",
+    "azure_embedder",
+    "batches",
+    "embed",
+    "gemini_embedder",
+    "joined",
+    "openai_compatible_embedder",
+    "openai_embedder",
+    "similarity",
+]
+
+T = TypeVar("T")
+
+_TOO_MUCH: Final = re.compile(
+    r"batch|per.(request|prediction|call)|too.(many|much|large|long|big)|at most|maximum|\bmax\b|larger than|exceed"
+    r"|limit",
+    re.I,
+)
+"""How a provider says that a request holds too many texts, or too much of them."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Whatever gives vectors: over HTTP, in process, or out of a cache."""
+
+    @property
+    def name(self) -> str:
+        """What the provider calls it."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Who provides it."""
+        ...
+
+    @property
+    def dimensions(self) -> int | None:
+        """How many numbers a vector is to have; `None` leaves it to the model."""
+        ...
+
+    @property
+    def max_batch(self) -> int | None:
+        """The most texts that it takes at a time, if there is a limit."""
+        ...
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The most bytes that the texts taken at a time have in UTF-8, if there is a limit."""
+        ...
+
+    def embed(self, texts: Sequence[str], *, kind: Kind) -> Plan[Embeddings]:
+        """The vectors of *texts*, which are within its limits and none of which is empty."""
+        ...
+
+
+@frozen(eq=False, repr=False)
+class Texts(Record):
+    """What the step `embed` is given: *texts*, the first of which stands at *place* among all."""
+
+    texts: tuple[str, ...]
+    kind: Kind = None
+    place: int = 0
+
+
+@blocking
+def embed(
+    embedder: Embedder, texts: str | Iterable[str], *, kind: Kind = None, side_by_side: int = 4
+) -> Plan[Embeddings]:
+    """The vectors of *texts*, one or many, in their order.
+
+    *kind* says whether they are to be found (`document`) or to find (`query`): some models put them in different
+    places. As much goes into a request as *embedder* takes, *side_by_side* of them at a time; one that its provider
+    finds too large is halved. When one fails, the vectors of all texts before it are in the error's `partial`.
+    """
+    given, kind = _texts(texts), _kind(kind)
+    if not hasattr(embedder, "embed"):
+        raise Misuse(f"the first argument is an embedder, as openai_embedder(…) makes one, not {_shown(embedder)}")
+    if type(side_by_side) is not int or side_by_side < 1:
+        raise Misuse(f"side_by_side= must be at least 1, not {side_by_side!r}")
+    limits = [getattr(embedder, name, None) for name in ("max_batch", "max_bytes")]
+    parts = [Texts(part, kind, place) for place, part in batches(given, *limits)]
+    if not parts:
+        return joined(())
+    if len(parts) == 1:
+        return joined(((yield from _part(embedder, parts[0])),))
+    (outcome,) = yield from Join(((yield from Start(_all(embedder, parts, side_by_side))),))
+    return outcome.unwrap()  # type: ignore[no-any-return]  # the Outcome of a Plan[Embeddings]
+
+
+def batches(
+    texts: Iterable[str], max_batch: int | None = None, max_bytes: int | None = None
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """*texts* in runs that are within the limits, as far as single texts are, each after the place of its first.
+
+    >>> list(batches(["a", "bc", "def", "g"], max_batch=3, max_bytes=4))
+    [(0, ('a', 'bc')), (2, ('def', 'g'))]
+    """
+    most, largest = max_batch or float("inf"), max_bytes or float("inf")
+    start, size, run = 0, 0, list[str]()
+    for text in texts:
+        weight = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if run and (len(run) >= most or size + weight > largest):
+            yield start, tuple(run)
+            start, size, run = start + len(run), 0, []
+        run.append(text)
+        size += weight
+    if run:
+        yield start, tuple(run)
+
+
+def similarity(one: Sequence[float], other: Sequence[float]) -> float:
+    """How alike two vectors are: the cosine of the angle between them, 1 for the same direction, 0 for none.
+
+    >>> round(similarity((3, 4), (6, 8)), 6), similarity((1, 0), (0, 1))
+    (1.0, 0.0)
+    """
+    if len(one) != len(other):
+        raise Misuse(f"vectors of {len(one)} and {len(other)} dimensions are not of one model")
+    length = sqrt(_dot(one, one)) * sqrt(_dot(other, other))
+    return _dot(one, other) / length if length else 0.0
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return float(sum(map(mul, one, other)))
+
+
+def _texts(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """*texts* as they are sent, none of them empty."""
+    if isinstance(texts, str):
+        return _texts((texts,))
+    if not isinstance(texts, Iterable) or isinstance(texts, Mapping | bytes):
+        raise Misuse(f"embed takes a text or several, not {_shown(texts)}")
+    given = tuple(texts)
+    for place, text in enumerate(given):
+        if not isinstance(text, str):
+            raise Misuse(f"text {place} is no text but {_shown(text)}")
+        if not text:
+            raise Misuse(f"text {place} is empty: there is no vector of nothing; leave it out")
+    return given
+
+
+def _kind(kind: Kind) -> Kind:
+    if kind not in (None, "document", "query"):
+        raise Misuse(f"kind= is 'document', 'query' or None, not {kind!r}")
+    return kind
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.80}" if isinstance(value, str) else type(value).__name__
+
+
+def _all(embedder: Embedder, parts: Sequence[Texts], side_by_side: int) -> Plan[Embeddings]:
+    """The vectors of all *parts*, which are waited for in their order, so that what an error leaves has no gap.
+
+    It runs in a frame of its own, whose end cancels the parts that are left.
+    """
+    handles: list[Handle[Embeddings]] = []
+    for part in parts:
+        handles.append((yield from Start(_part(embedder, part), limit=side_by_side)))
+    done: list[Embeddings] = []
+    for handle in handles:
+        (outcome,) = yield from Join((handle,))
+        if isinstance(outcome.error, ArshaiError):
+            outcome.error.partial = joined([*done, *_kept(outcome.error)])
+        done.append(outcome.unwrap())
+    return joined(done)
+
+
+def _part(embedder: Embedder, part: Texts) -> Plan[Embeddings]:
+    """The vectors of *part*, in as many requests as the provider wants."""
+    try:
+        found = yield from Step("embed", embedder.name, part, partial(_asked, embedder, part))
+    except ArshaiError as error:
+        if len(part.texts) > 1 and _is_too_much(error):
+            return (yield from _halves(embedder, part))
+        _explained(error, part)
+        raise
+    if len(found) != len(part.texts):
+        raise _explained(BadReply(f"{len(part.texts)} texts went to {embedder.name}, {len(found)} came back"), part)
+    return found
+
+
+def _asked(embedder: Embedder, part: Texts) -> Plan[Embeddings]:
+    return embedder.embed(part.texts, kind=part.kind)
+
+
+def _halves(embedder: Embedder, part: Texts) -> Plan[Embeddings]:
+    middle = len(part.texts) // 2
+    first = yield from _part(embedder, Texts(part.texts[:middle], part.kind, part.place))
+    try:
+        second = yield from _part(embedder, Texts(part.texts[middle:], part.kind, part.place + middle))
+    except ArshaiError as error:
+        error.partial = joined([first, *_kept(error)])
+        raise
+    return joined((first, second))
+
+
+def _is_too_much(error: ArshaiError) -> bool:
+    """Whether fewer texts may be answered where these were refused with *error*."""
+    match error:
+        case BadRequest(status=413) | ContentTooLong():
+            return True
+        case BadRequest():
+            return _TOO_MUCH.search(f"{error.code} {error}") is not None
+        case BadReply():
+            return "max_body=" in str(error)
+    return False
+
+
+def _explained(error: ArshaiError, part: Texts) -> ArshaiError:
+    """*error*, which says of which texts it is told, and holds no vectors yet."""
+    last = part.place + len(part.texts) - 1
+    error.add_note(f"of text {last}" if last == part.place else f"of texts {part.place} to {last}")
+    error.partial = joined(())
+    return error
+
+
+def _kept(error: ArshaiError) -> tuple[Embeddings, ...]:
+    return (error.partial,) if isinstance(error.partial, Embeddings) else ()
