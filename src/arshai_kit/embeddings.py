@@ -15,33 +15,17 @@ from arshai_kit._record import Record
 from arshai_kit.effects import Handle, Join, Plan, Start, Step
 from arshai_kit.errors import ArshaiError, BadReply, BadRequest, ContentTooLong, Misuse
 from arshai_kit.faces import blocking
-from arshai_kit.providers.embedders import (
-    EmbedderOptions,
-    Manner,
-    RemoteEmbedder,
-    azure_embedder,
-    gemini_embedder,
-    openai_compatible_embedder,
-    openai_embedder,
-)
 from arshai_kit.records.vectors import Embeddings, Kind, Vector, joined
 
 __all__ = [
     "Embedder",
-    "EmbedderOptions",
     "Embeddings",
     "Kind",
-    "Manner",
-    "RemoteEmbedder",
     "Texts",
     "Vector",
-    "azure_embedder",
     "batches",
     "embed",
-    "gemini_embedder",
     "joined",
-    "openai_compatible_embedder",
-    "openai_embedder",
     "similarity",
 ]
 
