@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from arshai_kit.effects import Channel, Open, Read, Reply, Request, Secret, Send
+from arshai_kit.effects import Channel, Open, Read, Reply, Request, Secret, Send, hidden, private, veiled
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["Listening", "answered", "asked", "logger"]
 
 _LONGEST = 20_000
-_PRIVATE = r"(?i)auth|key|token|secret|cookie|password"
-_QUERY = re.compile(r"([?&][^=&]*(?:auth|key|token|secret|cookie|password|sig)[^=&]*=)([^&#]*)", re.I)
 
 
 class Listening:
@@ -69,11 +66,11 @@ def logger() -> Listening | None:
 def asked(wire: Listening, request: Request) -> None:
     """Log a request that is about to be sent."""
     for name, value in request.headers:
-        if isinstance(value, Secret) or re.search(_PRIVATE, name):
+        if isinstance(value, Secret) or private(name):
             wire.learn(value.reveal() if isinstance(value, Secret) else value)
-    for _, value in _QUERY.findall(request.url):
+    for value in hidden(request.url):
         wire.learn(value)
-    url = _QUERY.sub(r"\1***", request.url)
+    url = veiled(request.url)
     wire.log.debug("> %s %s\n%s\n%s", request.method, url, _headers(wire, request.headers), wire.shown(request.content))
 
 
@@ -92,7 +89,7 @@ def answered(wire: Listening, effect: Any, value: Any, error: BaseException | No
 
 
 def _headers(wire: Listening, headers: Iterable[tuple[str, str | Secret]]) -> str:
-    told = [(name, "***" if re.search(_PRIVATE, name) else str(value)) for name, value in headers]
+    told = [(name, "***" if private(name) else str(value)) for name, value in headers]
     return "\n".join([f"{name}: {wire.shown(value.encode(errors='replace'))}" for name, value in told])
 
 

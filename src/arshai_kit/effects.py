@@ -48,7 +48,9 @@ __all__ = [
     "Where",
     "call",
     "fresh",
+    "hidden",
     "intercept",
+    "private",
     "side_by_side",
     "veiled",
 ]
@@ -129,7 +131,30 @@ class Secret:
         return self
 
 
-_PRIVATE = "(?i)auth|key|token|secret|cookie|password|sig"
+_PRIVATE = "auth|key|token|secret|cookie|password|sig"
+_IN_QUERY = f"([?&][^=&#]*(?:{_PRIVATE})[^=&#]*=)([^&#]*)"
+
+
+def private(name: str) -> bool:
+    """Whether a header or a parameter called *name* holds what nobody else may see.
+
+    >>> private("X-Api-Key"), private("x-request-id")
+    (True, False)
+    """
+    import re
+
+    return re.search(_PRIVATE, name, re.I) is not None
+
+
+def hidden(url: str) -> list[str]:
+    """What `veiled` hides in the query of *url*.
+
+    >>> hidden("https://example.org/v1?key=sk-1&a=2")
+    ['sk-1']
+    """
+    import re
+
+    return [value for _, value in re.findall(_IN_QUERY, url, re.I) if value]
 
 
 def veiled(url: str) -> str:
@@ -140,14 +165,12 @@ def veiled(url: str) -> str:
     """
     import re
 
-    query = re.sub(r"([?&][^=&]*(?:auth|key|token|secret|cookie|password|sig)[^=&]*=)[^&#]*", r"\1***", url, flags=re.I)
+    query = re.sub(_IN_QUERY, r"\1***", url, flags=re.I)
     return re.sub(r"^(\w+://)[^/?#@]*@", r"\1***@", query)
 
 
 def _veiled_headers(headers: tuple[tuple[str, str | Secret], ...]) -> str:
-    import re
-
-    return repr(tuple([(name, Secret("") if re.search(_PRIVATE, name) else value) for name, value in headers]))
+    return repr(tuple([(name, Secret("") if private(name) else value) for name, value in headers]))
 
 
 @frozen(eq=False, repr=False)

@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.effects import Call, Now, Plan, Sleep
-from arshai_kit.errors import ProviderError, Unreachable
+from arshai_kit.errors import Misuse, ProviderError, Unreachable
 
 __all__ = ["Retry", "attempts", "transient"]
 
 T = TypeVar("T")
 
 _TRANSIENT = frozenset({408, 409, 429})
+
+
+def _asked(_: Any, spot: Any, value: Any) -> None:
+    """Refuse what tenacity cannot ask."""
+    if value is not None and not callable(value):
+        raise Misuse(
+            f"{spot.name}= is one of tenacity's objects, such as stop_after_attempt(3), not {value!r}; "
+            "Retry.times(2) tries again twice"
+        )
+
+
+def _number(_: Any, spot: Any, value: Any) -> None:
+    if not isinstance(value, int | float) or not value >= 0:
+        raise Misuse(f"{spot.name}= is a number of seconds, not {value!r}")
 
 
 @frozen(eq=False, repr=False)
@@ -26,10 +40,10 @@ class Retry(Record):
     asks for (`Retry-After`) goes before *wait*; when it is more than *ceiling* seconds, the call fails at once.
     """
 
-    stop: Any = None
-    wait: Any = None
-    retry: Any = None
-    ceiling: float = 120.0
+    stop: Any = field(default=None, validator=_asked)
+    wait: Any = field(default=None, validator=_asked)
+    retry: Any = field(default=None, validator=_asked)
+    ceiling: float = field(default=120.0, validator=_number)
 
     @classmethod
     def times(cls, number: int) -> Retry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from arshai_kit._json import dumps
@@ -67,12 +68,18 @@ def rate_limits(headers: Iterable[tuple[str, str]]) -> tuple[RateLimit, ...]:
         return ()
     found: dict[str, dict[str, Any]] = {}
     for name, value in told:
-        if (match := _LIMIT.fullmatch(name)) is not None:
-            what, kind = match.groups()
-            number = _seconds(value) if what == "reset" else _count(value)
-            if number is not None:
-                found.setdefault(kind or "requests", {})[what] = number
+        what, kind = _limit(name)
+        number = _seconds(value) if what == "reset" else _count(value) if what else None
+        if number is not None:
+            found.setdefault(kind, {})[what] = number
     return tuple([RateLimit(kind, **each) for kind, each in found.items()])
+
+
+@lru_cache(maxsize=256)
+def _limit(name: str) -> tuple[str, str]:
+    """What the header *name* tells, and of which kind; nothing if it is another one."""
+    match = _LIMIT.fullmatch(name)
+    return ("", "") if match is None else (match[1], match[2] or "requests")
 
 
 def _count(text: str) -> int | None:

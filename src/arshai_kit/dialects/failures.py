@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from arshai_kit._json import loads
-from arshai_kit.effects import Reply, Secret
+from arshai_kit.effects import Reply, Secret, hidden
 from arshai_kit.errors import (
     BadReply,
     BadRequest,
@@ -57,7 +57,6 @@ _TOO_LONG = re.compile(
     re.I,
 )
 _DEEPEST = 200
-_IN_QUERY = re.compile(r"[?&][^=&]*(?:auth|key|token|secret|password|sig)[^=&]*=([^&#]+)", re.I)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
 
 
@@ -195,7 +194,7 @@ def _secrets(endpoint: Endpoint) -> list[str]:
     """The keys that go out with each request of *endpoint*, also without the word before them, the longest first."""
     told = [value.reveal() for _, value in endpoint.headers if isinstance(value, Secret)]
     told += [endpoint.api_key.reveal()] if endpoint.api_key else []
-    told += re.findall(_IN_QUERY, endpoint.base_url)
+    told += hidden(endpoint.base_url)
     return sorted({each for value in told for each in (value, value.partition(" ")[2]) if each}, key=len, reverse=True)
 
 

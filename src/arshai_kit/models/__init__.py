@@ -1,7 +1,7 @@
 """Models are asked, never looked into: whatever answers an `Ask` with a plan of a `Response` is one."""
 
 from arshai_kit.models.asks import Ask, OutputSpec, Prompt, Reasoning, Settings, ToolChoice, chosen, thread
-from arshai_kit.models.endpoint import Dialect, Endpoint, Token
+from arshai_kit.models.endpoint import Dialect, Endpoint, Headers, Token, address, pairs
 from arshai_kit.models.protocol import (
     UNFINISHED,
     UNKNOWN,
@@ -25,6 +25,7 @@ __all__ = [
     "Capabilities",
     "Dialect",
     "Endpoint",
+    "Headers",
     "Hearing",
     "Model",
     "OutputSpec",
@@ -33,11 +34,13 @@ __all__ = [
     "Settings",
     "Token",
     "ToolChoice",
+    "address",
     "check",
     "chosen",
     "evolve",
     "is_model",
     "overheard",
+    "pairs",
     "retold",
     "thread",
     "written",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Call, Now, Plan, Reply, Request, Secret, Send, veiled
+from arshai_kit.effects import Call, Now, Plan, Reply, Request, Secret, Send, private, veiled
 from arshai_kit.errors import Misuse
 from arshai_kit.fetching import MustFetch, fetched, replaced
 from arshai_kit.models.asks import SETTINGS, Ask, Settings
@@ -18,12 +18,14 @@ from arshai_kit.models.streamed import Hand, begun, rest
 from arshai_kit.records import Event, Response
 from arshai_kit.retry import Retry, attempts
 
-__all__ = ["Dialect", "Endpoint", "Token"]
+__all__ = ["Dialect", "Endpoint", "Headers", "Token", "address", "pairs"]
 
 T = TypeVar("T")
 
 Token: TypeAlias = Callable[[], str] | Callable[[], Awaitable[str]]
 """Gives an access token that is good for now, sync or async; asked before each call, so it should keep its own."""
+Headers: TypeAlias = Mapping[str, str | Secret] | Iterable[tuple[str, str | Secret]]
+"""Headers that go with each request; those with a telling name are kept secret."""
 
 
 def _retry(retry: Retry | int | None) -> Retry | int | None:
@@ -39,7 +41,56 @@ def _positive(_: Any, spot: Any, value: Any) -> None:
 
 
 def _key(key: str | Secret | None) -> Secret | None:
-    return Secret(key) if isinstance(key, str) else key
+    if key is None or isinstance(key, Secret):
+        return key
+    if not isinstance(key, str):
+        raise Misuse(f"api_key= is a string, or None for no key, not {type(key).__name__}")
+    return Secret(key)
+
+
+def address(base_url: str) -> str:
+    """*base_url*, if it can be one.
+
+    >>> address("localhost:8080")
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Misuse: base_url='localhost:8080' is no address; it looks like 'https://api.example.com/v1'
+    """
+    from urllib.parse import urlsplit  # it imports much: only when a model is made
+
+    found = base_url.strip() if isinstance(base_url, str) else ""
+    try:
+        parts = urlsplit(found)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        fits = False
+    if not fits or any(letter.isspace() for letter in found):
+        raise Misuse(f"base_url={base_url!r} is no address; it looks like 'https://api.example.com/v1'")
+    if parts.username or parts.password:
+        raise Misuse("base_url= holds a user name or password; pass it as api_key= or headers=, where it stays secret")
+    return found
+
+
+def pairs(given: Headers) -> tuple[tuple[str, str | Secret], ...]:
+    """The headers *given*; what is secret by its name is kept so.
+
+    >>> pairs({"X-Title": "app", "X-Api-Key": "sk-1"})
+    (('X-Title', 'app'), ('X-Api-Key', Secret('***')))
+    """
+    try:
+        return tuple([_header(name, value) for name, value in (given.items() if isinstance(given, Mapping) else given)])
+    except (TypeError, ValueError) as error:
+        if isinstance(error, Misuse):
+            raise
+        raise Misuse(
+            f"headers= takes names and values, as in {{'X-Title': 'app'}}, not {type(given).__name__}"
+        ) from None
+
+
+def _header(name: str, value: str | Secret) -> tuple[str, str | Secret]:
+    if not isinstance(name, str) or not name or not isinstance(value, str | Secret):
+        raise Misuse(f"headers= takes text: {name!r} holds {type(value).__name__}")
+    return name, Secret(value) if isinstance(value, str) and private(name) else value
 
 
 @frozen(eq=False, repr=False)
@@ -72,13 +123,13 @@ class Endpoint(Settings):
     """
 
     name: str
-    base_url: str
+    base_url: str = field(converter=address)
     dialect: Dialect
     provider: str = "openai-compatible"
     api_key: Secret | None = field(default=None, converter=_key)
     key_header: str = "authorization"
     token: Token | None = field(default=None, repr=False)
-    headers: tuple[tuple[str, str | Secret], ...] = ()
+    headers: tuple[tuple[str, str | Secret], ...] = field(default=(), converter=pairs)
     timeout: float = field(default=300.0, validator=_positive)
     connect_timeout: float = field(default=10.0, validator=_positive)
     deadline: float = field(default=900.0, validator=_positive)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 from arshai_kit.effects import Secret
 from arshai_kit.errors import Misuse
-from arshai_kit.models import Capabilities, Reasoning, ToolChoice
+from arshai_kit.models import Capabilities, Headers, Reasoning, ToolChoice, address, pairs
 from arshai_kit.retry import Retry
 
 __all__ = ["Headers", "Options", "address", "checked", "chosen_key", "named", "pairs"]
-
-Headers = Mapping[str, str | Secret] | Iterable[tuple[str, str | Secret]]
-
-_PRIVATE = r"(?i)auth|key|token|secret|cookie|password"
 
 
 class Options(TypedDict, total=False):
@@ -72,29 +67,6 @@ def checked(options: Options) -> dict[str, Any]:
     return dict(options)
 
 
-def address(base_url: str) -> str:
-    """*base_url*, if it can be one.
-
-    >>> address("localhost:8080")
-    Traceback (most recent call last):
-        ...
-    arshai_kit.errors.Misuse: base_url='localhost:8080' is no address; it looks like 'https://api.example.com/v1'
-    """
-    from urllib.parse import urlsplit  # it imports much: only when a model is made
-
-    found = base_url.strip() if isinstance(base_url, str) else ""
-    try:
-        parts = urlsplit(found)
-        fits = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
-    except ValueError:
-        fits = False
-    if not fits or any(letter.isspace() for letter in found):
-        raise Misuse(f"base_url={base_url!r} is no address; it looks like 'https://api.example.com/v1'")
-    if parts.username or parts.password:
-        raise Misuse("base_url= holds a user name or password; pass it as api_key= or headers=, where it stays secret")
-    return found
-
-
 def chosen_key(given: str | Secret | None, variable: str) -> Secret | None:
     """The key *given*, else the one in the environment; read once, when the model is made."""
     value = given.reveal() if isinstance(given, Secret) else given
@@ -102,13 +74,3 @@ def chosen_key(given: str | Secret | None, variable: str) -> Secret | None:
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise Misuse(f"api_key= (or {variable}) holds characters that no key has; was it copied whole?")
     return Secret(key) if key else None
-
-
-def pairs(given: Headers) -> tuple[tuple[str, str | Secret], ...]:
-    """The headers *given*; what is secret by its name is kept so."""
-    pairs = given.items() if isinstance(given, Mapping) else given
-    return tuple([(name, _veiled(name, value)) for name, value in pairs])
-
-
-def _veiled(name: str, value: str | Secret) -> str | Secret:
-    return Secret(value) if isinstance(value, str) and re.search(_PRIVATE, name) else value
