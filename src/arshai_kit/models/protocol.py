@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
@@ -52,6 +52,10 @@ UNFINISHED: Final = frozenset({"length", "content_filter", "refusal", "error"})
 """Why a reply ends before its end."""
 
 
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
 @frozen(eq=False, repr=False)
 class Capabilities(Record):
     """What a model is known to take (`True`), known not to take (`False`), or nobody knows (`None`: it is tried).
@@ -66,7 +70,7 @@ class Capabilities(Record):
     json_schema: bool | None = None
     json_object: bool | None = None
     tools_and_schema: bool | None = None
-    refused: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    refused: frozenset[str] = field(default=frozenset(), converter=_names)
 
 
 UNKNOWN: Final = Capabilities()
