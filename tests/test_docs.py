@@ -272,9 +272,10 @@ VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
 def variables_read() -> set[str]:
-    """The names of environment variables, as whole strings, in modules that look at the environment."""
+    """The names of environment variables, as whole strings, in modules that look at the environment, or have it done."""
     sources = (path.read_text("utf-8") for path in Path(arshai_kit.__file__).parent.rglob("*.py"))
-    nodes = (node for source in sources if "os.environ" in source for node in ast.walk(ast.parse(source)))
+    looking = (source for source in sources if "os.environ" in source or "chosen_key(" in source)
+    nodes = (node for source in looking for node in ast.walk(ast.parse(source)))
     strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return {text for text in strings if VARIABLE.fullmatch(text)}
 
