@@ -21,6 +21,7 @@ from arshai_kit._transport.body import Gathering, Inflation, headers_of, inflati
 from arshai_kit._transport.environment import proxy_for
 from arshai_kit._transport.exchange import Exchange, Gate, Limits
 from arshai_kit._transport.pools import LEFT_OVER, LINGER, Address, Shelf, Way, call_options, keep_alive, pool_options
+from arshai_kit._transport.reaching import check_public, connect_public
 from arshai_kit._transport.route import STREAMED, WHOLE, head, route_to
 from arshai_kit._transport.streams import JOINED, readable
 from arshai_kit.effects import Reply
@@ -211,7 +212,10 @@ class AwaitedBackend(httpcore.AsyncNetworkBackend):
         exchange.start_connecting()
         try:
             with in_time(exchange.left_to_connect(), exchange.late_to_connect):
-                stream = await anyio.connect_tcp(host, port)
+                if exchange.public:
+                    stream = await connect_public(exchange, host, port)
+                else:
+                    stream = await anyio.connect_tcp(host, port)
         except ArshaiError:
             raise
         except (OSError, UnicodeError) as error:
@@ -277,16 +281,18 @@ class OwnAsync:
         proxy = proxy_for(route.scheme, route.host, route.port)
         pool = httpcore.AsyncConnectionPool(**pool_options(route.scheme, proxy, self._backend))
         address = Address.of(route)
-        return Way(route, address, partial(pool.create_connection, address.origin))
+        return Way(route, address, partial(pool.create_connection, address.origin), proxied=proxy is not None)
 
     def _begun(self, request: Request, until: float) -> tuple[Exchange, AsyncWay]:
         way = self._way(request.url)
         exchange = Exchange(way.route.name, request, until)
-        exchange.origin = way.route.origin
+        way.begin(exchange)
         return exchange, way
 
     async def _answer(self, exchange: Exchange, way: AsyncWay, accepted: tuple[bytes, bytes]) -> httpcore.Response:
         request = exchange.request
+        if request.public and way.proxied:  # where the name leads, the proxy will find out for itself
+            await check_public(exchange, way.route.host, way.route.port)
         headers = head(request, way.route, accepted)
         content = Content(request.content)
         raw = httpcore.Request(

@@ -22,6 +22,7 @@ from arshai_kit._transport.body import Gathering, Inflation, headers_of, inflati
 from arshai_kit._transport.environment import proxy_for
 from arshai_kit._transport.exchange import Exchange, Fuse, Gate, Limits
 from arshai_kit._transport.pools import LEFT_OVER, LINGER, Address, Shelf, Way, call_options, pool_options
+from arshai_kit._transport.public import all_public, resolved
 from arshai_kit._transport.route import STREAMED, WHOLE, head, route_to
 from arshai_kit._transport.streams import Backend
 from arshai_kit.effects import Reply
@@ -90,7 +91,7 @@ class SyncTransport:
         proxy = proxy_for(route.scheme, route.host, route.port)
         pool = httpcore.ConnectionPool(**pool_options(route.scheme, proxy, self._backend))
         address = Address.of(route)
-        return Way(route, address, partial(pool.create_connection, address.origin))
+        return Way(route, address, partial(pool.create_connection, address.origin), proxied=proxy is not None)
 
     def _answered(
         self, request: Request, until: float, fuse: Fuse | None, accepted: tuple[bytes, bytes]
@@ -98,10 +99,12 @@ class SyncTransport:
         way = self._way(request.url)
         headers = head(request, way.route, accepted)
         exchange = Exchange(way.route.name, request, until, fuse)
-        exchange.origin = way.route.origin
+        way.begin(exchange)
         try:
             self._take_turn(exchange)
             exchange.begin()
+            if request.public and way.proxied:  # where the name leads, the proxy will find out for itself
+                all_public(way.route.host, resolved(exchange, way.route.host, way.route.port))
             raw = httpcore.Request(
                 request.method, way.address, headers=headers, content=request.content, extensions=call_options(exchange)
             )

@@ -91,6 +91,7 @@ class Exchange:
         "heard",
         "host",
         "origin",
+        "public",
         "request",
         "reused",
         "scoped",
@@ -103,6 +104,7 @@ class Exchange:
     def __init__(self, host: str, request: Request, until: float, fuse: Fuse | None = None) -> None:
         self.host = host
         self.origin = host
+        self.public = False  # connects to public addresses alone
         self.request = request
         self.until = until
         self.connect_until = until

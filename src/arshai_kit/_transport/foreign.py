@@ -3,6 +3,10 @@
 The client's own settings (proxies, certificates, headers, limits) hold, and so does what it does with redirects and
 cookies, but for redirects, which nobody follows with a key. Blocking clients bound each read but not a drip of header
 bytes; a fuse breaks them off once their headers have come, and until then their worker is left behind.
+
+A public request takes nothing of the client but its way out: no headers, keys, cookies or parameters. All addresses of
+its host must be public, and so must the peer of the connection that is then made, before a byte is sent; a client that
+does not tell of its connections is refused, but for httpx's own fakes, which make none.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ from arshai_kit._transport.blocking import Line
 from arshai_kit._transport.body import Gathering, headers_of
 from arshai_kit._transport.exchange import Exchange, Fuse
 from arshai_kit._transport.pools import LINGER
-from arshai_kit._transport.route import STREAMED, WHOLE, named, sent_headers
+from arshai_kit._transport.public import Guard, all_public, blind, resolved
+from arshai_kit._transport.route import AGENT, STREAMED, WHOLE, named, sent_headers
 from arshai_kit.effects import Reply
 
 if TYPE_CHECKING:
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
     from arshai_kit.effects import Request
 
 __all__ = ["ForeignAsync", "ForeignSync"]
+
+_FAKES = frozenset({"ASGITransport", "MockTransport", "WSGITransport"})
 
 
 class ForeignSync:
@@ -70,7 +77,7 @@ class ForeignSync:
         exchange.begin()
         try:
             exchange.check()
-            response = self._client.send(_built(self._client, exchange, accepted), stream=True, follow_redirects=False)
+            response = self._replied(_built(self._client, exchange, accepted), exchange)
             exchange.heard = True
             with suppress(AttributeError, KeyError):  # only a real network has one
                 exchange.socket = response.extensions["network_stream"].get_extra_info("socket")
@@ -83,6 +90,19 @@ class ForeignSync:
                 blame(error, exchange)
             raise
         return exchange, response
+
+    def _replied(self, built: Any, exchange: Exchange) -> Any:
+        if not exchange.request.public:
+            return self._client.send(built, stream=True, follow_redirects=False)
+        guard = _guard(self._client, built)
+        if guard is not None:
+            all_public(guard.host, resolved(exchange, guard.host, built.url.port or 0))
+            built.extensions["trace"] = guard.blocking
+        response = self._client.send(built, stream=True, follow_redirects=False, auth=None)
+        if guard is not None and not guard.told:
+            response.close()
+            raise blind(guard.host)
+        return response
 
 
 class _ForeignLine(Line):
@@ -150,9 +170,25 @@ class ForeignAsync:
         """Do nothing: who made the client closes it."""
 
     async def _answer(self, exchange: Exchange, accepted: tuple[bytes, bytes]) -> Any:
-        request = _built(self._client, exchange, accepted)
-        response = await self._client.send(request, stream=True, follow_redirects=False)
+        built = _built(self._client, exchange, accepted)
+        if exchange.request.public:
+            response = await self._public(built, exchange)
+        else:
+            response = await self._client.send(built, stream=True, follow_redirects=False)
         exchange.heard = True
+        return response
+
+    async def _public(self, built: Any, exchange: Exchange) -> Any:
+        from arshai_kit._transport.reaching import check_public
+
+        guard = _guard(self._client, built)
+        if guard is not None:
+            await check_public(exchange, guard.host, built.url.port or 0)
+            built.extensions["trace"] = guard.awaiting
+        response = await self._client.send(built, stream=True, follow_redirects=False, auth=None)
+        if guard is not None and not guard.told:
+            await response.aclose()
+            raise blind(guard.host)
         return response
 
 
@@ -160,13 +196,27 @@ def _built(client: Any, exchange: Exchange, accepted: tuple[bytes, bytes]) -> An
     request = exchange.request
     left = max(exchange.until - monotonic(), 0.001)
     silence = None if left == float("inf") else left
-    return client.build_request(
+    headers = sent_headers(request, accepted)
+    built = client.build_request(
         request.method,
         request.url,
-        headers=sent_headers(request, accepted),
+        headers=headers,
         content=request.content,
         timeout=(min(request.connect_timeout, left), silence, silence, silence),
     )
+    if not request.public:
+        return built
+    options = {"content": request.content, "extensions": built.extensions}
+    return type(built)(request.method, request.url, headers=[*headers, AGENT], **options)  # nothing of the client's own
+
+
+def _guard(client: Any, built: Any) -> Guard | None:
+    """Who looks on while *client* connects; nobody where it makes no connections, being a fake of httpx's own."""
+    find = getattr(client, "_transport_for_url", None)  # no public name tells
+    kinds = () if find is None else type(find(built.url)).__mro__
+    if any(kind.__name__ in _FAKES for kind in kinds):
+        return None
+    return Guard(built.url.raw_host.decode("ascii"))
 
 
 def _headers(response: Any) -> tuple[tuple[str, str], ...]:

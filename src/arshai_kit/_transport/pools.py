@@ -57,11 +57,19 @@ C = TypeVar("C", httpcore.ConnectionInterface, httpcore.AsyncConnectionInterface
 
 @frozen
 class Way(Generic[C]):
-    """A route, and what makes connections along it."""
+    """A route, and what makes connections along it, by a proxy or straight."""
 
     route: Route
     address: Address
     connect: Callable[[], C]
+    proxied: bool
+
+    def begin(self, exchange: Exchange) -> None:
+        """Let *exchange* go this way; a public one never meets a connection that was made with no look at its peer."""
+        exchange.origin = self.route.origin
+        if exchange.request.public:
+            exchange.origin = f"public {exchange.origin}"
+            exchange.public = not self.proxied
 
 
 class Shelf(Generic[C]):

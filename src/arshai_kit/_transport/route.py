@@ -14,7 +14,7 @@ from arshai_kit.errors import Misuse
 if TYPE_CHECKING:
     from arshai_kit.effects import Request
 
-__all__ = ["STREAMED", "WHOLE", "Route", "head", "named", "route_to", "sent_headers"]
+__all__ = ["AGENT", "STREAMED", "WHOLE", "Route", "head", "named", "route_to", "sent_headers"]
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -91,6 +91,8 @@ def head(request: Request, route: Route, accepted: tuple[bytes, bytes]) -> RawHe
             raise Misuse(f"the value of the header {name!r} cannot be sent: it holds {wrong}")
         headers.append((_name(name), text.encode()))
     given = {name for name, _ in headers}
+    if request.method == "GET" and not request.content:
+        given.add(b"content-length")  # which servers that guard others may take for an attack
     wanted = (route.host_header, accepted, AGENT, (b"content-length", b"%d" % len(request.content)))
     return [*(pair for pair in wanted if pair[0] not in given), *headers]
 

@@ -18,6 +18,7 @@ from arshai_kit._transport.blame import tls_failed, unconnected
 from arshai_kit._transport.exchange import shut
 from arshai_kit._transport.nested import Nested
 from arshai_kit._transport.pools import keep_alive
+from arshai_kit._transport.public import only_public, resolved
 from arshai_kit.errors import ArshaiError
 
 if TYPE_CHECKING:
@@ -207,11 +208,9 @@ class Backend(httpcore.NetworkBackend):
         """A connection to the first address of *host* that takes one."""
         exchange: Exchange = timeout  # see `call_options`
         exchange.start_connecting()
-        try:
-            # It cannot be broken off, nor does it know the time; whoever blew the fuse does not wait for us.
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise unconnected(exchange, error) from error
+        found = resolved(exchange, host, port)
+        if exchange.public:
+            found = only_public(host, found)
         refused: OSError | None = None
         for tried, (family, kind, protocol, _, address) in enumerate(found):
             # Each address gets its share of the time, so that one which swallows packets leaves some for the next.

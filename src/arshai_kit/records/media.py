@@ -12,7 +12,7 @@ import os
 from arshai_kit.errors import Misuse
 from arshai_kit.records.parts import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult
 
-__all__ = ["assistant", "audio", "file", "image", "system", "tool_result", "user"]
+__all__ = ["MARKED", "assistant", "audio", "file", "image", "sniffed", "system", "tool_result", "user"]
 
 Source = str | bytes | os.PathLike[str]
 
@@ -20,13 +20,25 @@ _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
     (b"%PDF-", "application/pdf"),
     (b"ID3", "audio/mpeg"),
     (b"\xff\xfb", "audio/mpeg"),
+    (b"\xff\xf3", "audio/mpeg"),
+    (b"\xff\xf2", "audio/mpeg"),
     (b"OggS", "audio/ogg"),
     (b"fLaC", "audio/flac"),
 )
+_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
+_BRANDS = {b"avif": "image/avif", b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heif"} | {
+    b"M4A ": "audio/mp4",
+}
+
+MARKED = frozenset(
+    ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/wav", "audio/ogg", "audio/flac")
+)
+"""Types that no bytes have without the mark of the type at their beginning."""
 
 
 def system(text: str) -> Message:
@@ -80,7 +92,7 @@ def image(source: Source, *, media_type: str = "", detail: str = "") -> Image:
     Image(url='https://example.org/cat.png')
     """
     data, url, kind, _ = _read(source, media_type)
-    return Image(data, url, kind or (data and "image/png") or "", detail)
+    return Image(data, url, _known(kind, url, "image/png"), detail)
 
 
 def file(source: Source, *, media_type: str = "", name: str = "") -> File:
@@ -100,17 +112,24 @@ def audio(source: Source, *, media_type: str = "") -> Audio:
     'audio/ogg'
     """
     data, url, kind, _ = _read(source, media_type)
-    return Audio(data, url, kind or (data and "audio/wav") or "")
+    return Audio(data, url, _known(kind, url, "audio/wav"))
+
+
+def _known(kind: str, url: str, example: str) -> str:
+    """The media type *kind*, which only what lies elsewhere may keep to itself."""
+    if not kind and not url:
+        raise Misuse(f"neither the bytes nor a file name tell what this is: pass media_type={example!r} or what it is")
+    return kind
 
 
 def _read(source: Source, media_type: str) -> tuple[bytes, str, str, str]:
     """The bytes, address, media type and file name of *source*."""
     match source:
         case bytes():
-            return source, "", media_type or _sniffed(source), ""
+            return source, "", media_type or sniffed(source), ""
         case str() if source.startswith("data:"):
             data, kind = _data_url(source)
-            return data, "", media_type or kind or _sniffed(data), ""
+            return data, "", media_type or kind or sniffed(data), ""
         case str() if source.startswith(("http://", "https://", "gs://", "s3://")):
             return b"", source, media_type, ""
     from pathlib import Path  # a tenth of the time that importing this package takes: only when a path is read
@@ -120,7 +139,7 @@ def _read(source: Source, media_type: str) -> tuple[bytes, str, str, str]:
         data = path.read_bytes()
     except OSError as error:
         raise Misuse(f"{str(source)[:200]!r} cannot be read: {error.strerror}") from error
-    return data, "", media_type or _sniffed(data) or _named(path.name), path.name
+    return data, "", media_type or sniffed(data) or _named(path.name), path.name
 
 
 def _data_url(url: str) -> tuple[bytes, str]:
@@ -135,10 +154,18 @@ def _data_url(url: str) -> tuple[bytes, str]:
     return data, kind
 
 
-def _sniffed(data: bytes) -> str:
-    """The media type that the first bytes tell, empty when they do not."""
+def sniffed(data: bytes) -> str:
+    """The media type that the first bytes tell, empty when they do not.
+
+    >>> sniffed(b"%PDF-1.7"), sniffed(b"BMW makes cars")
+    ('application/pdf', '')
+    """
     if data[:4] == b"RIFF":
-        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12], "")
+        return _RIFF.get(data[8:12], "")
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12], "")
+    if data[:2] == b"BM" and data[6:10] == bytes(4):
+        return "image/bmp"
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "")
 
 
