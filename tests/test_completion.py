@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from arshai_kit import (
     StepFinished,
     Text,
     TextDelta,
+    ThinkingDelta,
     ToolCall,
     ToolCallDelta,
     ToolFinished,
@@ -49,7 +50,7 @@ from arshai_kit.effects import call as calling
 from arshai_kit.errors import Exhausted, Misuse, ProviderError, RateLimited, StreamIncomplete
 from arshai_kit.faces import blocking
 from arshai_kit.models import Ask, Capabilities, retold
-from arshai_kit.records import ToolResult
+from arshai_kit.records import Event, ToolResult
 from arshai_kit.testing import scripted
 from tests.core.worlds import World, everywhere, listening
 from tests.laws.wired import wired
@@ -713,6 +714,48 @@ def test_an_agent_is_told_what_was_said_and_nothing_else() -> None:
     assert seen[0] == {}
     limits = {"max_rounds": 3, "max_tool_calls": 0, "eager": True}
     assert seen[1] == {"system": "s", "tools": (tool(add),), "output": int, "key": 1, **limits}
+
+
+def word_by_word(prompt: str) -> Iterator[Any]:
+    yield "You said "
+    yield ThinkingDelta("hm")
+    yield prompt
+
+
+async def word_by_word_later(prompt: str) -> AsyncIterator[Any]:
+    for word in word_by_word(prompt):
+        yield word
+
+
+@everywhere
+@pytest.mark.parametrize("agent", [word_by_word, word_by_word_later])
+def test_an_agent_that_is_a_generator_speaks_as_it_goes(world: World, agent: Any) -> None:
+    assert world.run(lambda: run.plan(agent, "hi")) == "You said hi"
+    told = world.events(lambda: stream.plan(agent, "hi"))
+    if world.listening:
+        assert told[:-1] == [TextDelta("You said "), ThinkingDelta("hm"), TextDelta("hi")]
+        assert answer_of(told).text == "You said hi"
+
+
+def answer_of(told: Sequence[Event]) -> Response:
+    (last,) = [event.response for event in told if isinstance(event, Finished)]
+    return last
+
+
+def test_an_agent_may_hand_on_the_events_of_another() -> None:
+    def echo(prompt: str) -> Iterator[Any]:
+        yield from stream(model, prompt)
+
+    def counted(prompt: str) -> Generator[Any, None, int]:
+        yield "thinking"
+        yield 1
+        return 2  # what it returns counts
+
+    with scripted("Hello."):
+        handed_on = tuple(stream(echo, "hi"))
+    assert TextDelta("Hello.") in handed_on
+    assert answer_of(handed_on).text == "Hello."
+    assert answer_of(tuple(stream(counted, "hi"))).output == 2
 
 
 @pytest.mark.parametrize("wrong", ["gpt-4", None, 3])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from inspect import isasyncgen, isgenerator
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from arshai_kit.effects import Emit, Plan, Request, Step
+from arshai_kit._steps import AsyncSteps, Steps
+from arshai_kit.effects import Call, Emit, Plan, Request, Step
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import ArshaiError, BadAnswer, Misuse
 from arshai_kit.faces import blocking, streaming
 from arshai_kit.models import UNFINISHED, Ask, Model, Prompt, is_model, thread
 from arshai_kit.output import wanted
-from arshai_kit.records import Finished, Message, Response, ToolRun, assistant, user
+from arshai_kit.records import Event, Finished, Message, Response, TextDelta, ToolRun, assistant, user
 from arshai_kit.records import system as system_message
 from arshai_kit.rounds import Loop, Total, asked, specs
 from arshai_kit.tools import ToolLike, toolbox
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["as_response", "complete", "count_tokens", "extract", "request", "run", "run_tools", "stream"]
 
 T = TypeVar("T")
+
+_EVENTS = get_args(Event)
 
 _SIDE_BY_SIDE = 8
 _LIMITS = {"max_rounds": 10, "max_tool_calls": None, "side_by_side": _SIDE_BY_SIDE, "eager": False}
@@ -87,7 +91,8 @@ def stream(
 ) -> Plan[Response]:
     """What `complete` or (given tools that can be run) `run_tools` does, told as events, `Finished` last.
 
-    *model* may be an agent, any function from a prompt to an answer: it gets *prompt*, *args* and *kwargs*.
+    *model* may be an agent, any function from a prompt to an answer: it gets *prompt*, *args* and *kwargs*. One that is
+    a generator tells as it goes: a string is words of its answer, an event is passed on, any other value is its output.
     """
     box = toolbox(tools)
     limits = (max_rounds, max_tool_calls, side_by_side, eager)
@@ -95,7 +100,7 @@ def stream(
         given = {"system": system, "output": output, "tools": tuple(box.values()) or None}
         given |= {name: value for name, value in zip(_LIMITS, limits, strict=True) if value != _LIMITS[name]}
         kwargs |= {name: value for name, value in given.items() if value is not None}
-        response = as_response((yield from calling(_runnable(model), prompt, *args, **kwargs)))
+        response = as_response((yield from _agent(model, prompt, *args, **kwargs)))
     elif args or kwargs:
         raise Misuse(
             f"a model takes no {', '.join(kwargs) or 'further arguments'}; evolve(model, …) changes its settings"
@@ -181,7 +186,7 @@ def count_tokens(
 @blocking
 def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any]:
     """Run *function*, an agent or any other function, sync or async, as part of a run of ours."""
-    return (yield from calling(_runnable(function), *args, **kwargs))
+    return (yield from _agent(function, *args, **kwargs))
 
 
 def _conversation(model: Any, prompt: Prompt, system: str | None) -> tuple[Message, ...]:
@@ -202,6 +207,35 @@ def _runnable(function: Any) -> Any:
     if is_model(function) or not (callable(function) or hasattr(function, "plan")):
         raise Misuse(f"an agent is a function from a prompt to an answer, not {_shown(function)}")
     return function
+
+
+def _agent(function: Any, /, *args: Any, **kwargs: Any) -> Plan[Any]:
+    value = yield from calling(_runnable(function), *args, **kwargs)
+    return (yield from _stepped(value)) if isgenerator(value) or isasyncgen(value) else value
+
+
+def _stepped(generator: Any) -> Plan[Any]:
+    """What *generator* answers: what it returns, else the last value that is no words, else its words."""
+    step = (AsyncSteps if isasyncgen(generator) else Steps)(generator)
+    words: list[str] = []
+    last: Any = None
+    while True:
+        asking: Call[tuple[bool, Any]] = Call(step)
+        over, value = yield from asking
+        if over:
+            found = last if value is None else value
+            return "".join(words) if found is None else found
+        match value:
+            case str():
+                words.append(value)
+                yield from Emit((TextDelta(value),))
+            case Finished(response=response):
+                last = response
+            case _ if isinstance(value, _EVENTS):
+                yield from Emit((value,))
+                words += [value.text] if isinstance(value, TextDelta) else []
+            case _:
+                last = value
 
 
 def _shown(value: Any) -> str:
