@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from attrs import frozen
 
+from arshai_kit import complete, file, request, user
+from arshai_kit.dialects.chat import CHAT
 from arshai_kit.effects import Secret
-from arshai_kit.errors import Misuse
-from arshai_kit.models import Capabilities
-from arshai_kit.providers import openai_compatible
+from arshai_kit.errors import MissingKey, Misuse
+from arshai_kit.models import Capabilities, evolve
+from arshai_kit.providers import gateway, model, openai_compatible, openrouter
+from arshai_kit.providers.named import PROVIDERS
+from arshai_kit.retry import Retry
+from tests.badinput.ways import answering, body, message, model_at
 
 BASE = "http://localhost:11434/v1"
 
@@ -99,3 +106,212 @@ def test_a_model_has_a_name(name: Any) -> None:
 def test_an_option_that_does_not_exist_is_named() -> None:
     with pytest.raises(Misuse, match=r"no option temprature; .*extra=.* temperature"):
         openai_compatible("m", base_url=BASE, temprature=1)  # type: ignore[call-arg]  # that is the point
+
+
+# OpenRouter
+
+
+def test_openrouter_is_told_in_its_own_fields() -> None:
+    model = openrouter(
+        "anthropic/claude-sonnet-4.5",
+        api_key="k",
+        models=["meta-llama/llama-4-maverick"],
+        provider={"order": ["anthropic"], "allow_fallbacks": False},
+        plugins=["web", {"id": "file-parser", "pdf": {"engine": "native"}}],
+        transforms=(),
+        app_name="Desk",
+        app_url="https://desk.example",
+        headers={"x-a": "b"},
+        reasoning="high",
+        max_tokens=9,
+        extra={"usage": {"include": True}, "models": ["mine"]},
+    )
+    sent = request(model, user("Read", file("https://x.example/r.pdf")))
+    told = json.loads(sent.content)
+    assert sent.url == "https://openrouter.ai/api/v1/chat/completions"
+    headers = dict(sent.headers)
+    assert (headers["http-referer"], headers["x-title"], headers["x-a"]) == ("https://desk.example", "Desk", "b")
+    assert headers["authorization"] == Secret("Bearer k")
+    assert (told["model"], told["models"], told["max_tokens"]) == ("anthropic/claude-sonnet-4.5", ["mine"], 9)
+    assert told["provider"] == {"order": ["anthropic"], "allow_fallbacks": False}
+    assert told["plugins"] == [{"id": "web"}, {"id": "file-parser", "pdf": {"engine": "native"}}]
+    assert (told["reasoning"], told["transforms"], told["usage"]) == ({"effort": "high"}, [], {"include": True})
+    assert told["messages"][0]["content"][1]["file"] == {
+        "filename": "r.pdf",
+        "file_data": "https://x.example/r.pdf",
+    }
+
+
+def test_openrouter_sends_nothing_of_its_own_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENROUTER_API_KEY", "theirs")
+    sent = request(openrouter("a/b"), "Hi")
+    assert json.loads(sent.content) == {"model": "a/b", "messages": [{"role": "user", "content": "Hi"}]}
+    assert dict(sent.headers)["authorization"] == Secret("Bearer theirs")
+    told = json.loads(request(openrouter("a/b", reasoning=2000), "Hi").content)
+    assert told["reasoning"] == {"max_tokens": 2000}
+
+
+def test_openrouter_wants_a_key_and_names_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
+    with pytest.raises(MissingKey, match="OPENROUTER_API_KEY"):
+        openrouter("a/b")
+    assert openrouter("a/b", api_key="").api_key is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"models": "a/b"}, r"models= takes several: \['a/b'\]"),
+        ({"models": [7]}, "models= takes names"),
+        ({"plugins": {"id": "web"}}, "plugins= takes several"),
+        ({"extra": 7}, "extra= takes fields"),
+    ],
+)
+def test_what_openrouter_cannot_take_is_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(Misuse, match=says):
+        openrouter("a/b", api_key="", **wrong)
+
+
+# Gateways
+
+
+def test_a_gateway_adds_its_headers_and_keeps_the_rest() -> None:
+    model = openai_compatible("m", base_url=BASE, api_key="k", headers={"X-Team": "a", "y": "z"}, temperature=0)
+    reached = gateway(
+        model, base_url="https://gw.example/v1", headers={"x-team": "b", "cf-aig-authorization": "Bearer hidden"}
+    )
+    assert reached.base_url == "https://gw.example/v1"
+    assert reached.headers == (("x-team", "b"), ("y", "z"), ("cf-aig-authorization", Secret("Bearer hidden")))
+    assert (reached.api_key, reached.temperature) == (Secret("k"), 0)
+    assert "hidden" not in repr(reached) + repr(request(reached, "Hi"))
+    assert model.headers == (("X-Team", "a"), ("y", "z"))
+    assert gateway(model) == model
+
+
+def test_a_gateway_may_have_a_key_of_its_own() -> None:
+    model = evolve(openai_compatible("m", base_url=BASE), token=lambda: "theirs")
+    assert (gateway(model, headers={"a": "b"}).token is None, gateway(model).token) == (False, model.token)
+    reached = gateway(model, api_key="mine")
+    assert (reached.api_key, reached.token) == (Secret("mine"), None)
+    assert "authorization" not in dict(request(gateway(reached, api_key=""), "Hi").headers)
+
+
+@frozen
+class Wrapped:
+    model: Any
+
+
+def test_a_wrapper_hands_the_gateway_on() -> None:
+    model = openai_compatible("m", base_url=BASE)
+    assert gateway(Wrapped(Wrapped(model)), headers={"a": "b"}) == Wrapped(Wrapped(gateway(model, headers={"a": "b"})))
+
+
+@pytest.mark.parametrize("wrong", ["openai:gpt", Wrapped(None), Wrapped(7)])
+def test_a_gateway_stands_before_what_speaks_http(wrong: Any) -> None:
+    with pytest.raises(Misuse, match="gateway takes a model that speaks HTTP"):
+        gateway(wrong)
+
+
+def test_each_call_may_have_headers_of_its_own() -> None:
+    with answering(body(message({"content": "Hello"}))) as server:
+        model = model_at(server)
+        assert complete(gateway(model, headers={"x-user": "7"}), "Hi").text == "Hello"
+        assert b"x-user: 7" in server.heads[-1]
+
+
+# Names
+
+
+KEYS = {
+    "OPENAI_API_KEY": "k1",
+    "AZURE_OPENAI_API_KEY": "k2",
+    "AZURE_OPENAI_ENDPOINT": "https://me.openai.azure.com",
+    "GEMINI_API_KEY": "k3",
+    "OPENROUTER_API_KEY": "k4",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("openai:gpt-5.6-luna", ("openai", "gpt-5.6-luna")),
+        ("openai-chat:gpt-4o", ("openai", "gpt-4o")),
+        ("azure:my-gpt", ("azure", "my-gpt")),
+        ("gemini:gemini-2.5-flash", ("gemini", "gemini-2.5-flash")),
+        ("openrouter:anthropic/claude-sonnet-4.5:nitro", ("openrouter", "anthropic/claude-sonnet-4.5:nitro")),
+        ("openai-compatible:llama3.2@http://localhost:1/v1", ("openai-compatible", "llama3.2")),
+        ("openai-compatible:a@b:7@http://localhost:1/v1", ("openai-compatible", "a@b:7")),
+    ],
+)
+def test_a_name_makes_a_model(text: str, found: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    made: Any = model(text, temperature=0, retry=None)
+    assert (made.provider, made.name) == found
+    assert (made.temperature, made.retry) == (0, None)
+    assert (made.dialect == CHAT) is (found[0] == "openai-compatible")
+
+
+def test_every_form_that_is_told_is_known() -> None:
+    assert all(provider.form.partition(":")[0] == word for word, provider in PROVIDERS.items())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "gpt-4o", "openai:", "openai", "local:", "gmini:pro", "x@http://me:hush@h/v1", "anthropic:claude"],
+)
+def test_what_names_no_model_is_told_what_does(text: str) -> None:
+    with pytest.raises(Misuse, match=r"names no model; there are local, openai:NAME, .*@URL$") as caught:
+        model(text)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("openai-compatible:llama3.2", "NAME@URL"),
+        ("openai-compatible:m@http://u:hush@h/v1", "user name or password"),
+        (7, "named by text"),
+    ],
+)
+def test_names_that_are_not_whole_say_what_lacks(text: Any, says: str) -> None:
+    with pytest.raises(Misuse, match=says) as caught:
+        model(text)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.needs("local")
+def test_the_local_model_has_a_name_too() -> None:
+    assert model("local", temperature=0).provider == "local"
+
+
+# What is changed later
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"headers": 7}, "X-Title"),
+        ({"headers": ["X-Title"]}, "X-Title"),
+        ({"headers": {"X-Title": 7}}, "'X-Title' holds int"),
+        ({"headers": {7: "a"}}, "takes text"),
+        ({"api_key": 5}, "api_key= is a string"),
+        ({"base_url": "localhost:80"}, "is no address"),
+        ({"retry": 1.5}, "retry="),
+        ({"timeout": 0}, "timeout="),
+    ],
+)
+def test_what_is_changed_later_is_checked_as_well(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(Misuse, match=says):
+        evolve(openai_compatible("m", base_url=BASE), **change)
+
+
+def test_headers_that_are_changed_later_are_kept_secret_too() -> None:
+    model = evolve(openai_compatible("m", base_url=BASE, api_key="k"), headers={"X-Api-Key": "hidden", "a": "b"})
+    assert model.headers == (("X-Api-Key", Secret("hidden")), ("a", "b"))
+
+
+@pytest.mark.parametrize(("name", "value"), [("stop", 3), ("wait", 1.0), ("retry", True), ("ceiling", "1")])
+def test_what_tenacity_cannot_ask_is_refused_at_once(name: str, value: Any) -> None:
+    with pytest.raises(Misuse, match=f"{name}= is"):
+        Retry(**{name: value})

@@ -342,6 +342,19 @@ def test_no_error_shows_a_key() -> None:
         assert "***" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["api_key", "Access-Token", "sig", "Authorization", "client-secret", "password"])
+def test_no_error_shows_a_key_of_the_address(name: str) -> None:
+    body = b'{"error": {"message": "hidden7 is wrong, and hidden8\\/9"}}'
+    for query in (f"?{name}=hidden7&a=b", f"?a=b&x{name}2=hidden7#hash", f"?{name}=hidden7&key=hidden8/9"):
+        model = evolve(ENDPOINT, base_url=f"https://x.example/v1{query}")
+        with pytest.raises(ProviderError) as caught:
+            parse(model, Reply(400, (), body))
+        assert "hidden7" not in str(caught.value)
+        assert "*** is wrong" in str(caught.value)
+        assert ("hidden8" in str(caught.value)) is ("hidden8" not in query)
+        assert "hidden7" not in repr(model)
+
+
 @given(body=junk, status=st.sampled_from([200, 200, 400, 500]))
 def test_nonsense_is_an_error_of_the_provider_and_nothing_else(body: Any, status: int) -> None:
     assert isinstance(failing(body, status), ProviderError)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from arshai_kit.providers.common import Options
 from arshai_kit.providers.compatible import openai_compatible
+from arshai_kit.providers.gateway import gateway
+from arshai_kit.providers.openrouter import openrouter
 
 if TYPE_CHECKING:
     from arshai_kit.providers.embedders import (
@@ -12,21 +14,25 @@ if TYPE_CHECKING:
         openai_compatible_embedder,
         openai_embedder,
     )
+    from arshai_kit.providers.named import model
 
 __all__ = [
     "Options",
     "azure_embedder",
+    "gateway",
     "gemini_embedder",
+    "model",
     "openai_compatible",
     "openai_compatible_embedder",
     "openai_embedder",
+    "openrouter",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """An embedder's constructor, imported when it is asked for: whoever only talks to models needs none."""
-    if not name.endswith("_embedder"):
+    """What is imported when it is asked for: whoever only talks to models needs no embedders, and no names for them."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("arshai_kit.providers.embedders"), name)
+    return getattr(import_module(f"arshai_kit.providers.{'named' if name == 'model' else 'embedders'}"), name)
