@@ -1,4 +1,4 @@
-"""What providers really sent as vectors, over a real socket: read as a correct parser must, and asked for as recorded."""
+"""What providers really sent as vectors, over a real socket: read as they must be, and asked for as recorded."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def embedder(talk: dict[str, Any], exchange: Exchange, address: str) -> RemoteEm
     options: Any = {"retry": None}
     options["dimensions"] = how.get("dimensions") or how.get("outputDimensionality")
     if talk["provider"] == "gemini":
-        base, _, name = path.partition("/publishers/google" if talk["vendor"] == "vertex" else "/models/")
-        name = name.removeprefix("/models/").partition(":")[0]
+        base, _, name = path.partition("/models/")
+        name = name.partition(":")[0]
         if talk["vendor"] == "vertex":
             task = "question answering" if name == "gemini-embedding-2" else ""
             options |= {"token": lambda: KEY, "project": "test-project", "max_batch": 250, "task": task}
@@ -131,8 +131,12 @@ def disagreements(talk: dict[str, Any], exchange: Exchange, replay: Replay) -> d
         got = embed(own, texts, kind=kind)
     except ProviderError as error:
         told = expected["error"] or {}
-        theirs = {"status": told.get("status"), "code": str(told.get("code")), "message": told.get("message")}
-        ours = {"status": error.status, "code": error.code, "message": str(error).partition(": ")[2]}
+        theirs: dict[str, Any] = {
+            "status": told.get("status"),
+            "code": str(told.get("code")),
+            "message": told.get("message"),
+        }
+        ours: dict[str, Any] = {"status": error.status, "code": error.code, "message": str(error).partition(": ")[2]}
         return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
     usage = expected["usage"] or {}
     ours = {
@@ -159,7 +163,7 @@ def _counted(usage: Any) -> dict[str, Any]:
 
 def sent_otherwise(talk: dict[str, Any], exchange: Exchange, replay: Replay) -> list[Any]:
     """What we sent in another way than the recorded client did."""
-    wrong = []
+    wrong: list[Any] = []
     query = exchange.get("query") or {}
     path = exchange["url_path"] + "".join(f"?{name}={value}" for name, value in query.items())
     if replay.path != path:
@@ -196,7 +200,9 @@ def wrong(folder: Path, replay: Replay) -> tuple[int, dict[str, Any]]:
             assert differ.keys() == INT8
             assert differ["dimensions"][0] == [exchange["request_body"]["dimensions"]] * 3
             differ = {}
-        if differ or (differ := dict(enumerate(sent_otherwise(talk, exchange, replay)))):
+        if differ or (
+            differ := {str(place): sent for place, sent in enumerate(sent_otherwise(talk, exchange, replay))}
+        ):
             found[name] = differ
     return count, found
 

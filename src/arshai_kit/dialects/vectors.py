@@ -114,10 +114,10 @@ COMPATIBLE = VectorDialect(partial(_asked, encoding=""), _answered)
 
 
 def _batch_asked(endpoint: Endpoint, batch: Batch) -> Request:
-    model = f"models/{endpoint.name}"
+    model = _path(endpoint)
     own = _given(taskType=batch.task, outputDimensionality=batch.dimensions) | endpoint.extra
     each = [{"model": model, "content": _content(text), **own} for text in batch.texts]
-    return posted(endpoint, under(endpoint.base_url, f"/{model}:batchEmbedContents"), {"requests": each})
+    return posted(endpoint, _method(endpoint, "batchEmbedContents"), {"requests": each})
 
 
 def _batch_answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:
@@ -131,7 +131,7 @@ def _content_asked(endpoint: Endpoint, batch: Batch) -> Request:
         raise Misuse(f"{endpoint.name} takes one text at a time: max_batch=1")
     own = _given(taskType=batch.task, outputDimensionality=batch.dimensions)
     body = {"content": _content(text), **({"embedContentConfig": own} if own else {})}
-    return posted(endpoint, _published(endpoint, "embedContent"), _merged(body, endpoint.extra))
+    return posted(endpoint, _method(endpoint, "embedContent"), _merged(body, endpoint.extra))
 
 
 def _content_answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:
@@ -145,7 +145,7 @@ def _predict_asked(endpoint: Endpoint, batch: Batch) -> Request:
     own, parameters = _given(task_type=batch.task), _given(outputDimensionality=batch.dimensions)
     body: dict[str, Any] = {"instances": [{"content": text, **own} for text in batch.texts]}
     body |= {"parameters": parameters} if parameters else {}
-    return posted(endpoint, _published(endpoint, "predict"), _merged(body, endpoint.extra))
+    return posted(endpoint, _method(endpoint, "predict"), _merged(body, endpoint.extra))
 
 
 def _predict_answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:
@@ -164,8 +164,12 @@ def _values(items: Sequence[Any]) -> list[Vector]:
     return [_numbers(_dict(item).get("values")) for item in items]
 
 
-def _published(endpoint: Endpoint, method: str) -> str:
-    return under(endpoint.base_url, f"/publishers/google/models/{endpoint.name}:{method}")
+def _path(endpoint: Endpoint) -> str:
+    return endpoint.name if "/" in endpoint.name else f"models/{endpoint.name}"
+
+
+def _method(endpoint: Endpoint, method: str) -> str:
+    return under(endpoint.base_url, f"/{_path(endpoint)}:{method}")
 
 
 def _content(text: str) -> dict[str, Any]:

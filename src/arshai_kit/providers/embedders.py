@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn, TypedDict, Unpack
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.dialects.vectors import BATCHED, COMPATIBLE, CONTENT, OPENAI, PREDICTED, Batch, VectorDialect
 from arshai_kit.effects import Plan, Secret
 from arshai_kit.errors import MissingKey, Misuse
 from arshai_kit.models import Dialect, Endpoint, Token
-from arshai_kit.providers.common import Headers, address, chosen_key, named, pairs
+from arshai_kit.providers.azure import azure
+from arshai_kit.providers.common import Headers, chosen_key, named
+from arshai_kit.providers.compatible import openai_compatible
+from arshai_kit.providers.openai import openai
 from arshai_kit.records.vectors import Embeddings, Kind
 from arshai_kit.retry import Retry
 
@@ -27,10 +29,9 @@ __all__ = [
     "openai_embedder",
 ]
 
-_OPENAI: Final = "https://api.openai.com/v1"
-_GOOGLE: Final = "https://generativelanguage.googleapis.com/v1beta"
 _BYTES_PER_TOKEN: Final = 3
 """About as many in every language: four in English, three in Chinese or Persian, where a token is a shorter word."""
+_OWN: Final = ("max_batch", "max_bytes", "query_prefix", "document_prefix")
 
 
 class EmbedderOptions(TypedDict, total=False):
@@ -111,19 +112,21 @@ def openai_embedder(
     dimensions: int | None = None,
     base_url: str | None = None,
     api_key: str | Secret | None = None,
+    organization: str | None = None,
+    project: str | None = None,
     headers: Headers = (),
     **options: Unpack[EmbedderOptions],
 ) -> RemoteEmbedder:
-    """An embedding model of OpenAI; the key is in `OPENAI_API_KEY`, the address may be in `OPENAI_BASE_URL`.
+    """An embedding model of OpenAI's; address and key are found as those of `openai`.
 
     With *dimensions*, newer models give shorter vectors, with the length 1 all the same.
 
     >>> openai_embedder("text-embedding-3-small", dimensions=512, api_key="sk-1").dimensions
     512
     """
-    how: dict[str, Any] = {"base_url": base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI, "headers": headers}
-    how["api_key"] = _needed(chosen_key(api_key, "OPENAI_API_KEY"), api_key, "OPENAI_API_KEY")
-    return _made(name, OPENAI, dimensions, {**_LIMITS, **options}, provider="openai", **how)
+    where: dict[str, Any] = {"base_url": base_url, "organization": organization, "project": project}
+    model = openai(name, api="chat", api_key=api_key, headers=headers, **where, **_settings(options))
+    return _made(model, OPENAI, dimensions, {**_LIMITS, **options})
 
 
 def azure_embedder(
@@ -137,22 +140,14 @@ def azure_embedder(
     headers: Headers = (),
     **options: Unpack[EmbedderOptions],
 ) -> RemoteEmbedder:
-    """An embedding model at your address on Azure, by the name of its *deployment*.
-
-    *endpoint* is as in `https://NAME.openai.azure.com`, by default `AZURE_OPENAI_ENDPOINT`; the key is in
-    `AZURE_OPENAI_API_KEY`, or *token* gives one of Entra ID. With an *api_version*, the dated address is used.
+    """An embedding model that is deployed on Azure, as *deployment*; address and key are found as those of `azure`.
 
     >>> azure_embedder("embed", endpoint="https://me.openai.azure.com", api_key="1").model.base_url
     'https://me.openai.azure.com/openai/v1'
     """
-    where = endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT", "")
-    if not where:
-        raise Misuse("endpoint= (or AZURE_OPENAI_ENDPOINT) is the address of your Azure resource")
-    how: dict[str, Any] = {"base_url": _azure(address(where), deployment, api_version), "headers": headers}
-    if token is None:
-        key = _needed(chosen_key(api_key, "AZURE_OPENAI_API_KEY"), api_key, "AZURE_OPENAI_API_KEY")
-        how |= {"api_key": key, "key_header": "api-key"}
-    return _made(deployment, OPENAI, dimensions, {**_LIMITS, **options}, provider="azure", token=token, **how)
+    where: dict[str, Any] = {"endpoint": endpoint, "api_version": api_version, "api": "chat"}
+    model = azure(deployment, api_key=api_key, token=token, headers=headers, **where, **_settings(options))
+    return _made(model, OPENAI, dimensions, {**_LIMITS, **options})
 
 
 def openai_compatible_embedder(
@@ -162,21 +157,19 @@ def openai_compatible_embedder(
     dimensions: int | None = None,
     api_key: str | Secret | None = None,
     headers: Headers = (),
-    provider: str = "openai-compatible",
     **options: Unpack[EmbedderOptions],
 ) -> RemoteEmbedder:
     """An embedding model behind any server that speaks as OpenAI does: Ollama, vLLM, Mistral, OpenRouter, …
 
-    Without *api_key* the environment's `OPENAI_COMPATIBLE_API_KEY` counts, and without that no key is sent. A request
-    has at most 32 texts, which nearly every server takes; *max_batch* says otherwise.
+    The key is found as that of `openai_compatible`. A request has at most 32 texts, which nearly every server takes;
+    *max_batch* says otherwise.
 
     >>> openai_compatible_embedder("nomic-embed-text", base_url="http://localhost:11434/v1", api_key="",
     ...     query_prefix="search_query: ", document_prefix="search_document: ").query
     Manner('search_query: ')
     """
-    key = chosen_key(api_key, "OPENAI_COMPATIBLE_API_KEY")
-    how: dict[str, Any] = {"base_url": base_url, "api_key": key, "headers": headers, "provider": provider}
-    return _made(name, COMPATIBLE, dimensions, {**_limits(32, 16_000), **options}, **how)
+    model = openai_compatible(name, base_url=base_url, api_key=api_key, headers=headers, **_settings(options))
+    return _made(model, COMPATIBLE, dimensions, {**_limits(32, 16_000), **options})
 
 
 def gemini_embedder(
@@ -192,7 +185,7 @@ def gemini_embedder(
     headers: Headers = (),
     **options: Unpack[EmbedderOptions],
 ) -> RemoteEmbedder:
-    """An embedding model of Google: by key on the Gemini API, or on Vertex AI in a *project* and *location*.
+    """An embedding model of Google's: on the Gemini API by key, or on Vertex AI in a *project* and *location*.
 
     The key is in `GOOGLE_API_KEY` or `GEMINI_API_KEY`; on Vertex AI, *token* gives an access token. The kind of a text
     becomes the task type that Google knows for it; *task* is another for all texts (`CLUSTERING`, …), which
@@ -204,79 +197,44 @@ def gemini_embedder(
     """
     name = named(name).removeprefix("models/")
     manners = _by_words(task) if name.startswith("gemini-embedding-2") else _by_name(task)
-    how: dict[str, Any] = {"provider": "gemini", "headers": headers}
+    settings: dict[str, Any] = {"name": name, "dialect": SILENT, "headers": headers, **_settings(options)}
     if project is None and token is None:
-        key = chosen_key(api_key, "GOOGLE_API_KEY") or chosen_key(api_key, "GEMINI_API_KEY")
-        how |= {"api_key": _needed(key, api_key, "GOOGLE_API_KEY"), "key_header": "x-goog-api-key"}
-        dialect, limits, how["base_url"] = BATCHED, _limits(100, None), base_url or _GOOGLE
-    else:
-        (dialect, limits), how["token"] = _on_vertex(name), _tokens(token)
-        how["base_url"] = base_url or _vertex(project, location)
-    return _made(name, dialect, dimensions, {**limits, **options}, manners, **how)
+        found = chosen_key(api_key, "GOOGLE_API_KEY") or chosen_key(api_key, "GEMINI_API_KEY")
+        settings |= {"base_url": base_url or _GOOGLE, "api_key": _needed(found, api_key), "key_header": _GOOGLE_KEY}
+        return _made(Endpoint(provider="gemini", **settings), BATCHED, dimensions, {**_limits(100), **options}, manners)
+    dialect, limits = _on_vertex(name)
+    settings |= {"base_url": base_url or _vertex(project, location), "token": _tokens(token)}
+    return _made(Endpoint(provider="vertex", **settings), dialect, dimensions, {**limits, **options}, manners)
 
 
-def _limits(texts: int, tokens: int | None) -> EmbedderOptions:
-    return {"max_batch": texts, "max_bytes": None if tokens is None else tokens * _BYTES_PER_TOKEN}
+_GOOGLE: Final = "https://generativelanguage.googleapis.com/v1beta"
+_GOOGLE_KEY: Final = "x-goog-api-key"
 
 
-_LIMITS: Final = _limits(2048, 300_000)
-
-
-def _made(
-    name: str,
-    dialect: VectorDialect,
-    dimensions: int | None,
-    options: EmbedderOptions,
-    manners: tuple[Manner, Manner, Manner] = (_PLAIN, _PLAIN, _PLAIN),
-    **how: Any,
-) -> RemoteEmbedder:
-    """The embedder of all this; what of *options* is its own does not go to its model."""
-    unknown = options.keys() - EmbedderOptions.__annotations__.keys()
-    if unknown:
-        known = ", ".join(EmbedderOptions.__annotations__)
-        raise Misuse(f"an embedder has no option {', '.join(sorted(unknown))}; known are {known}")
-    given: dict[str, Any] = {**how, **options}
-    own = {each: given.pop(each) for each in ("max_batch", "max_bytes")}
-    plain, query, document = manners
-    query = Manner(given.pop("query_prefix", query.prefix), query.task)
-    document = Manner(given.pop("document_prefix", document.prefix), document.task)
-    given |= {"base_url": address(given["base_url"]), "headers": pairs(given["headers"])}
-    model = Endpoint(name=named(name), dialect=_SILENT, **given)
-    return RemoteEmbedder(model, dialect, dimensions, **own, plain=plain, query=query, document=document)
-
-
-def _needed(key: Secret | None, given: str | Secret | None, variable: str) -> Secret | None:
-    """*key*, if there is one, or it was said that there is none."""
+def _needed(key: Secret | None, given: str | Secret | None) -> Secret | None:
     if key is None and given is None:
-        raise MissingKey(f"there is no API key: pass api_key= or set {variable}")
+        raise MissingKey("there is no key for Gemini: set GOOGLE_API_KEY, or pass api_key=")
     return key
-
-
-def _azure(endpoint: str, deployment: str, api_version: str | None) -> str:
-    base = endpoint.rstrip("/").removesuffix("/openai/v1").removesuffix("/openai")
-    if api_version is None:
-        return f"{base}/openai/v1"
-    return f"{base}/openai/deployments/{named(deployment)}?api-version={api_version}"
-
-
-def _vertex(project: str | None, location: str) -> str:
-    if not project:
-        raise Misuse("project= is the id of your project on Vertex AI, which a token belongs to")
-    host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
-    return f"https://{host}/v1/projects/{project}/locations/{location}"
-
-
-def _on_vertex(name: str) -> tuple[VectorDialect, EmbedderOptions]:
-    """How the model *name* is asked on Vertex AI: those of Gemini take one text at a time."""
-    if "gemini" not in name:
-        return PREDICTED, _limits(250, 20_000)
-    return (PREDICTED if name.endswith("-001") else CONTENT), _limits(1, None)
 
 
 def _tokens(token: Token | None) -> Token:
     if token is None:
         raise MissingKey("Vertex AI takes access tokens: pass token=, a function that returns one")
     return token
+
+
+def _vertex(project: str | None, location: str) -> str:
+    if not project:
+        raise Misuse("project= is the id of your project on Vertex AI, which a token belongs to")
+    host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
+    return f"https://{host}/v1/projects/{project}/locations/{location}/publishers/google"
+
+
+def _on_vertex(name: str) -> tuple[VectorDialect, EmbedderOptions]:
+    """How the model *name* is asked on Vertex AI: those of Gemini take one text at a time."""
+    if "gemini" not in name:
+        return PREDICTED, _limits(250, 20_000)
+    return (PREDICTED if name.endswith("-001") else CONTENT), _limits(1)
 
 
 def _by_name(task: str) -> tuple[Manner, Manner, Manner]:
@@ -293,8 +251,46 @@ def _by_words(task: str) -> tuple[Manner, Manner, Manner]:
     return _PLAIN, Manner("task: search result | query: "), Manner("title: none | text: ")
 
 
+def _limits(texts: int, tokens: int | None = None) -> EmbedderOptions:
+    return {"max_batch": texts, "max_bytes": None if tokens is None else tokens * _BYTES_PER_TOKEN}
+
+
+_LIMITS: Final = _limits(2048, 300_000)
+
+
+def _settings(options: EmbedderOptions) -> dict[str, Any]:
+    """Those of *options* that are the model's own, none of which is unknown."""
+    unknown = options.keys() - EmbedderOptions.__annotations__.keys()
+    if unknown:
+        known = ", ".join(EmbedderOptions.__annotations__)
+        raise Misuse(f"an embedder has no option {', '.join(sorted(unknown))}; known are {known}")
+    return {name: value for name, value in options.items() if name not in _OWN}
+
+
+def _made(
+    model: Endpoint,
+    dialect: VectorDialect,
+    dimensions: int | None,
+    options: EmbedderOptions,
+    manners: tuple[Manner, Manner, Manner] = (_PLAIN, _PLAIN, _PLAIN),
+) -> RemoteEmbedder:
+    """The embedder that asks *model* in *dialect*."""
+    plain, query, document = manners
+    return RemoteEmbedder(
+        evolve(model, dialect=SILENT),
+        dialect,
+        dimensions,
+        options["max_batch"],
+        options["max_bytes"],
+        plain,
+        Manner(options.get("query_prefix", query.prefix), query.task),
+        Manner(options.get("document_prefix", document.prefix), document.task),
+    )
+
+
 def _no_answer(*_: Any) -> NoReturn:
     raise Misuse("an embedder answers no questions: embed(embedder, texts) gives vectors")
 
 
-_SILENT: Final = Dialect(_no_answer, _no_answer, _no_answer, _no_answer)
+SILENT: Final = Dialect(_no_answer, _no_answer, _no_answer, _no_answer)
+"""What an embedder's model speaks: nothing that can be asked with `complete`."""
