@@ -328,7 +328,7 @@ def test_a_status_that_is_no_answer(status: str, kind: type[ProviderError]) -> N
 def test_what_passes_is_tried_again(world: World) -> None:
     replies = [
         lies(b"", "", "Retry-After: 0", status="429 Too Many Requests"),
-        lies(b"", "", status="503 Service Unavailable"),
+        lies(b"", "", "Retry-After: 0", status="503 Service Unavailable"),
         lies(PNG, "image/png"),
     ]
 
