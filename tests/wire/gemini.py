@@ -129,7 +129,7 @@ def _signatures(response: Response) -> Iterator[str]:
 
 
 def _usage(response: Response, told: dict[str, Any], raw: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Input counts what tools brought, which `expected` leaves out; a count that is left out there may be known here."""
+    """Input counts what tools brought, which `expected` leaves out; a zero that was not sent may be known here."""
     usage, missing = response.usage, response.usage.missing
     found: dict[str, tuple[Any, Any]] = {}
     for name in ("cached", "reasoning", "total"):

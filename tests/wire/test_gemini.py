@@ -99,7 +99,7 @@ def test_a_stream_gives_what_the_same_reply_gives_as_a_whole(wire: Path) -> None
             if exchange["body_format"] == "sse" and not unexplained(talk, exchange, 0) and _finishes(exchange):
                 _, response = streamed([bytes_of(exchange)], reader(talk["vendor"]))
                 for body in (response.raw, _chunks(exchange)):
-                    plain = {"body_format": "json", "response_body": body, "response_headers": {}}
+                    plain: Exchange = {"body_format": "json", "response_body": body, "response_headers": {}}
                     again, error = outcome({**exchange, **plain}, talk["vendor"])
                     assert error is None, name
                     assert again == response, name

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from arshai_kit.providers.common import Options
 from arshai_kit.providers.compatible import openai_compatible
 from arshai_kit.providers.gateway import gateway
+from arshai_kit.providers.gemini import gemini
 from arshai_kit.providers.openrouter import openrouter
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "Options",
     "azure_embedder",
     "gateway",
+    "gemini",
     "gemini_embedder",
     "model",
     "openai_compatible",
