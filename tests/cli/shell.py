@@ -61,7 +61,7 @@ def unclear(x: "Nowhere") -> str: ...
 def surroundings(more: Mapping[str, str] = NOTHING) -> dict[str, str]:
     """The environment of a command: no key, no proxy, nothing that changes how it looks; *more* on top."""
     changing = re.compile(
-        r"(?i).*(_proxy|_api_key)$|NO_COLOR|FORCE_COLOR|ARSHAI_.*|COLUMNS|LINES|PYTHON(?!PATH|SAFE).*"
+        r"(?i).*(_proxy|_api_key)$|(OPENAI|AZURE_OPENAI|GOOGLE|OPENROUTER)_.*|NO_COLOR|FORCE_COLOR|ARSHAI_.*|COLUMNS|LINES|PYTHON(?!PATH|SAFE).*"
     )
     kept = {name: value for name, value in os.environ.items() if not changing.fullmatch(name)}
     return kept | {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **more}

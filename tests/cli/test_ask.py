@@ -144,7 +144,7 @@ def test_json_with_a_schema_is_the_response_with_its_output(provider: Provider) 
 @pytest.mark.parametrize(
     ("behaviour", "out", "why"),
     [
-        ("length", "Once upon\n", "the answer is cut off: it reached the most tokens (--max-tokens)"),
+        ("length", "Once upon\n", "the answer is cut off: the model can write no more, or its context is full"),
         ("blocked", "Well\n", "the provider blocked the answer"),
         ("refusal", "", "the model refuses: I would rather not."),
         ("empty", "", "the model gave no words (it finished with stop)"),
@@ -155,6 +155,18 @@ def test_an_answer_of_no_use_is_exit_code_3(
     provider: Provider, behaviour: str, out: str, why: str, how: tuple[str, ...]
 ) -> None:
     assert typed("ask", "-m", provider.model(behaviour), "?", *how) == Done(3, out, f"arshai-kit: {why}\n")
+
+
+@pytest.mark.parametrize(
+    ("most", "why"),
+    [("2", "it reached the most tokens (--max-tokens)"), ("3", "the model can write no more, or its context is full")],
+)
+def test_the_limit_is_blamed_where_it_was_reached(provider: Provider, most: str, why: str) -> None:
+    """The server counts two tokens of every whole answer, and in streams none."""
+    whole = typed("ask", "-m", provider.model("length"), "--no-stream", "--max-tokens", most, "?")
+    assert whole == Done(3, "Once upon\n", f"arshai-kit: the answer is cut off: {why}\n")
+    streamed = typed("ask", "-m", provider.model("length"), "--max-tokens", most, "?")
+    assert streamed.err == "arshai-kit: the answer is cut off: it reached the most tokens (--max-tokens)\n"
 
 
 def test_an_answer_that_does_not_fit_the_schema_is_exit_code_3(provider: Provider) -> None:

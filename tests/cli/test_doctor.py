@@ -12,6 +12,7 @@ import pytest
 
 from arshai_kit import __version__
 from arshai_kit.cli import PARTS
+from arshai_kit.providers.named import PROVIDERS
 from tests.cli.server import Provider
 from tests.cli.shell import COLOUR, surroundings, terminal, typed
 from tests.cli.test_mistakes import alone
@@ -44,8 +45,45 @@ def test_the_extra_brings_what_is_imported() -> None:
 
 
 def test_models_says_what_can_be_asked(provider: Provider) -> None:
-    out = typed("models").out
-    assert [line.split()[0] for line in out.splitlines()] == ["local", "local:PATH.gguf", "openai-compatible:NAME@URL"]
+    out = typed("models", env={"OPENROUTER_API_KEY": "sk-secret", "AZURE_OPENAI_API_KEY": "sk-secret"}).out
+    told = {line.split()[0]: line for line in out.splitlines()}
+    assert list(told) == [provider.form for provider in PROVIDERS.values()]
+    assert told["openrouter:MAKER/NAME"].endswith("(key set)")
+    assert told["azure:DEPLOYMENT"].endswith("(not set: AZURE_OPENAI_ENDPOINT)")
+    assert told["gemini:NAME"].endswith("GOOGLE_API_KEY or GEMINI_API_KEY or GOOGLE_APPLICATION_CREDENTIALS)")
+    assert "sk-secret" not in out
+
+
+def test_doctor_asks_the_providers_whose_keys_are_set(provider: Provider) -> None:
+    """Where they are is changed: nothing is sent to anybody."""
+    keys = {
+        "OPENAI_API_KEY": "sk-secret1",
+        "OPENAI_BASE_URL": provider.url(),
+        "AZURE_OPENAI_API_KEY": "sk-secret2",
+        "AZURE_OPENAI_ENDPOINT": provider.url("leaking"),
+        "OPENROUTER_API_KEY": "two words",
+    }
+    done = typed("doctor", env=keys)
+    rows = lines(done.out)
+    assert rows["openai"] == "reached, 2 models"
+    assert rows["azure"].startswith("HTTP 401: Incorrect API key")
+    assert rows["openrouter"].startswith("api_key= (or OPENROUTER_API_KEY) holds characters that no key has")
+    assert (rows["OPENAI_API_KEY"], rows["GEMINI_API_KEY"]) == ("set", "not set")
+    assert "gemini" not in rows
+    assert done.code == 1
+    assert provider.keys[0] == "Bearer sk-secret1"
+    assert "sk-secret" not in done.out + done.err
+
+
+@pytest.mark.parametrize(("behaviour", "said"), [("echo", "reached, 2 models"), ("leaking", "HTTP 401: Incorrect")])
+def test_doctor_asks_openrouter_about_the_key(provider: Provider, behaviour: str, said: str) -> None:
+    defaults = "openrouter.__kwdefaults__['base_url']"
+    elsewhere = f"from arshai_kit.providers import openrouter; {defaults} = {provider.url(behaviour)!r}"
+    key = "import os; os.environ['OPENROUTER_API_KEY'] = 'sk-secret'"
+    done = alone(*pretending(elsewhere, key))
+    assert lines(done.out)["openrouter"].startswith(said)
+    assert provider.keys[0] == "Bearer sk-secret"
+    assert "sk-secret" not in done.out
 
 
 def test_models_lists_what_a_server_has_in_words_that_model_takes(provider: Provider) -> None:
@@ -61,7 +99,7 @@ def test_models_lists_what_a_server_has_in_words_that_model_takes(provider: Prov
         ("html", "what came is no list of models: an HTML page, 'Welcome'"),
         ("surrogate", "what came is no list of models: "),
         ("missing", "HTTP 404: no model 'tiny'"),
-        ("leaking", "HTTP 401: Incorrect API key: Bearer ***; the key is read from"),
+        ("leaking", "HTTP 401: Incorrect API key: Bearer ***; arshai-kit doctor says"),
     ],
 )
 def test_a_server_that_lists_nothing(provider: Provider, behaviour: str, said: str) -> None:

@@ -43,8 +43,8 @@ def test_its_answers_can_be_repeated_and_cut() -> None:
 def test_what_it_cannot_do_is_said(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     done = typed("ask", "--image", "cat.png", "What is this?", cwd=tmp_path)
-    assert (done.code, done.out) == (1, "")
-    assert "the local model reads text alone" in done.err
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith(" takes no images: take another model\n")
 
 
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:

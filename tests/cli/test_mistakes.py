@@ -17,16 +17,22 @@ from tests.transport.server import eventually
 
 pytestmark = pytest.mark.needs("cli")
 
-TAKES = "--model takes local, local:PATH.gguf, or openai-compatible:NAME@URL"
+TAKES = (
+    "local, openai:NAME, openai-chat:NAME, azure:DEPLOYMENT, gemini:NAME, openrouter:MAKER/NAME, "
+    "openai-compatible:NAME@URL"
+)
+NAMES = TAKES.replace("local,", "local, local:PATH.gguf,").replace(", openai-compatible", ", or openai-compatible")
 
 
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("gpt", f"'gpt' names no model: {TAKES}"),
-        ("local:", f"'local:' names no model: {TAKES}"),
-        ("openai-compatible:tiny", f"'openai-compatible:tiny' names no model: {TAKES}"),
-        ("openai-compatible:a@ftp://u:secret@h", f"'openai-compatible:a@ftp://…@h' names no model: {TAKES}"),
+        ("gpt", f"'gpt' names no model; there are {TAKES}"),
+        ("local:", f"'local:' names no model; there are {TAKES}"),
+        ("openai-compatible:tiny", "a server is named as openai-compatible:NAME@URL"),
+        ("openai-compatible:a@ftp://u:secret@h", "the URL holds a user name or password"),
+        ("openai:gpt-4o", "there is no key for OpenAI: set OPENAI_API_KEY"),
+        ("openrouter:a/b", "there is no key for OpenRouter: set OPENROUTER_API_KEY"),
         ("openai-compatible:a@http://:8", "base_url='http://:8' is no address"),
         ("openai-compatible:a@http://u:secret@h/v1", "the URL holds a user name or password"),
     ],
@@ -157,9 +163,9 @@ def test_a_key_that_is_refused_is_never_shown(provider: Provider) -> None:
     done = typed(*asked, env={"OPENAI_COMPATIBLE_API_KEY": "sk-secret"})
     assert provider.keys == ["Bearer sk-secret"]
     assert (done.code, done.out) == (1, "")
-    assert done.err.endswith("; the key is read from OPENAI_COMPATIBLE_API_KEY, which is set\n")
+    assert done.err.endswith("; arshai-kit doctor says which keys are set\n")
     assert "sk-secret" not in done.err
-    assert typed(*asked).err.endswith("which is not set\n")
+    assert "set OPENAI_COMPATIBLE_API_KEY)" in typed(*asked).err
 
 
 # -- endings --
@@ -259,7 +265,7 @@ def test_without_the_local_model_it_says_what_brings_it(absent: str) -> None:
         "from arshai_kit.cli import main; main()"
     )
     done = alone(sys.executable, "-c", code, "ask", "?")
-    assert done == Done(2, "", f"arshai-kit: {said}{lines}or name another: {TAKES}\n")
+    assert done == Done(2, "", f"arshai-kit: {said}{lines}or name another: --model takes {NAMES}\n")
 
 
 @pytest.mark.parametrize(("module", "command"), [("arshai_kit.cli.app", "--version"), ("arshai_kit.codec", "ask")])

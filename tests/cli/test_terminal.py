@@ -244,6 +244,12 @@ def test_history_is_kept_where_it_is_told_to_and_nowhere_else(provider: Provider
         assert seen.end() == 0
 
 
+def test_a_history_that_cannot_be_kept_is_a_mistake_from_a_pipe_too(provider: Provider) -> None:
+    done = typed("chat", "-m", provider.model(), "--history", "/nonexistent/history", given=b"Hello\n")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "arshai-kit: --history /nonexistent/history: No such file or directory\n"
+
+
 def test_a_history_that_cannot_be_kept_is_a_mistake(provider: Provider, tmp_path: Path) -> None:
     with terminal("chat", "-m", provider.model(), "--history", str(tmp_path)) as seen:
         assert seen.end() == 2

@@ -73,7 +73,7 @@ def _asking(command: F) -> F:
             default="local",
             show_default=True,
             metavar="MODEL",
-            help="local, local:PATH.gguf, or openai-compatible:NAME@URL.",
+            help="local, openai:NAME, gemini:NAME, …: `arshai-kit models` says what there is.",
         ),
     ):
         command = option(command)
@@ -85,8 +85,8 @@ def _asking(command: F) -> F:
 def app() -> None:
     """Ask language models from the command line.
 
-    The default model runs on this machine, without key or network. A key for other servers is read from
-    OPENAI_COMPATIBLE_API_KEY.
+    The default model runs on this machine, without key or network. Keys of the others are read from the environment;
+    `arshai-kit doctor` says which are set.
     """
 
 

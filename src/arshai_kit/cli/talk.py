@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import closing
 from typing import Any
 
 from arshai_kit._json import dumps
-from arshai_kit.cli.choose import KEY
 from arshai_kit.cli.screen import aside, complain, is_watched, say, waiting
 from arshai_kit.codec import to_json
 from arshai_kit.completion import run_tools
 from arshai_kit.completion import stream as streamed
 from arshai_kit.errors import ArshaiError, BadAnswer, Unauthorized
-from arshai_kit.models import Model
+from arshai_kit.models import Ask, Model, check
 from arshai_kit.records import (
     BackgroundFailed,
     BackgroundStarted,
@@ -44,9 +42,10 @@ _UNUSABLE = {
 
 def answer(model: Model, prompt: Message, heard: Heard, *, as_json: bool, stream: bool, **options: Any) -> int:
     """Ask once, and print the answer; the exit code."""
+    check(model, Ask((prompt,)))
     typed = options["output"] is not None
     if stream and not as_json and not typed:
-        return verdict(shown(streamed(model, prompt, **options), heard))
+        return verdict(shown(streamed(model, prompt, **options), heard), model)
     with waiting():
         response = run_tools(model, prompt, **options)
     for run in response.tool_runs:
@@ -58,7 +57,7 @@ def answer(model: Model, prompt: Message, heard: Heard, *, as_json: bool, stream
     else:
         _retold(response, heard)
     heard.end_line()
-    return verdict(response)
+    return verdict(response, model)
 
 
 def _retold(response: Response, heard: Heard) -> None:
@@ -69,15 +68,24 @@ def _retold(response: Response, heard: Heard) -> None:
             heard.words(message.text)
 
 
-def verdict(response: Response) -> int:
-    """The exit code that *response* deserves; what is wrong with it is said."""
+def verdict(response: Response, model: Model) -> int:
+    """The exit code that *response* of *model* deserves; what is wrong with it is said."""
     wrong = _UNUSABLE.get(response.finish_reason)
+    if response.finish_reason == "length" and not _limited(response, model):
+        wrong = "the answer is cut off: the model can write no more, or its context is full"
     if wrong is None and not response.text and response.output is None:
         wrong = f"the model gave no words (it finished with {response.raw_finish_reason or response.finish_reason})"
     if wrong is None:
         return 0
     complain(f"{wrong}: {response.refusal}" if response.refusal else wrong)
     return 3
+
+
+def _limited(response: Response, model: Model) -> bool:
+    """Whether *response* is as long as *model* was allowed to answer; if nobody counted, it is taken to be."""
+    most: int | None = getattr(model, "max_tokens", None)
+    used = response.usage
+    return most is not None and ("output_tokens" in used.missing or used.output_tokens >= most)
 
 
 def blame(error: Exception) -> str:
@@ -90,8 +98,7 @@ def blame(error: Exception) -> str:
         case BadAnswer(text=text) if text:
             return f"{error}; the model said: {_cut(repr(text))}"
         case Unauthorized():
-            state = "set" if os.environ.get(KEY, "").strip() else "not set"
-            return f"{error}; the key is read from {KEY}, which is {state}"
+            return f"{error}; arshai-kit doctor says which keys are set"
     return str(error) or type(error).__name__
 
 
