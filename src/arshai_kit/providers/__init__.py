@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from arshai_kit.providers.azure import azure
 from arshai_kit.providers.common import Options
 from arshai_kit.providers.compatible import openai_compatible
 from arshai_kit.providers.gateway import gateway
 from arshai_kit.providers.gemini import gemini
+from arshai_kit.providers.openai import openai, retrieve
 from arshai_kit.providers.openrouter import openrouter
 
 if TYPE_CHECKING:
@@ -19,15 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Options",
+    "azure",
     "azure_embedder",
     "gateway",
     "gemini",
     "gemini_embedder",
     "model",
+    "openai",
     "openai_compatible",
     "openai_compatible_embedder",
     "openai_embedder",
     "openrouter",
+    "retrieve",
 ]
 
 

@@ -54,11 +54,11 @@ class Told:
         out: list[Event] = []
         if kind in _SPEAKS:
             name, place = _SPEAKS[kind]
-            self.output.say((self._index(chunk), name, chunk.get(place)), chunk.get("delta"), out)
+            self.output.say((self._index(chunk), name, _number(chunk.get(place))), chunk.get("delta"), out)
         elif kind in _SAID:
             name, place = _SAID[kind]
             text = chunk.get("refusal" if name == "refusal" else "text")
-            self.output.settle((self._index(chunk), name, chunk.get(place)), text, out)
+            self.output.settle((self._index(chunk), name, _number(chunk.get(place))), text, out)
         elif kind in _LAST:
             self._end(kind, chunk, out)
         elif kind in _HEARD:
@@ -195,3 +195,7 @@ def _ended(told: Told) -> tuple[Event, ...]:
 
 def _dict(value: Any) -> Chunk:
     return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> int:
+    return value if type(value) is int else 0
