@@ -175,8 +175,9 @@ def _all(embedder: Embedder, parts: Sequence[Texts], side_by_side: int) -> Plan[
     It runs in a frame of its own, whose end cancels the parts that are left.
     """
     handles: list[Handle[Embeddings]] = []
+    failed: list[Texts] = []
     for part in parts:
-        handles.append((yield from Start(_part(embedder, part), limit=side_by_side)))
+        handles.append((yield from Start(_in_turn(embedder, part, failed), limit=side_by_side)))
     done: list[Embeddings] = []
     for handle in handles:
         (outcome,) = yield from Join((handle,))
@@ -184,6 +185,17 @@ def _all(embedder: Embedder, parts: Sequence[Texts], side_by_side: int) -> Plan[
             outcome.error.partial = joined([*done, *_kept(outcome.error)])
         done.append(outcome.unwrap())
     return joined(done)
+
+
+def _in_turn(embedder: Embedder, part: Texts, failed: list[Texts]) -> Plan[Embeddings]:
+    """The vectors of *part*, unless one before it has *failed*: they would never be seen."""
+    if failed:
+        return joined(())
+    try:
+        return (yield from _part(embedder, part))
+    except Exception:
+        failed.append(part)
+        raise
 
 
 def _part(embedder: Embedder, part: Texts) -> Plan[Embeddings]:

@@ -136,7 +136,7 @@ def _content_asked(endpoint: Endpoint, batch: Batch) -> Request:
 
 def _content_answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:
     body = _body(endpoint, reply, "embedding")
-    body["embedding"] = [body["embedding"]]
+    body["embedding"] = [body.get("embedding")]
     cut = (0,) if body.get("truncated") is True else ()
     return _embeddings(endpoint, batch, reply, body, "embedding", _values, _google_usage(body), truncated=cut)
 
@@ -150,7 +150,7 @@ def _predict_asked(endpoint: Endpoint, batch: Batch) -> Request:
 
 def _predict_answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:
     body = _body(endpoint, reply, "predictions")
-    told = [_dict(_dict(item).get("embeddings")) for item in _list(body["predictions"])]
+    told = [_dict(_dict(item).get("embeddings")) for item in _list(body.get("predictions"))]
     statistics = [_dict(item.get("statistics")) for item in told]
     body["predictions"] = told
     counts = [_count(each.get("token_count")) for each in statistics]
