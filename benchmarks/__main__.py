@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import install, server
+from benchmarks.contest import CONTROL, HAND, KIT, LAYER, Row, Site
 from benchmarks.measure import Figures, counts, median, ratio, taken, total
-from benchmarks.rows import CONTROL, HAND, KIT, LAYER, Row, Site, byte_code, chosen
+from benchmarks.rows import byte_code, chosen
 from benchmarks.table import HEAD, UNITS, Line, as_json, machine, markdown, readable
 
 Rounds = Sequence[Mapping[str, Figures]]

@@ -77,6 +77,58 @@ def streamed(client: httpx.Client, url: str, messages: list[Any]) -> Iterator[st
         yield from told(reply.iter_lines())
 
 
+def events(lines: Iterator[str]) -> Iterator[Any]:
+    """What the events of a stream hold."""
+    for line in lines:
+        if line.startswith("data: "):
+            yield json.loads(line[6:])
+
+
+def responses_call(client: httpx.Client, url: str, messages: list[Any]) -> str:
+    """The text that answers *messages*, asked over the Responses API."""
+    reply = client.post(url, json={"model": "bench-1", "input": messages, "store": False})
+    reply.raise_for_status()
+    output = json.loads(reply.content)["output"]
+    messages = [item for item in output if item["type"] == "message"]
+    return "".join(part["text"] for item in messages for part in item["content"] if part["type"] == "output_text")
+
+
+def responses_streamed(client: httpx.Client, url: str, messages: list[Any]) -> Iterator[str]:
+    """The words of the answer as they come over the Responses API."""
+    question = {"model": "bench-1", "input": messages, "store": False, "stream": True}
+    with client.stream("POST", url, json=question) as reply:
+        reply.raise_for_status()
+        for event in events(reply.iter_lines()):
+            if event["type"] == "response.output_text.delta":
+                yield event["delta"]
+
+
+def contents(messages: list[Any]) -> dict[str, Any]:
+    """The request to Gemini."""
+    return {"contents": [{"role": each["role"], "parts": [{"text": each["content"]}]} for each in messages]}
+
+
+def texts(body: Any) -> str:
+    """The text of a reply of Gemini's, or of one chunk of it."""
+    return "".join(part.get("text", "") for part in body["candidates"][0]["content"]["parts"])
+
+
+def gemini_call(client: httpx.Client, url: str, messages: list[Any]) -> str:
+    """The text that answers *messages*, asked as Gemini is."""
+    reply = client.post(url, json=contents(messages))
+    reply.raise_for_status()
+    return texts(json.loads(reply.content))
+
+
+def gemini_streamed(client: httpx.Client, url: str, messages: list[Any]) -> Iterator[str]:
+    """The words of Gemini's answer as they come."""
+    with client.stream("POST", url, json=contents(messages)) as reply:
+        reply.raise_for_status()
+        for event in events(reply.iter_lines()):
+            if text := texts(event):
+                yield text
+
+
 async def streamed_async(client: httpx.AsyncClient, url: str, messages: list[Any]) -> str:
     """The text of a streamed answer."""
     async with client.stream("POST", url, json=body(messages, **STREAMED)) as reply:

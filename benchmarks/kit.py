@@ -26,9 +26,23 @@ class Item:
     tags: list[str]
 
 
-def model(url: str) -> Any:
-    """The fake provider's model behind *url*, the address that `byhand` posts to."""
-    return openai_compatible("bench-1", base_url=url.removesuffix("/chat/completions"), api_key="k")
+def chat(base: str) -> Any:
+    """The fake provider's model under *base*, asked over Chat Completions."""
+    return openai_compatible("bench-1", base_url=base, api_key="k")
+
+
+def responses(base: str) -> Any:
+    """The same, asked over the Responses API."""
+    from arshai_kit.providers.openai import openai
+
+    return openai("bench-1", base_url=base, api_key="k")
+
+
+def gemini(base: str) -> Any:
+    """The same, asked as Gemini is."""
+    from arshai_kit.providers.gemini import gemini as made
+
+    return made("bench-1", base_url=base, api_key="k")
 
 
 def history(messages: Sequence[Any]) -> tuple[Message, ...]:
@@ -74,7 +88,7 @@ def one_layer() -> Iterator[None]:
 
 async def conversations(url: str, count: int) -> list[Any]:
     """The texts of *count* streamed conversations at once, or what went wrong with them."""
-    shared = model(url)
+    shared = chat(url.removesuffix("/chat/completions"))
 
     async def talk(n: int) -> str:
         async with aio.stream(shared, f"Question {n}") as events:
@@ -85,7 +99,7 @@ async def conversations(url: str, count: int) -> list[Any]:
 
 def conversations_in_threads(url: str, count: int, *, layered: bool = False) -> list[Any]:
     """The same, each in a thread of its own, which `using` around them does not reach."""
-    shared = model(url)
+    shared = chat(url.removesuffix("/chat/completions"))
 
     def talk(n: int) -> Any:
         with ExitStack() as stack:

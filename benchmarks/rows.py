@@ -5,94 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import Any
 
-from attrs import frozen
+from benchmarks import byhand, dialects, wire
+from benchmarks.contest import CONTROL, HAND, KIT, LAYER, Contenders, Row, Site, both, warm
+from benchmarks.dialects import CHAT, GEMINI, RESPONSES, hand_call, kit_call, said
+from benchmarks.measure import Figures, Sampler, Work, batch
 
-from benchmarks import byhand, wire
-from benchmarks.measure import Figures, Sampler, Work, batch, enough, sampler
-
-HAND, KIT, LAYER, CONTROL = "hand", "kit", "layer", "control"
 ROOT = Path(__file__).parent.parent
 
 
-@frozen
-class Site:
-    """Where the fake provider is, what child processes find in their environment, and how thoroughly to measure."""
-
-    address: str
-    environment: Mapping[str, str]
-    quick: bool = False
-
-    def url(self, scenario: str) -> str:
-        """The address that answers as *scenario* says."""
-        return f"{self.address}/{scenario}/v1/chat/completions"
-
-    def size(self, full: int, quick: int) -> int:
-        """*full*, or *quick* when it is only to be seen that all this runs."""
-        return quick if self.quick else full
-
-
-Maker: TypeAlias = Callable[[Site], AbstractContextManager[Work]]
-Contenders: TypeAlias = Callable[[Site], AbstractContextManager[Mapping[str, Sampler]]]
-
-
-@frozen
-class Row:
-    """A piece of work, whoever does it, and the limits: how many times what it takes by hand, figure by figure."""
-
-    key: str
-    work: str
-    limits: Mapping[str, float]
-    contenders: Contenders
-    layered: float | None = 1.1
-
-
 # By hand against arshai_kit, in this process
-
-
-def both(by_hand: Maker, ours: Maker) -> Contenders:
-    """Let the two ways of one piece of work compete, *by_hand* twice, and *ours* with a layer once more."""
-
-    @contextmanager
-    def contenders(site: Site) -> Iterator[Mapping[str, Sampler]]:
-        with ExitStack() as stack:
-            works = {HAND: stack.enter_context(by_hand(site)), KIT: stack.enter_context(ours(site))}
-            works |= {LAYER: layered(works[KIT]), CONTROL: stack.enter_context(by_hand(site))}
-            yield warm(site, works)
-
-    return contenders
-
-
-def warm(site: Site, works: Mapping[str, Work]) -> Mapping[str, Sampler]:
-    """A sampler for each of *works*, all with as many repetitions; what is done for the first time is done here."""
-    times = 1 if site.quick else enough(works[HAND])
-    for work in works.values():
-        work(times)
-    return {name: sampler(work, times) for name, work in works.items()}
-
-
-def layered(work: Work) -> Work:
-    """*work*, with one layer on every step."""
-
-    def under(times: int) -> int:
-        from benchmarks.kit import one_layer
-
-        with one_layer():
-            return work(times)
-
-    return under
-
-
-def question(n: int = 0) -> list[Any]:
-    """A prompt as `byhand` writes it."""
-    return [{"role": "user", "content": f"Name three rivers of Iran. {n}"}]
 
 
 def past(count: int) -> list[Any]:
@@ -102,93 +30,9 @@ def past(count: int) -> list[Any]:
     return [{"role": roles[(count - n) % 2], "content": f"{n}: {said}"} for n in range(count)]
 
 
-def hand_call(messages: list[Any]) -> Maker:
-    """One call by hand."""
-
-    @contextmanager
-    def make(site: Site) -> Iterator[Work]:
-        with byhand.client() as client:
-            yield batch(lambda: said(byhand.call(client, site.url("text"), messages)))
-
-    return make
-
-
-def kit_call(messages: list[Any]) -> Maker:
-    """One call of ours."""
-
-    @contextmanager
-    def make(site: Site) -> Iterator[Work]:
-        from benchmarks import kit
-
-        model, prompt = kit.model(site.url("text")), kit.history(messages)
-        yield batch(lambda: said(kit.call(model, prompt)))
-
-    return make
-
-
-def said(text: str) -> None:
-    """Refuse what is not the answer: a benchmark of a failure says nothing."""
-    assert text.startswith("The Karun"), text
-
-
-@contextmanager
-def hand_chunks(site: Site) -> Iterator[Work]:
-    """A long stream by hand."""
-    count = site.size(2000, 20)
-    with byhand.client() as client:
-        url = site.url(f"stream-{count}")
-        yield batch(lambda: heard(count, byhand.streamed(client, url, question())))
-
-
-@contextmanager
-def kit_chunks(site: Site) -> Iterator[Work]:
-    """A long stream of ours."""
-    from benchmarks import kit
-
-    count = site.size(2000, 20)
-    model = kit.model(site.url(f"stream-{count}"))
-    yield batch(lambda: heard(count, kit.words(model, question()[0]["content"])))
-
-
-def heard(count: int, words: Iterator[str]) -> None:
-    """Consume a stream and refuse it if it is not whole."""
-    texts = list(words)
-    assert (len(texts), texts[-1]) == (count, wire.word(count - 1)), texts[-1]
-
-
-def to_the_first(words: Callable[[], Iterator[str]]) -> Work:
-    """The work of getting the first word; what is left of the stream is consumed off the clock."""
-
-    def work(times: int) -> int:
-        taken = 0
-        for _ in range(times):
-            began = time.process_time_ns()
-            stream = words()
-            next(stream)
-            taken += time.process_time_ns() - began
-            assert sum(1 for _ in stream) == SHORT - 1
-        return taken
-
-    return work
-
-
-SHORT = 16
-
-
-@contextmanager
-def hand_first(site: Site) -> Iterator[Work]:
-    """The first word by hand."""
-    with byhand.client() as client:
-        yield to_the_first(lambda: byhand.streamed(client, site.url(f"stream-{SHORT}"), question()))
-
-
-@contextmanager
-def kit_first(site: Site) -> Iterator[Work]:
-    """The first word of ours."""
-    from benchmarks import kit
-
-    model = kit.model(site.url(f"stream-{SHORT}"))
-    yield to_the_first(lambda: kit.words(model, question()[0]["content"]))
+def history(count: int) -> Contenders:
+    """One call with *count* messages."""
+    return both(hand_call(CHAT, past(count)), kit_call(CHAT, past(count)))
 
 
 @contextmanager
@@ -203,7 +47,7 @@ def kit_agent(site: Site) -> Iterator[Work]:
     """An agent run of ours."""
     from benchmarks import kit
 
-    model = kit.model(site.url("agent"))
+    model = kit.chat(site.base("agent"))
     yield batch(lambda: said(kit.agent(model, "Where does the sun shine?")))
 
 
@@ -226,7 +70,7 @@ def kit_list(site: Site) -> Iterator[Work]:
     """A list of items of ours, typed."""
     from benchmarks import kit
 
-    model = kit.model(site.url(f"list-{LISTED}-{LIST_KEY}"))
+    model = kit.chat(site.base(f"list-{LISTED}-{LIST_KEY}"))
     assert kit.listed(model, "List the items.")[-1] == kit.Item(**wire.items(LISTED)[-1])
     yield batch(lambda: complete(kit.listed(model, "List the items.")))
 
@@ -240,7 +84,7 @@ def complete(answer: Sequence[Any]) -> None:
 def twice_the_history(site: Site) -> Iterator[Mapping[str, Sampler]]:
     """Ours with 1,000 messages against ours with 500: whether the cost is linear."""
     with ExitStack() as stack:
-        short, long = (stack.enter_context(kit_call(past(n))(site)) for n in (500, 1000))
+        short, long = (stack.enter_context(kit_call(CHAT, past(n))(site)) for n in (500, 1000))
         yield warm(site, {HAND: short, KIT: long, CONTROL: short})
 
 
@@ -286,12 +130,12 @@ def child(environment: Mapping[str, str], *arguments: str) -> Sampler:
 
 
 ROWS = (
-    Row("call", "one call", {"cpu": 1.0}, both(hand_call(question()), kit_call(question()))),
-    Row("first-token", "time to first token", {"cpu": 1.0}, both(hand_first, kit_first)),
-    Row("chunk", "one streamed chunk", {"cpu": 1.05}, both(hand_chunks, kit_chunks)),
+    *dialects.rows(CHAT),
+    *dialects.rows(RESPONSES),
+    *dialects.rows(GEMINI),
     Row("agent", "agent run, 5 rounds of 4 tools in parallel", {"cpu": 1.2}, both(hand_agent, kit_agent)),
-    Row("history-500", "a call with 500 messages", {"cpu": 0.9}, both(hand_call(past(500)), kit_call(past(500)))),
-    Row("history-1000", "a call with 1,000 messages", {"cpu": 0.9}, both(hand_call(past(1000)), kit_call(past(1000)))),
+    Row("history-500", "a call with 500 messages", {"cpu": 0.9}, history(500)),
+    Row("history-1000", "a call with 1,000 messages", {"cpu": 0.9}, history(1000)),
     Row("linear", "1,000 messages against 500, both ours", {"cpu": 2.0}, twice_the_history, None),
     Row("typed-list", "a typed list of 200 items, against untyped", {"cpu": 1.5}, both(hand_list, kit_list)),
     Row(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from benchmarks import wire
+from benchmarks import otherwire, wire
 
 BACKLOG = 4096
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,7 @@ class Conversation(asyncio.Protocol):
         if slow := wire.dripped(scenario):
             self.drip(*slow)
         else:
-            self.transport.write(wire.whole(scenario, body))
+            self.transport.write(otherwire.whole(scenario) or wire.whole(scenario, body))
 
     def drip(self, parts: Iterator[bytes], pause: float) -> None:
         """Write the next part now and the others *pause* seconds apart."""

@@ -98,7 +98,8 @@ def items(count: int) -> list[dict[str, Any]]:
     return [{"name": f"item {n}", "price": n * 1.5, "count": n, "tags": ["new", "red"]} for n in range(count)]
 
 
-TEXT = reply({"content": "The Karun, the Sefid-Rud and the Karkheh. " * 5})
+SAID = "The Karun, the Sefid-Rud and the Karkheh. " * 5
+TEXT = reply({"content": SAID})
 
 
 def rounds_done(body: bytes) -> int:
