@@ -179,6 +179,18 @@ def test_errors_in_other_shapes_are_errors() -> None:
     assert "base_url" in str(failing(b"", 302, ("location", "https://elsewhere.example/")))
 
 
+def test_the_header_that_tells_when_to_come_back_goes_before_the_details() -> None:
+    details = [{"retryDelay": "48.5s"}]
+    body = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "Busy.", "details": details}}
+    assert failing(body, 503).retry_after == 48.5
+    assert failing(body, 503, ("retry-after", "3")).retry_after == 3
+
+
+def test_parts_that_say_nothing_are_none() -> None:
+    parts: list[Any] = [None, {}, {"text": ""}, {"text": "", "thought": True}, {"text": "a"}]
+    assert whole(answer(*parts)).message.parts == (Text("a"),)
+
+
 def test_tokens_are_counted() -> None:
     assert GEMINI.counted is not None
     assert GEMINI.counted(ENDPOINT, Reply(200, (), b'{"totalTokens": 12}')) == 12

@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from attrs import evolve
 
@@ -293,6 +293,7 @@ def test_media_go_as_bytes_or_as_addresses_that_google_reads() -> None:
     ):
         assert part(File(url=url)) == {"fileData": {"fileUri": url}}
     assert part(Opaque("novel", {"videoMetadata": {}})) == {"videoMetadata": {}}
+    assert sent(user(ToolResult("c", "look", "misplaced"), "Hi"))["contents"][0]["parts"] == [{"text": "Hi"}]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ ENDPOINT = Endpoint(
     key_header="x-goog-api-key",
 )
 signatures = st.binary(min_size=1, max_size=9).map(lambda data: base64.b64encode(data).decode())
-signed = st.just({}) | st.fixed_dictionaries({"thoughtSignature": signatures})
+signed: st.SearchStrategy[Wire] = st.just({}) | st.fixed_dictionaries({"thoughtSignature": signatures})
 blobs = st.fixed_dictionaries(
     {
         "mimeType": st.sampled_from(["image/png", "audio/L16;codec=pcm;rate=24000", "application/pdf"]),
@@ -135,7 +135,7 @@ def failing(told: Iterable[Any]) -> ProviderError:
     return caught.value
 
 
-def answer(*parts: Wire, **rest: Any) -> Wire:
+def answer(*parts: Any, **rest: Any) -> Wire:
     return {"candidates": [{"content": {"role": "model", "parts": list(parts)}, **rest}]}
 
 
@@ -222,7 +222,7 @@ def piece(path: str, more: bool = False, **value: Any) -> Wire:
     return {"jsonPath": path, **value, **({"willContinue": True} if more else {})}
 
 
-def calling(*pieces: Wire, more: bool = True, **call: Any) -> Wire:
+def calling(*pieces: Any, more: bool = True, **call: Any) -> Wire:
     told = {**call, **({"partialArgs": list(pieces)} if pieces else {}), **({"willContinue": True} if more else {})}
     return answer({"functionCall": told})
 
@@ -233,6 +233,7 @@ def test_arguments_that_come_place_by_place_are_put_together() -> None:
         calling(piece("$.to['first name']", True, stringValue="An")),
         calling(piece("$.to['first name']", stringValue="na"), piece("$.to.age", numberValue=7)),
         calling(piece("$.stops[0].at", stringValue="Oslo"), piece('$.stops[1]["a\\"b"]', boolValue=False)),
+        calling(piece("$.stops[0]", boolValue=True), piece("$.stops[0]", novelValue={"at": "Oslo"}), 7),
         calling(piece("$.none", nullValue="NULL_VALUE"), piece("$.say", stringValue="x"), id="c1", name="go"),
         calling(piece("$.say", stringValue="y"), more=False),
         calling(more=False),

@@ -121,12 +121,8 @@ class Told:
     def end(self) -> tuple[Event, ...]:
         """The last events of a reply that is complete."""
         out = self.close()
-        try:
-            whole = response(self.endpoint, self.body(), self.headers)
-        except ValueError as error:
-            raise self.bad(f"what came cannot be kept: {error}") from error
         self.done = True
-        return (*out, Finished(whole))
+        return (*out, Finished(response(self.endpoint, self.body(), self.headers)))
 
     def failed(self, body: Any) -> ProviderError:
         """The error that *body* tells in the middle of the stream."""
