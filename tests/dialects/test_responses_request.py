@@ -391,3 +391,10 @@ def test_words_alone_are_sent_as_they_are(text: str) -> None:
         {"role": "user", "content": text},
         {"role": "assistant", "content": text},
     ]
+
+
+def test_entries_of_content_that_are_new_to_us_go_back_in_their_message() -> None:
+    entries = [{"type": "output_text", "text": "Hi"}, {"type": "output_novel", "x": 1}, {"type": "novel"}]
+    reply = {"status": "completed", "output": [{"type": "message", "id": "msg_1", "content": entries}]}
+    said = parse(ENDPOINT, Reply(200, (), json.dumps(reply).encode())).message
+    assert sent(said) == [{"role": "assistant", "content": entries}]
