@@ -254,6 +254,7 @@ def test_the_address_is_found_from_whatever_people_paste(base: str, url: str) ->
             assistant(ToolCall("c", "add", broken='{"a":')),
             {
                 "role": "assistant",
+                "content": "",
                 "tool_calls": [{"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a":'}}],
             },
         ),
@@ -365,10 +366,20 @@ def test_a_result_may_have_parts() -> None:
     assert sent(tool_result("a", (Image(url="u"),)))[0]["content"] == [{"type": "image_url", "image_url": {"url": "u"}}]
 
 
+@pytest.mark.parametrize("legacy", [{}, {**OURS, "legacy": True}])
+def test_a_message_that_only_calls_may_have_no_content_at_all(legacy: Wire) -> None:
+    call = ToolCall("c", "f", state=legacy or None)
+    (told,) = messages([assistant(call)], "openai-compatible", Style(empty=False))
+    assert "content" not in told
+    (spoken,) = messages([assistant("Hm", call)], "openai-compatible", Style(empty=False))
+    assert spoken == {**told, "content": "Hm"}
+    assert messages([assistant()], "p", Style(empty=False)) == [{"role": "assistant", "content": ""}]
+
+
 def test_a_call_in_the_shape_before_tool_calls_is_answered_in_that_shape() -> None:
     call = ToolCall("", "f", {"x": 1}, state={**OURS, "legacy": True})
     assert sent(assistant(call), tool_result(call, "1")) == [
-        {"role": "assistant", "function_call": {"name": "f", "arguments": '{"x":1}'}},
+        {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": '{"x":1}'}},
         {"role": "function", "name": "f", "content": "1"},
     ]
 
@@ -393,9 +404,7 @@ def as_data(wire: Wire) -> Wire:
 @given(wire=assistants())
 def test_what_an_assistant_said_goes_back_unchanged(wire: Wire) -> None:
     (back,) = sent(said(wire))
-    unsaid = {} if "tool_calls" in wire else {"content": ""}
-    told = wire if wire["content"] else {**{k: v for k, v in wire.items() if k != "content"}, **unsaid}
-    assert as_data(back) == as_data(told)
+    assert as_data(back) == as_data({**wire, "content": wire["content"] or ""})
     assert said(back) == said(wire)
 
 
@@ -434,7 +443,7 @@ def test_a_list_of_content_goes_back_as_it_was(content: list[Wire]) -> None:
 )
 def test_what_only_some_providers_send_goes_back_as_it_was(more: Wire) -> None:
     (back,) = sent(said({"role": "assistant", "content": None, **more}))
-    assert back == {"role": "assistant", **({} if "tool_calls" in more else {"content": ""}), **more}
+    assert back == {"role": "assistant", "content": "", **more}
 
 
 @given(wire=assistants())

@@ -5,8 +5,20 @@ from __future__ import annotations
 import pytest
 from attrs import frozen
 
-from arshai_kit import Finished, PartialOutput, Response, TextDelta, ToolSpec, complete, openai_compatible, request
-from arshai_kit.errors import ContentTooLong, NotFound, ServerFailed, StreamIncomplete
+from arshai_kit import (
+    Finished,
+    PartialOutput,
+    TextDelta,
+    ToolCall,
+    ToolSpec,
+    assistant,
+    complete,
+    openai_compatible,
+    request,
+    tool_result,
+    user,
+)
+from arshai_kit.errors import ContentTooLong, Exhausted, NotFound, StreamIncomplete
 from arshai_kit.models import Endpoint, evolve
 from tests.badinput.ways import WAYS, Way, everyway, streaming, ways
 
@@ -97,16 +109,22 @@ def test_a_streamed_choice_of_its_own_is_refused_by_the_server(way: Way, model: 
 
 
 @ways(lambda way: way.loops)
-def test_a_tool_runs_once_and_the_round_is_kept(way: Way, calling: Endpoint) -> None:
-    """The server refuses a history in which an assistant calls and says nothing (`content: null`): nothing is lost."""
-    came = way.ask(evolve(calling, retry=None), QUESTION)
-    assert came.ran == ["Paris"]
-    assert isinstance(came.error, ServerFailed)
-    assert "content" in str(came.error)
-    partial = came.error.partial
-    assert isinstance(partial, Response)
-    assert [each.role for each in partial.messages[:2]] == ["assistant", "tool"]
-    assert [run.result for run in partial.tool_runs] == ["rain in Paris"]
+def test_a_tool_runs_once_and_its_result_goes_back(way: Way, calling: Endpoint) -> None:
+    """An assistant that only calls is sent with an empty text, as this server wants; it is made to call again."""
+    came = way.ask(evolve(calling, retry=None), QUESTION, max_rounds=2)
+    assert came.ran[0] == "Paris"
+    assert isinstance(came.error, Exhausted)
+    assert [each.role for each in came.error.partial.messages[:3]] == ["assistant", "tool", "assistant"]
+    assert came.error.partial.tool_runs[0].result == "rain in Paris"
+
+
+@plain
+def test_an_answer_to_what_a_tool_said(way: Way, model: Endpoint) -> None:
+    call = ToolCall("c1", "weather", {"city": "Paris"})
+    came = way.ask(model, (user(QUESTION), assistant(call), tool_result(call, "It rains.")))
+    assert came.error is None
+    assert came.response is not None
+    assert came.response.text
 
 
 @frozen

@@ -35,7 +35,7 @@ def openrouter(
     *models* are asked in turn, by OpenRouter, where *name* fails. *provider* says who may serve it, in OpenRouter's
     own fields (`order`, `only`, `ignore`, `allow_fallbacks`, `require_parameters`, `data_collection`, `sort`,
     `max_price`, …); *plugins* are names or objects such as `{"id": "file-parser", "pdf": {"engine": "native"}}`.
-    *transforms* may be none, `()`, lest OpenRouter shortens what is too long. *app_name* and *app_url* tell it who asks.
+    *transforms* may be none, `()`, lest OpenRouter shortens what is too long. *app_name* and *app_url* tell who asks.
     Without *api_key* the environment's `OPENROUTER_API_KEY` counts; `api_key=""` sends none.
 
     >>> openrouter("anthropic/claude-sonnet-4.5", api_key="", provider={"sort": "price"}).extra
@@ -47,7 +47,7 @@ def openrouter(
     return Endpoint(
         name=named(name),
         base_url=address(base_url),
-        dialect=spoken("chat", effort=False, addresses=("image", "file"), hint=False),
+        dialect=spoken("chat", effort=False, addresses=("image", "file"), hint=False, empty=False),
         provider="openrouter",
         api_key=_key(api_key),
         headers=(*[(header, value) for header, value in told.items() if value], *pairs(headers)),

@@ -34,8 +34,7 @@ _SENT = (
 )
 _OF_TOOLS = frozenset({"auto", "none", "required"})
 _FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a", "x-m4a": "m4a"}
-_SPEECHLESS = frozenset({"tool_calls", "function_call", "audio"})
-"""With one of these a message needs no content."""
+_CALLING = frozenset({"tool_calls", "function_call"})
 _STAYS = frozenset({"provider_metadata", "executed_tools", "channel", "token_ids", "prefix"})
 """Fields that are only ever told: sent back, they are refused or of no use."""
 
@@ -51,13 +50,15 @@ class Style(Record):
     *limit* names the field for the most tokens, *effort* says whether the effort of reasoning is a field of its own,
     or belongs into the object `reasoning`, which also takes a number of tokens. *addresses* are the kinds of parts
     that may go as an address; others are fetched first. *hint* says whether the schema may go along where only JSON
-    is asked for.
+    is asked for. A message that only calls has an *empty* text as its content, or none: no form is taken everywhere
+    (llama-cpp-python wants the text, what stands before Bedrock wants none, and `null` is refused by the former too).
     """
 
     limit: str = "max_tokens"
     effort: bool = True
     addresses: frozenset[str] = field(default=frozenset({"image"}), converter=_kinds)
     hint: bool = True
+    empty: bool = True
 
 
 STANDARD = Style()
@@ -211,7 +212,6 @@ def _result(part: ToolResult, provider: str, style: Style) -> str | list[Any]:
 
 
 def _assistant(message: Message, provider: str, style: Style) -> Wire:
-    """What the assistant said; one that only calls has no content at all, the one form that no server refuses."""
     wire: Wire = {"role": "assistant", "content": ""}
     said: list[Any] = []
     for part in message.parts:
@@ -220,7 +220,7 @@ def _assistant(message: Message, provider: str, style: Style) -> Wire:
             said.append(part)
     if content := _contents(said, provider, style, flat=True):
         wire["content"] = content
-    elif not wire["content"] and not _SPEECHLESS.isdisjoint(wire):
+    elif not wire["content"] and ("audio" in wire or not (style.empty or _CALLING.isdisjoint(wire))):
         del wire["content"]
     return wire
 
