@@ -10,6 +10,7 @@ import pickle
 import struct
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from threading import Event
 from typing import Any
 from zlib import crc32
 
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from arshai_kit import aio, complete, using
 from arshai_kit.dialects.vectors import BATCHED, CONTENT, OPENAI, PREDICTED, Batch
-from arshai_kit.effects import Plan, Secret, Step, Where
+from arshai_kit.effects import Call, Plan, Secret, Step, Where
 from arshai_kit.embeddings import Embedder, Embeddings, Texts, Vector, batches, embed, joined, similarity
 from arshai_kit.errors import BadReply, BadRequest, MissingKey, Misuse, ProviderError, RateLimited, Unauthorized
 from arshai_kit.faces import awaiting
@@ -281,6 +282,21 @@ def test_a_text_that_is_too_long_alone_is_named(toy: Provider) -> None:
     assert caught.value.partial == expected(["a", "b"])
 
 
+@frozen
+class Lengths:
+    """The least that an embedder can be: no limits, and vectors of one number."""
+
+    name: str = "lengths"
+    provider: str = "me"
+    dimensions: int | None = 1
+    lost: int = 0
+    max_batch: int | None = None
+
+    def embed(self, texts: Sequence[str], *, kind: Any) -> Plan[Embeddings]:
+        yield from ()
+        return Embeddings([Vector.of([len(text)]) for text in texts[self.lost :]])
+
+
 # -- what fails --
 
 
@@ -405,6 +421,27 @@ def test_usage_that_nobody_told_is_unknown(toy: Provider) -> None:
     assert embed(remote(toy), "a").usage == Usage(4)
 
 
+@everywhere
+def test_nothing_is_asked_after_a_failure_while_a_text_before_it_is_waited_for(world: World) -> None:
+    begun, failed = list[str](), Event()
+
+    class Slow(Lengths):
+        def embed(self, texts: Sequence[str], *, kind: Any) -> Plan[Embeddings]:
+            begun.extend(texts)
+            if texts == ("slow",):
+                yield from Call(failed.wait, 20)
+            if texts == ("bad",):
+                failed.set()
+                raise ProviderError("no")
+            return (yield from super().embed(texts, kind=kind))
+
+    slow: Any = Slow(max_batch=1)
+    with pytest.raises(ProviderError) as caught:
+        world.run(lambda: embed.plan(slow, ["slow", "bad", "more", "more"], side_by_side=2))
+    assert begun == ["slow", "bad"]
+    assert len(caught.value.partial) == 1
+
+
 # -- what is passed in --
 
 
@@ -444,20 +481,6 @@ def test_other_mistakes_are_refused() -> None:
 
 
 # -- embedders of one's own, and layers --
-
-
-@frozen
-class Lengths:
-    """The least that an embedder can be: no limits, and vectors of one number."""
-
-    name: str = "lengths"
-    provider: str = "me"
-    dimensions: int | None = 1
-    lost: int = 0
-
-    def embed(self, texts: Sequence[str], *, kind: Any) -> Plan[Embeddings]:
-        yield from ()
-        return Embeddings([Vector.of([len(text)]) for text in texts[self.lost :]])
 
 
 def test_an_embedder_of_ones_own_needs_little() -> None:
