@@ -245,7 +245,7 @@ def test_the_example_runs_offline(example: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(example)], capture_output=True, text=True, check=False, timeout=300
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
 
 

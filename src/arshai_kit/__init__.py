@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from arshai_kit import aio as aio
     from arshai_kit.completion import complete, extract, request, run, run_tools, stream
+    from arshai_kit.embeddings import embed
     from arshai_kit.errors import ArshaiError
     from arshai_kit.models import evolve
-    from arshai_kit.providers import openai_compatible
+    from arshai_kit.providers import azure, gateway, gemini, model, openai, openai_compatible, openrouter
     from arshai_kit.records import (
         Audio,
         BackgroundFailed,
@@ -79,13 +80,20 @@ __all__ = [
     "Usage",
     "assistant",
     "audio",
+    "azure",
     "background",
     "complete",
+    "embed",
     "evolve",
     "extract",
     "file",
+    "gateway",
+    "gemini",
     "image",
+    "model",
+    "openai",
     "openai_compatible",
+    "openrouter",
     "request",
     "run",
     "run_tools",
@@ -101,9 +109,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "completion": ("complete", "extract", "request", "run", "run_tools", "stream"),
+    "embeddings": ("embed",),
     "errors": ("ArshaiError",),
     "models": ("evolve",),
-    "providers": ("openai_compatible",),
+    "providers": ("azure", "gateway", "gemini", "model", "openai", "openai_compatible", "openrouter"),
     "scope": ("using",),
     "tools": ("background", "tool"),
 }

@@ -1,11 +1,11 @@
 """The async face: the same names as `arshai_kit`, to be awaited; nothing else is in here."""
 
-from arshai_kit import completion
+from arshai_kit import completion, embeddings
 from arshai_kit.completion import request
 from arshai_kit.errors import ArshaiError
 from arshai_kit.faces import awaiting, awaiting_stream
 from arshai_kit.models import evolve
-from arshai_kit.providers import openai_compatible
+from arshai_kit.providers import azure, gateway, gemini, model, openai, openai_compatible, openrouter
 from arshai_kit.records import (
     Audio,
     BackgroundFailed,
@@ -74,13 +74,20 @@ __all__ = [
     "Usage",
     "assistant",
     "audio",
+    "azure",
     "background",
     "complete",
+    "embed",
     "evolve",
     "extract",
     "file",
+    "gateway",
+    "gemini",
     "image",
+    "model",
+    "openai",
     "openai_compatible",
+    "openrouter",
     "request",
     "run",
     "run_tools",
@@ -93,6 +100,7 @@ __all__ = [
 ]
 
 complete = awaiting(completion.complete)
+embed = awaiting(embeddings.embed)
 extract = awaiting(completion.extract)
 run = awaiting(completion.run)
 run_tools = awaiting(completion.run_tools)
