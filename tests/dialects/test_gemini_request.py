@@ -167,6 +167,8 @@ def test_extra_is_merged_in_and_tools_of_google_s_are_added_to_ours() -> None:
     assert sent(extra={"tools": [{"codeExecution": {}}]})["tools"] == [{"codeExecution": {}}]
     assert "toolConfig" not in sent(tools=(GO,), extra={"tools": [{"functionDeclarations": []}]})
     assert sent(tools=(GO,), extra={"tools": "mine"})["tools"] == "mine"
+    left = sent(reasoning="low", seed=1, extra={"generationConfig": {"thinkingConfig": {"includeThoughts": None}}})
+    assert left["generationConfig"] == {"seed": 1, "thinkingConfig": {"thinkingLevel": "LOW"}}
 
 
 def test_a_typed_answer_is_asked_for_in_the_schema_that_gemini_takes() -> None:

@@ -153,11 +153,13 @@ def _hosted(settings: Settings) -> bool:
 
 
 def _merged(wire: Wire, extra: Mapping[str, Any]) -> Wire:
-    """*wire* with *extra*, which wins: objects are merged, and its tools are added to ours."""
+    """*wire* with *extra*, which wins: objects are merged, its tools are added to ours, `None` leaves a field out."""
     found = dict(wire)
     for name, value in extra.items():
         old = found.get(name)
-        if isinstance(old, dict) and isinstance(value, Mapping):
+        if value is None:
+            found.pop(name, None)
+        elif isinstance(old, dict) and isinstance(value, Mapping):
             found[name] = _merged(old, value)
         elif name == "tools" and isinstance(old, list) and isinstance(value, tuple):
             found[name] = [*old, *value]
