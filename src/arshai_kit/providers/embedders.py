@@ -10,11 +10,12 @@ from attrs import evolve, field, frozen
 from arshai_kit._record import Record
 from arshai_kit.dialects.vectors import BATCHED, COMPATIBLE, CONTENT, OPENAI, PREDICTED, Batch, VectorDialect
 from arshai_kit.effects import Plan, Secret
-from arshai_kit.errors import MissingKey, Misuse
+from arshai_kit.errors import Misuse
 from arshai_kit.models import Dialect, Endpoint, Token
 from arshai_kit.providers.azure import azure
-from arshai_kit.providers.common import Headers, chosen_key, named
+from arshai_kit.providers.common import Headers
 from arshai_kit.providers.compatible import openai_compatible
+from arshai_kit.providers.gemini import Credentials, gemini
 from arshai_kit.providers.openai import openai
 from arshai_kit.records.vectors import Embeddings, Kind
 from arshai_kit.retry import Retry
@@ -178,56 +179,28 @@ def gemini_embedder(
     dimensions: int | None = None,
     task: str = "",
     project: str | None = None,
-    location: str = "global",
+    location: str | None = None,
+    credentials: Credentials | None = None,
     token: Token | None = None,
     base_url: str | None = None,
     api_key: str | Secret | None = None,
     headers: Headers = (),
     **options: Unpack[EmbedderOptions],
 ) -> RemoteEmbedder:
-    """An embedding model of Google's: on the Gemini API by key, or on Vertex AI in a *project* and *location*.
+    """An embedding model of Google's: on the Gemini API or on Vertex AI, found and signed in to as by `gemini`.
 
-    The key is in `GOOGLE_API_KEY` or `GEMINI_API_KEY`; on Vertex AI, *token* gives an access token. The kind of a text
-    becomes the task type that Google knows for it; *task* is another for all texts (`CLUSTERING`, …), which
-    `gemini-embedding-2` takes in words (`clustering`). Vectors of `gemini-embedding-001` that *dimensions* shortens
-    do not have the length 1: `Vector.normalised()` gives it to them.
+    The kind of a text becomes the task type that Google knows for it; *task* is another for all texts (`CLUSTERING`,
+    …), which `gemini-embedding-2` takes in words (`clustering`). Vectors of `gemini-embedding-001` that *dimensions*
+    shortens do not have the length 1: `Vector.normalised()` gives it to them.
 
     >>> gemini_embedder("gemini-embedding-001", project="mine", token=lambda: "t").max_batch
     1
     """
-    name = named(name).removeprefix("models/")
-    manners = _by_words(task) if name.startswith("gemini-embedding-2") else _by_name(task)
-    settings: dict[str, Any] = {"name": name, "dialect": SILENT, "headers": headers, **_settings(options)}
-    if project is None and token is None:
-        found = chosen_key(api_key, "GOOGLE_API_KEY") or chosen_key(api_key, "GEMINI_API_KEY")
-        settings |= {"base_url": base_url or _GOOGLE, "api_key": _needed(found, api_key), "key_header": _GOOGLE_KEY}
-        return _made(Endpoint(provider="gemini", **settings), BATCHED, dimensions, {**_limits(100), **options}, manners)
-    dialect, limits = _on_vertex(name)
-    settings |= {"base_url": base_url or _vertex(project, location), "token": _tokens(token)}
-    return _made(Endpoint(provider="vertex", **settings), dialect, dimensions, {**limits, **options}, manners)
-
-
-_GOOGLE: Final = "https://generativelanguage.googleapis.com/v1beta"
-_GOOGLE_KEY: Final = "x-goog-api-key"
-
-
-def _needed(key: Secret | None, given: str | Secret | None) -> Secret | None:
-    if key is None and given is None:
-        raise MissingKey("there is no key for Gemini: set GOOGLE_API_KEY, or pass api_key=")
-    return key
-
-
-def _tokens(token: Token | None) -> Token:
-    if token is None:
-        raise MissingKey("Vertex AI takes access tokens: pass token=, a function that returns one")
-    return token
-
-
-def _vertex(project: str | None, location: str) -> str:
-    if not project:
-        raise Misuse("project= is the id of your project on Vertex AI, which a token belongs to")
-    host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
-    return f"https://{host}/v1/projects/{project}/locations/{location}/publishers/google"
+    where: dict[str, Any] = {"project": project, "location": location, "credentials": credentials, "token": token}
+    model = gemini(name, api_key=api_key, base_url=base_url, headers=headers, **where, **_settings(options))
+    dialect, limits = _on_vertex(model.name) if model.provider == "vertex" else (BATCHED, _limits(100))
+    manners = _by_words(task) if model.name.startswith("gemini-embedding-2") else _by_name(task)
+    return _made(model, dialect, dimensions, {**limits, **options}, manners)
 
 
 def _on_vertex(name: str) -> tuple[VectorDialect, EmbedderOptions]:
