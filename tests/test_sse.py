@@ -158,3 +158,13 @@ def test_a_long_event_in_many_pieces_is_not_copied_for_each() -> None:
 
 def test_a_block_without_lines_holds_no_event() -> None:
     assert events(b"") == []
+
+
+LINES = [b"event: a\n", b"event: error\n", b"event: \n", b"data: x\n", b"data: \n", b"data:y\n", b": c\n", b"id: 3\n"]
+ODD = [b"\n", b"\n", b"\n", b"error: {}\n", b"{\n", b"event:\n"]
+
+
+@given(st.lists(st.sampled_from([*LINES, *ODD])).map(b"".join))
+def test_what_is_split_quickly_is_what_is_read_line_by_line(data: bytes) -> None:
+    blocks = data.split(b"\n\n")[:-1]
+    assert [*Splitter(1000).feed(data)] == [event for block in blocks for event in events(block)]

@@ -53,7 +53,13 @@ class Splitter:
         if self._fresh or self._after_cr or _CR in data:
             data = self._plain(data)
         held = self._held
-        if not held and data[-2:] == b"\n\n" and data.find(_LF) == len(data) - 2 and data[:6] == b"data: ":
+        if (
+            not held
+            and data[-2:] == b"\n\n"
+            and data.find(_LF) == len(data) - 2
+            and data[:6] == b"data: "
+            and data[6] != _LF
+        ):
             return (_event(("", data[6:-2])),)  # the hot path: a read that brings one event
         if held:
             if data.find(b"\n\n") < 0 and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
@@ -100,9 +106,13 @@ def _split(data: bytes) -> tuple[list[ServerSent], int]:
     told: list[ServerSent] = []
     start, size = 0, len(data)
     while start < size:
+        place, name = start, ""
         end = data.find(_LF, start)
-        if -1 < end < size - 1 and data[end + 1] == _LF and data.startswith(b"data: ", start):
-            told.append(_event(("", data[start + 6 : end])))
+        if data.startswith(b"event: ", start) and data.startswith(b"data: ", end + 1):
+            place, name = end + 1, data[start + 7 : end].decode(errors="replace")
+            end = data.find(_LF, place)
+        if place + 6 < end < size - 1 and data[end + 1] == _LF and data.startswith(b"data: ", place):
+            told.append(_event((name, data[place + 6 : end])))
         else:
             end = data.find(b"\n\n", start)
             if end < 0:
