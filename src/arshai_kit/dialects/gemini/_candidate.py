@@ -33,13 +33,14 @@ class _Run:
 
 
 class Candidate:
-    """One of the answers that the provider writes side by side."""
+    """One of the answers that the provider writes side by side; *words* are those that go on, if any do."""
 
-    __slots__ = ("calls", "finish", "parts", "provider", "rest")
+    __slots__ = ("calls", "finish", "parts", "provider", "rest", "words")
 
     def __init__(self, provider: str) -> None:
         self.provider = provider
         self.parts: list[Any] = []
+        self.words: list[str] | None = None
         self.calls: list[Growing] = []
         self.rest: dict[str, Any] = {}
         self.finish: Any = None
@@ -52,7 +53,7 @@ class Candidate:
             if isinstance(part, dict):
                 self._part(part, out)
             elif part is not None:
-                self.parts.append(part)
+                self._keep(part)
         for name, value in wire.items():
             if name not in _OF_CANDIDATE and value is not None:
                 self.rest[name] = _gathered(self.rest.get(name), value) if name in _GATHERED else value
@@ -63,8 +64,14 @@ class Candidate:
         last = self.parts[-1] if self.parts else None
         if type(last) is not _Run or last.thought is not thought:
             last = _Run(thought=thought)
-            self.parts.append(last)
+            self._keep(last)
+            self.words = None if thought else last.words
         last.words.append(text)
+
+    def _keep(self, part: Any) -> None:
+        """Add *part*, behind which other words begin."""
+        self.parts.append(part)
+        self.words = None
 
     def end(self, out: list[Event]) -> None:
         """Close the last call, if the provider says that it came to its end."""
@@ -85,12 +92,12 @@ class Candidate:
         elif isinstance(text, str):
             self._words(part, text, out)
         else:
-            self.parts.append(part)
+            self._keep(part)
 
     def _words(self, part: dict[str, Any], text: str, out: list[Event]) -> None:
         thought = part.get("thought") is True
         if not part.keys() <= _WORDS:
-            self.parts.append(part)  # a signature stays on the part that carried it
+            self._keep(part)  # a signature stays on the part that carried it
         elif text:
             self.say(text, thought=thought)
         if text:
@@ -106,7 +113,7 @@ class Candidate:
                 self._close(growing, out, news=False)
             growing = Growing(len(self.calls))
             self.calls.append(growing)
-            self.parts.append(growing)
+            self._keep(growing)
         growing.add(told, rest)
         if not told.get("willContinue"):
             self._close(growing, out, news=news)

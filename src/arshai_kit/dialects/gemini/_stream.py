@@ -135,46 +135,45 @@ class Told:
 
 def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ...]]:
     """Fold *event* into *told*, and tell what it says; `None` is the end of the bytes."""
-    if event is None or event.data == b"[DONE]":
+    if event is None:
         return told, _ended(told)
     name, data = event
     try:
         chunk = loads(data)
     except ValueError:
+        if data == b"[DONE]":  # a mark that some gateways add
+            return told, _ended(told)
         if name == "error":
             raise told.failed(shown(told.endpoint, data)) from None
         raise told.bad(f"a chunk of the stream is no JSON: {shown(told.endpoint, data)}") from None
     if name == "error":
         raise told.failed(chunk)
-    said = _words(told, chunk)
-    return told, said or _slowly(told, chunk, data)
+    return told, _words(told, chunk) or _slowly(told, chunk, data)
 
 
 def _words(told: Told, chunk: Any) -> tuple[Event, ...]:
     """What *chunk* tells if it is nothing but words of the answer, as most are; empty if there is more to it."""
-    first = told.first
     try:
         (candidate,) = chunk["candidates"]
         (part,) = candidate["content"]["parts"]
-        text = part["text"]
-        if (
-            first is None
-            or len(part) != 1
-            or not text
-            or type(text) is not str
-            or candidate.get("index")
-            or not candidate.keys() <= _PLAIN
-            or not chunk.keys() <= _USUAL
-        ):
+        (text,) = part.values()
+        if "text" not in part or len(candidate) > 1 + ("index" in candidate) or candidate.get("index"):
             return ()
     except (KeyError, TypeError, ValueError, AttributeError):  # whatever it is, it is not that simple
         return ()
-    told.told_usage(chunk.get("usageMetadata"))
-    first.say(text)
+    first = told.first
+    if first is None or type(text) is not str or not text or not chunk.keys() <= _USUAL:
+        return ()
+    usage = chunk.get("usageMetadata")
+    if usage is not None:
+        told.told_usage(usage)
+    if first.words is None:
+        first.say(text)
+    else:
+        first.words.append(text)
     return (TextDelta(text),)
 
 
-_PLAIN: Final = frozenset({"content", "index"})
 _USUAL: Final = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
 
 
