@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import gc
 import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from enum import Enum, StrEnum
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, Literal, TypedDict
 from uuid import UUID
 from weakref import ref
@@ -42,7 +44,7 @@ from arshai_kit import (
     using,
 )
 from arshai_kit.completion import run
-from arshai_kit.effects import Call, Now, Open, Plan, Request, Send, Sleep, Start, Step
+from arshai_kit.effects import Call, Now, Open, Plan, Request, Send, Sleep, Start, Step, side_by_side
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import BadSchema, Misuse, RunError
 from arshai_kit.faces import blocking, drive
@@ -320,6 +322,23 @@ def test_a_tool_needs_a_name() -> None:
         tool(lambda a: a, parameters={"type": "object"})
 
 
+@pytest.mark.parametrize("wrong", ["get weather", "größe", "a.b", "a:b", "a/b", "x" * 65, "a\n"])
+def test_a_name_that_providers_refuse_is_refused(wrong: str) -> None:
+    for make in (
+        lambda: tool(plain, name=wrong),
+        lambda: tool(plain, name=wrong, parameters={"type": "object"}),
+        lambda: toolbox([ToolSpec(wrong)]),
+    ):
+        with pytest.raises(Misuse, match=re.escape(repr(wrong)) + r".*name=…"):
+            make()
+
+
+@pytest.mark.parametrize("unusual", ["_", "2nd", "-", "GET-weather_2", "x" * 64, "class", "None"])
+def test_a_name_may_be_unusual(unusual: str) -> None:
+    call = ToolCall("1", unusual, {"a": 1})
+    assert answer(call, tool(plain, name=unusual)).result == "2"
+
+
 def test_what_cannot_be_described_says_which_parameter() -> None:
     def bad(good: int, wrong: Callable[[], int]) -> None: ...
 
@@ -540,6 +559,16 @@ def test_parts_are_results() -> None:
     assert result(tool(lambda_of([Text("abcdef"), PIXEL]), longest=3)) == (Text("abc… [cut: 3 of 6 characters]"), PIXEL)
 
 
+def test_all_texts_of_a_result_together_are_cut() -> None:
+    parts = [Text("ab"), PIXEL, Text("cde"), Text("fg"), Text(""), PIXEL]
+    assert told(parts, 7) == tuple(parts)
+    assert told(parts, 6) == (
+        Text("ab"), PIXEL, Text("cde"), Text("f… [cut: 6 of 7 characters]"), PIXEL,
+    )  # fmt: skip
+    assert told(parts, 5) == (Text("ab"), PIXEL, Text("cde"), Text("… [cut: 5 of 7 characters]"), PIXEL)
+    assert told(parts, 1) == (Text("a… [cut: 1 of 7 characters]"), PIXEL, PIXEL)
+
+
 def lambda_of(value: Any) -> Any:
     def give() -> Any:
         """Give it."""
@@ -666,6 +695,17 @@ def patient() -> Plan[str]:
 
 
 @blocking
+def helped() -> Plan[Any]:
+    """Start what takes long, and wait for it."""
+
+    def waits() -> Plan[None]:
+        yield from Sleep(3)
+
+    (outcome,) = yield from side_by_side([waits()])
+    return outcome.unwrap()
+
+
+@blocking
 def busy() -> Plan[str]:
     """Never wait long, and never end."""
     while True:
@@ -681,7 +721,7 @@ def calls_out() -> Plan[Any]:
 
 
 @everywhere
-@pytest.mark.parametrize("function", [patient, busy, calls_out])
+@pytest.mark.parametrize("function", [patient, helped, busy, calls_out])
 def test_the_time_of_a_tool_that_is_a_plan_is_bounded_too(world: World, function: Any) -> None:
     ran = answer(ToolCall("1", function.__name__), tool(function, timeout=0.05), world=world)
     assert ran.error is not None
@@ -771,28 +811,43 @@ def test_nobody_waits_for_a_tool_in_the_background(world: World) -> None:
     assert ended.is_set()
 
 
+class Logged(logging.Handler):
+    """Keeps what is logged, for those who wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: SimpleQueue[logging.LogRecord] = SimpleQueue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.put(record)
+
+
 @listening
-def test_a_failure_in_the_background_is_an_event_and_a_log_record(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    failed = threading.Event()
+def test_a_failure_in_the_background_is_an_event_and_a_log_record(world: World) -> None:
+    """Who sees the record finds that the event is there, too: the run ends as soon as it is written."""
+    logged = Logged()
+    records = []
 
     def note() -> None:
         raise Mute
 
-    async def later() -> str:
-        while not caplog.records:  # noqa: ASYNC110
-            await anyio.sleep(0.01)
-        return "fine"
+    def wait() -> None:
+        """Wait for the record."""
+        records.append(logged.records.get(timeout=20))
 
-    calls = [ToolCall("1", "note"), ToolCall("2", "later")]
-    with caplog.at_level(logging.ERROR, "arshai_kit.background"), scripted(calls, "Noted."):
-        events = world.events(lambda: stream.plan(model, "Go!", tools=[background(note), later]))
-    assert not failed.is_set()
+    calls = [ToolCall("1", "note"), ToolCall("2", "wait")]
+    log = logging.getLogger("arshai_kit.background")
+    log.addHandler(logged)
+    try:
+        with scripted(calls, "Noted."):
+            events = world.events(lambda: stream.plan(model, "Go!", tools=[background(note), wait]))
+    finally:
+        log.removeHandler(logged)
     told = [event for event in events if isinstance(event, BackgroundStarted | BackgroundFailed | ToolFailed)]
     assert told == [BackgroundStarted(calls[0]), BackgroundFailed(calls[0], "Mute")]
-    assert [record.getMessage() for record in caplog.records] == ["note failed in the background"]
-    assert caplog.records[0].exc_info is not None
+    assert [record.getMessage() for record in records] == ["note failed in the background"]
+    assert records[0].exc_info is not None
 
 
 @everywhere

@@ -240,7 +240,7 @@ class AsyncRun(Flights):
         if isinstance(steps, AsyncSteps):
             await steps.aclose()
         elif not steps.busy:
-            workers().run(steps.close)
+            steps.close_in_worker()
             with move_on_after(PATIENCE):
                 await closed.wait()
 

@@ -300,7 +300,7 @@ def _closing(steps: Steps) -> threading.Event:
     elif steps.thread == threading.get_ident():
         steps.close()
     else:
-        workers().run(steps.close)
+        steps.close_in_worker()
     return closed
 
 

@@ -11,7 +11,7 @@ from contextvars import Context, copy_context
 from threading import get_ident
 from typing import Any, Final
 
-from arshai_kit._threads import background_log
+from arshai_kit._threads import background_log, workers
 
 __all__ = ["PATIENCE", "AsyncSteps", "Steps"]
 
@@ -61,6 +61,21 @@ class Steps:
             self.failed(error)
         finally:
             self.told()
+
+    def close_in_worker(self) -> None:
+        """Have a worker close it, which is busy for nobody from then on."""
+        left_behind = workers().left_behind
+        left_behind.add(self)
+
+        def job() -> None:
+            try:
+                self.close()
+            except BaseException as error:  # noqa: BLE001  # nothing is raised in a worker
+                self.failed(error)
+            finally:
+                left_behind.discard(self)
+
+        workers().run(job)
 
     def taken(self) -> bool:
         """Whether the caller is who closes it."""

@@ -60,6 +60,7 @@ T = TypeVar("T")
 
 _PARTS = (Text, Image, File, Audio)
 _LONGEST = 100_000
+_A_TICK = 0.001  # a timer may ring so much early, by the clock that tells the time of day
 _NAME = re.compile("[a-zA-Z0-9_-]{1,64}")  # what all providers take
 
 
@@ -232,7 +233,8 @@ def _answered(call: ToolCall, box: Toolbox) -> Plan[ToolRun]:
         why = _cut(_blamed(error), longest)
         yield from Emit((ToolFailed(call, why),))
         return ToolRun(call, why, why, (yield from Now()) - began, in_background)
-    yield from Emit((BackgroundStarted(call) if in_background else ToolFinished(call, result),))
+    if not in_background:
+        yield from Emit((ToolFinished(call, result),))
     return ToolRun(call, result, None, (yield from Now()) - began, in_background)
 
 
@@ -242,6 +244,7 @@ def _result(call: ToolCall, found: Tool | None, box: Toolbox) -> Plan[str | tupl
     args, kwargs = _fitting(call, found)
     if not found.background:
         return told((yield from _called(call, found, args, kwargs)), found.longest)
+    yield from Emit((BackgroundStarted(call),))  # before it can fail
     yield from Spawn(
         found.name, lambda: _called(call, found, args, kwargs), lambda error: BackgroundFailed(call, _blamed(error))
     )
@@ -309,21 +312,26 @@ def _until(plan: Plan[T], until: float) -> Plan[T]:
 
 def _progress(call: ToolCall, found: Tool, steps: Any, until: float | None) -> Plan[Any]:
     """The last value of *steps*, or what it returns; each value is told as it comes."""
-    step = (AsyncSteps if isasyncgen(steps) else Steps)(steps)
+    step: Call[tuple[bool, Any]] = Call((AsyncSteps if isasyncgen(steps) else Steps)(steps))
     last: Any = None
     while True:
-        left = None if until is None else max(0.001, until - (yield from Now()))
-        asking: Call[tuple[bool, Any]] = Call(step)
+        left = None if until is None else until - (yield from Now())
+        if left is not None and left <= 0:
+            raise _overran(found)
         try:
-            over, value = yield from asking.within(left)
+            over, value = yield from step.within(left)
         except TimeoutError as error:
-            if until is None or (yield from Now()) < until:
+            if until is None or (yield from Now()) < until - _A_TICK:
                 raise
-            raise TimeoutError(f"{found.name} took longer than {found.timeout:g} s") from error
+            raise _overran(found) from error
         if over:
             return last if value is None else value
         last = value
         yield from Emit((ToolProgress(call, value),))
+
+
+def _overran(found: Tool) -> TimeoutError:
+    return TimeoutError(f"{found.name} took longer than {found.timeout:g} s")
 
 
 def told(value: Any, longest: int = _LONGEST) -> str | tuple[Part, ...]:

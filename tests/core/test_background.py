@@ -277,6 +277,22 @@ def test_a_failure_of_a_spawn_that_tells_no_event_is_logged(caplog: pytest.LogCa
 
 
 @everywhere
+def test_a_failure_that_cannot_be_told_is_logged_all_the_same(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def untold(_: Exception) -> BackgroundFailed:
+        raise KeyError("no words")
+
+    def plan() -> Plan[None]:
+        yield from Spawn("log", lambda: iter(Call(int, "x")), untold)
+
+    with using():
+        world.run(plan)
+    assert [record.getMessage() for record in caplog.records] == [
+        "log: its failure could not be told",
+        "log failed in the background",
+    ]
+
+
+@everywhere
 def test_a_plan_that_cannot_be_made_fails_in_the_background(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with using():
         assert world.run(lambda: iter(Spawn("log", lambda: 1 / 0))) is None  # type: ignore[arg-type, return-value]
