@@ -7,6 +7,8 @@ The model (SmolLM2-135M-Instruct) is very small. Its calls are decoded under a g
 with which of the question's numbers; in its final sentence the numbers may only be those of the question or the result.
 """
 
+# needs: local
+
 import sys
 
 from arshai_kit import Finished, TextDelta, ToolFinished, ToolStarted, stream, tool
