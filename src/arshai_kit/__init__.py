@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from arshai_kit.embeddings import embed
     from arshai_kit.errors import ArshaiError
     from arshai_kit.models import evolve
-    from arshai_kit.providers import azure, gateway, gemini, model, openai, openai_compatible, openrouter
+
+    # Not from the package: mypy takes its names for modules of the same name.
+    from arshai_kit.providers.azure import azure
+    from arshai_kit.providers.compatible import openai_compatible
+    from arshai_kit.providers.gateway import gateway
+    from arshai_kit.providers.gemini import gemini
+    from arshai_kit.providers.named import model
+    from arshai_kit.providers.openai import openai
+    from arshai_kit.providers.openrouter import openrouter
     from arshai_kit.records import (
         Audio,
         BackgroundFailed,
