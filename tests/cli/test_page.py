@@ -46,7 +46,14 @@ def test_each_command_of_the_page_works(command: str, provider: Provider, folder
         input=b"one\ntwo\n",
         capture_output=True,
         cwd=folder,
-        env=surroundings({"HOME": str(folder), "PATH": f"{folder}:{os.environ['PATH']}"}),
+        env=surroundings(
+            {
+                "HOME": str(folder),
+                "PATH": f"{folder}:{os.environ['PATH']}",
+                "OPENAI_API_KEY": "not-a-real-key",
+                "OPENAI_BASE_URL": url,
+            }
+        ),
         timeout=SOON,
         check=False,
     )
