@@ -95,6 +95,8 @@ class Splitter:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if _CR in data else data
 
     def _end(self) -> Sequence[ServerSent]:
+        if not self._held:  # as most streams end
+            return ()
         block = b"".join(self._held)
         self._held.clear()
         *told, last = events(block) or [ServerSent("", b"")]

@@ -23,14 +23,20 @@ _BESIDES: Final = frozenset({"thought", "thoughtSignature", "videoMetadata", "me
 _ABOUT: Final = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
 
 
-def parts(content: Any, provider: str) -> Iterator[Part]:
+def parts(content: Any, provider: str) -> list[Part]:
     """The parts of *content*; what is not known is kept as it came, in its place."""
     told = content.get("parts") if isinstance(content, dict) else None
+    found: list[Part] = []
     for wire in told if isinstance(told, list) else ():
         if isinstance(wire, dict):
-            yield from _part(wire, provider)
+            text = wire.get("text")
+            if text and type(text) is str and len(wire) == 1:  # as most are
+                found.append(Text(text))
+            else:
+                found += _part(wire, provider)
         elif wire is not None:
-            yield Opaque("part", wire, state={"gemini": provider})
+            found.append(Opaque("part", wire, state={"gemini": provider}))
+    return found
 
 
 def about(candidate: Mapping[str, Any], provider: str, *, why: bool) -> Iterator[Opaque]:

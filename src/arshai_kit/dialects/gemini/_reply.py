@@ -10,7 +10,7 @@ from arshai_kit.dialects.failures import request_id
 from arshai_kit.dialects.gemini._parts import about, feedback, parts
 from arshai_kit.errors import BadReply
 from arshai_kit.models import Endpoint
-from arshai_kit.records import Candidate, FinishReason, Logprob, Message, Response, Usage
+from arshai_kit.records import Candidate, FinishReason, Logprob, Message, Response, ToolCall, Usage
 
 __all__ = ["finished", "response", "usage"]
 
@@ -66,7 +66,7 @@ def response(endpoint: Endpoint, body: Wire, headers: Headers = ()) -> Response:
     answers = [_candidate(each, provider) for each in found] or [_blocked(body)]
     first = answers[0]
     return Response(
-        (Message("assistant", (*first.message.parts, *refused)),),
+        (Message("assistant", (*first.message.parts, *refused)) if refused else first.message,),
         first.finish_reason,
         first.raw_finish_reason,
         usage(body),
@@ -97,19 +97,19 @@ def finished(raw: Any, provider: str) -> FinishReason:
 def _candidates(body: Wire) -> list[Wire]:
     """The candidates of *body* in their order."""
     told = body.get("candidates")
-    found = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
-    return sorted(found, key=lambda each: _count(each.get("index")) or 0)
+    found: list[Wire] = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+    return sorted(found, key=lambda each: _count(each.get("index")) or 0) if len(found) > 1 else found
 
 
 def _candidate(wire: Wire, provider: str) -> Candidate:
-    raw, content = wire.get("finishReason"), tuple(parts(wire.get("content"), provider))
+    raw, content = wire.get("finishReason"), parts(wire.get("content"), provider)
     known = finished(raw, provider)
-    calls = Message("assistant", content).tool_calls
+    calls = ToolCall in map(type, content)
     if calls and (known == "stop" or not raw or _answerable(raw)):
         known = "tool_calls"
-    told = about(wire, provider, why=known not in ("stop", "tool_calls"))
+    content += about(wire, provider, why=known not in ("stop", "tool_calls"))
     said = None if raw is None else str(raw)
-    return Candidate(Message("assistant", (*content, *told)), known, said, _logprobs(wire.get("logprobsResult")))
+    return Candidate(Message("assistant", content), known, said, _logprobs(wire.get("logprobsResult")))
 
 
 def _answerable(raw: Any) -> bool:
@@ -131,7 +131,7 @@ def usage(body: Wire) -> Usage:
     """
     told = body.get("usageMetadata")
     told = told if isinstance(told, dict) else {}
-    prompt, said, thought, brought, cached, total = (_count(told.get(f"{name}TokenCount")) for name in _NAMES)
+    prompt, said, thought, brought, cached, total = [_count(told.get(name)) for name in _NAMES]
     count = None if prompt is None and brought is None else (prompt or 0) + (brought or 0)
     output = None if said is None and thought is None else (said or 0) + (thought or 0)
     if output is None and count is not None and total == count:  # a count of zero is left out
@@ -139,15 +139,18 @@ def usage(body: Wire) -> Usage:
     if total is None and count is not None and output is not None:
         total = count + output
     found = (count, output, cached, thought, total)
-    missing = frozenset(name for name, value in zip(_COUNTS, found, strict=True) if value is None)
+    missing = frozenset([name for name, value in zip(_COUNTS, found, strict=True) if value is None])
     return Usage(count or 0, output or 0, cached or 0, thought or 0, total or 0, missing)
 
 
-_NAMES: Final = ("prompt", "candidates", "thoughts", "toolUsePrompt", "cachedContent", "total")
+_NAMES: Final = tuple(
+    [f"{name}TokenCount" for name in ("prompt", "candidates", "thoughts", "toolUsePrompt", "cachedContent", "total")]
+)
 
 
 def _logprobs(told: Any) -> tuple[Logprob, ...]:
-    told = told if isinstance(told, dict) else {}
+    if not isinstance(told, dict):
+        return ()
     tops = _list(told.get("topCandidates"))
     return tuple([
         _logprob(each, _list(tops[place].get("candidates")) if place < len(tops) else ())
