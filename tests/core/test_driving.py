@@ -6,7 +6,7 @@ import copy
 import inspect
 import pickle
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any, cast, get_type_hints
 
 import anyio
@@ -94,13 +94,17 @@ def test_a_face_says_what_its_call_gives() -> None:
     def bare(number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         yield
 
+    def foreign() -> Any: ...
+
     evaluated.__annotations__ = {"number": int, "return": Plan[str]}
+    foreign.__annotations__ = {"return": Iterator}
     for face, given in (
         (doubled, "int"),
         (async_doubled, "int"),
         (told, Stream),
         (async_told, AsyncStream),
         (blocking(cast("Any", evaluated)), str),
+        (blocking(foreign), Iterator),
         (blocking(bare), inspect.Signature.empty),
         (blocking(cast("Any", lambda: None)), inspect.Signature.empty),
     ):

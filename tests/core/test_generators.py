@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -15,9 +14,10 @@ import pytest
 from arshai_kit import ToolCall, ToolProgress, _adrive, _drive, _steps, openai_compatible, run_tools, stream, tool
 from arshai_kit._flight import left_behind
 from arshai_kit._steps import AsyncSteps, Steps
-from arshai_kit.effects import Call, Plan, Start, side_by_side
+from arshai_kit.effects import Call, Now, Plan, Start, side_by_side
 from arshai_kit.errors import RunError
 from arshai_kit.faces import AsyncStream, Stream, drive
+from arshai_kit.scope import using
 from arshai_kit.testing import scripted
 from arshai_kit.tools import answered, toolbox
 from tests.core.worlds import World, everywhere, listening
@@ -190,6 +190,24 @@ def test_generators_are_closed_when_their_run_fails(world: World, counting: Coun
 
 
 @everywhere
+@pytest.mark.parametrize("name", ["sync", "later"])
+def test_a_generator_that_is_always_quick_ends_with_its_time_too(world: World, name: str, counting: Counting) -> None:
+    """No step takes long, all of them do: here the clock goes on by a second whenever it is read."""
+    seconds = iter(range(100))
+
+    def now(_: Any, __: Any) -> Plan[int]:
+        yield from ()
+        return next(seconds)
+
+    made = tool(getattr(counting, name), timeout=5.0)
+    with using(layers=[{Now: now}]):
+        ran = world.run(lambda: answered(ToolCall("1", name), toolbox([made])))
+    assert ran.error == f"TimeoutError: {name} took longer than 5 s"
+    assert ran.seconds == 7
+    assert counting.closed == [name]
+
+
+@everywhere
 def test_a_generator_that_ends_is_closed_by_its_end(world: World) -> None:
     closed = []
 
@@ -256,9 +274,10 @@ def test_nobody_waits_long_for_an_end(world: World, kind: str, monkeypatch: pyte
         try:
             yield 1
         finally:
-            with suppress(BaseException):
+            try:
                 await anyio.sleep_forever()
-            ended.set()
+            finally:
+                ended.set()
 
     made = tool(sync if kind == "sync" else later, timeout=SOON)
     with script(kind):
@@ -352,6 +371,9 @@ def test_a_generator_is_closed_once() -> None:
     steps.close()
     assert steps.over
     assert told == ["closed"]
+    alone = Steps(iter_of("x"))
+    alone.close()
+    assert alone.over
 
 
 def iter_of(text: str) -> Iterator[str]:
