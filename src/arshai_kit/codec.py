@@ -26,6 +26,7 @@ from arshai_kit.records import (
     ToolSpec,
     Usage,
 )
+from arshai_kit.records.vectors import Embeddings, Vector
 
 __all__ = ["RECORDS", "VERSION", "from_json", "from_plain", "to_json", "to_plain"]
 
@@ -38,7 +39,7 @@ RECORDS: Final[Mapping[str, type]] = MappingProxyType(
         for kind in (
             *(Message, *get_args(Part), ToolSpec, Usage, ToolRun, Logprob, Candidate, RateLimit, Response),
             *get_args(Event),
-            *(Ask, OutputSpec, Settings),
+            *(Ask, OutputSpec, Settings, Vector, Embeddings),
         )
     }
 )
@@ -47,7 +48,7 @@ RECORDS: Final[Mapping[str, type]] = MappingProxyType(
 _ARRAYS: Final = (
     *(tuple[Part, ...], tuple[Message, ...], tuple[ToolRun, ...], tuple[ToolSpec, ...]),
     *(tuple[Candidate, ...], tuple[Logprob, ...], tuple[RateLimit, ...]),
-    tuple[str, ...] | None,
+    *(tuple[Vector, ...], tuple[int, ...], tuple[str, ...] | None),
 )
 _SCALARS: Final = (str, int, float, bool, NoneType)
 
@@ -227,6 +228,8 @@ def _writing(kind: Any, converter: Any) -> Callable[[Any], Any]:
         special["example"] = override(unstruct_hook=_thawed)
     if kind is Response:
         special |= {"raw": override(omit=True), "output": override(unstruct_hook=_unstructured)}
+    if kind is Embeddings:
+        special["raw"] = override(omit=True)
     if kind is ToolProgress:
         special["value"] = override(unstruct_hook=_unstructured)
     written: Callable[[Any], Any] = make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **special)

@@ -15,10 +15,10 @@ from hypothesis import given
 
 from arshai_kit import Finished, Message, Response, Text, TextDelta, ToolProgress, Usage, assistant, user
 from arshai_kit.codec import VERSION, from_json, from_plain, to_json, to_plain
-from arshai_kit.rounds import Total
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Ask
 from arshai_kit.records import ToolCall
+from arshai_kit.rounds import Total
 from arshai_kit.testing import strategies
 
 records = (
@@ -31,6 +31,8 @@ records = (
     | strategies.usages()
     | strategies.settings()
     | strategies.asks()
+    | strategies.vectors()
+    | strategies.embeddings()
 )
 
 

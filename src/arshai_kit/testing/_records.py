@@ -43,6 +43,7 @@ from arshai_kit.records import (
     tool_result,
     user,
 )
+from arshai_kit.records.vectors import Embeddings, Vector
 from arshai_kit.testing._hypothesis import DrawFn, SearchStrategy, st
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ T = TypeVar("T")
 __all__ = [
     "asks",
     "conversations",
+    "embeddings",
     "events",
     "json_objects",
     "json_values",
@@ -62,6 +64,7 @@ __all__ = [
     "tool_runs",
     "tool_specs",
     "usages",
+    "vectors",
     "words",
 ]
 
@@ -199,6 +202,18 @@ def _limits() -> SearchStrategy[tuple[RateLimit, ...]]:
 
 def _alone(record: T) -> tuple[T]:
     return (record,)
+
+
+def vectors() -> SearchStrategy[Vector]:
+    """Vectors of a few numbers."""
+    return st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=4).map(Vector.of)
+
+
+def embeddings() -> SearchStrategy[Embeddings]:
+    """Vectors of some texts."""
+    several, texts = st.lists(vectors(), max_size=3), {"model": words(), "provider": words()}
+    places = st.lists(st.integers(0, 2), max_size=2)
+    return st.builds(Embeddings, several, usages(), _costs(), truncated=places, **texts)
 
 
 def events() -> SearchStrategy[Event]:

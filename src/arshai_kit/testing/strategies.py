@@ -10,6 +10,7 @@
 from arshai_kit.testing._records import (
     asks,
     conversations,
+    embeddings,
     events,
     json_objects,
     json_values,
@@ -22,6 +23,7 @@ from arshai_kit.testing._records import (
     tool_runs,
     tool_specs,
     usages,
+    vectors,
     words,
 )
 from arshai_kit.testing._wire import chat_replies, chat_streams
@@ -31,6 +33,7 @@ __all__ = [
     "chat_replies",
     "chat_streams",
     "conversations",
+    "embeddings",
     "events",
     "json_objects",
     "json_values",
@@ -43,5 +46,6 @@ __all__ = [
     "tool_runs",
     "tool_specs",
     "usages",
+    "vectors",
     "words",
 ]
