@@ -42,4 +42,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"arshai_kit.providers.{'named' if name == 'model' else 'embedders'}"), name)
+    found = getattr(import_module(f"arshai_kit.providers.{'named' if name == 'model' else 'embedders'}"), name)
+    globals()[name] = found
+    return found
