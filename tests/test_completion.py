@@ -34,6 +34,7 @@ from arshai_kit import (
     evolve,
     extract,
     image,
+    openai,
     openai_compatible,
     request,
     run_tools,
@@ -44,7 +45,7 @@ from arshai_kit import (
     user,
     using,
 )
-from arshai_kit.completion import run
+from arshai_kit.completion import count_tokens, run
 from arshai_kit.effects import Emit, Plan, Step
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import Exhausted, Misuse, ProviderError, RateLimited, StreamIncomplete
@@ -53,6 +54,7 @@ from arshai_kit.models import Ask, Capabilities, retold
 from arshai_kit.records import Event, ToolResult
 from arshai_kit.testing import scripted
 from tests.core.worlds import World, everywhere, listening
+from tests.laws.provider import provider, whole
 from tests.laws.wired import wired
 from tests.transport.server import Peer, serving
 
@@ -832,3 +834,21 @@ def leave(world: World, plan: Callable[[], Plan[Any]]) -> None:
         for event in events:
             if isinstance(event, ToolStarted):
                 break
+
+
+# -- counting --
+
+
+@everywhere
+def test_tokens_are_counted_by_the_provider_that_counts_them(world: World) -> None:
+    with provider() as there:
+        there.answers(whole({"object": "response.input_tokens", "input_tokens": 11}))
+        counting = openai("gpt-5-mini", api_key="k", base_url=there.address, retry=None)
+        assert world.run(lambda: count_tokens.plan(counting, "Go!", system="Be brief.", tools=[add])) == 11
+
+
+def test_who_counts_no_tokens_says_so() -> None:
+    with pytest.raises(Misuse, match="has no endpoint that counts tokens"):
+        count_tokens(model, "Go!")
+    with pytest.raises(Misuse, match="Toy 'toy' counts no tokens"):
+        count_tokens(Toy(), "Go!")
