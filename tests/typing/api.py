@@ -14,10 +14,16 @@ from arshai_kit import (
     TextDelta,
     Usage,
     aio,
+    azure,
     complete,
+    embed,
     evolve,
     extract,
+    gateway,
+    gemini,
+    openai,
     openai_compatible,
+    openrouter,
     run_tools,
     stream,
     tool,
@@ -27,6 +33,8 @@ from arshai_kit import (
 from arshai_kit.effects import Call, Effect, Emit, Handle, Join, Now, Outcome, Plan, Reply, Request, Send, Start, Step
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, Finished, Message, ToolSpec, ToolStarted
+from arshai_kit.records.vectors import Embeddings
+from arshai_kit.testing import hashed_embedder
 
 
 @attrs.frozen
@@ -56,6 +64,12 @@ async def slow(city: str) -> int:
 model = openai_compatible("m", base_url="http://localhost/v1", api_key="k")
 assert_type(model, Endpoint)
 assert_type(evolve(model, temperature=0), Endpoint)
+assert_type(openai("m", api_key="k"), Endpoint)
+assert_type(azure("m", endpoint="https://me.example.org", api_key="k"), Endpoint)
+assert_type(gemini("m", api_key="k"), Endpoint)
+assert_type(openrouter("m", api_key="k"), Endpoint)
+assert_type(gateway(model, headers={"x-team": "7"}), Endpoint)
+assert_type(embed(hashed_embedder(), "Hello"), Embeddings)
 
 
 def values() -> None:
