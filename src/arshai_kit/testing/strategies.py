@@ -27,6 +27,8 @@ from arshai_kit.testing._records import (
     words,
 )
 from arshai_kit.testing._wire import chat_replies, chat_streams
+from arshai_kit.testing._wire_gemini import gemini_replies, gemini_streams
+from arshai_kit.testing._wire_responses import responses_replies, responses_streams
 
 __all__ = [
     "asks",
@@ -35,11 +37,15 @@ __all__ = [
     "conversations",
     "embeddings",
     "events",
+    "gemini_replies",
+    "gemini_streams",
     "json_objects",
     "json_values",
     "messages",
     "parts",
     "responses",
+    "responses_replies",
+    "responses_streams",
     "settings",
     "splits",
     "tool_calls",
