@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextvars import Context, copy_context
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any, Final
 
 from arshai_kit._threads import background_log, workers
@@ -33,7 +33,8 @@ class Steps:
         self.thread = 0
         self.left: Callable[[], object] | None = None
         self._generator = generator
-        self._unclosed = [None]  # who takes it closes the generator: a step's end, or its driver
+        self._closed = False
+        self._inside = Lock()
 
     @property
     def over(self) -> bool:
@@ -41,26 +42,33 @@ class Steps:
         return self._generator.gi_frame is None
 
     def __call__(self) -> tuple[bool, Any]:
-        self.busy, self.thread = True, get_ident()
         try:
-            return False, self.context.run(next, self._generator)
-        except StopIteration as stop:
-            return True, stop.value
+            with self._inside:
+                self.busy, self.thread = True, get_ident()
+                return self._next() if self.left is None else (True, None)
         finally:
             self.busy = False
             if self.left is not None:
                 self.close()
 
-    def close(self) -> None:
-        """Close it right here, unless somebody else does; what goes wrong is logged, for nobody can answer it."""
-        if not self.taken():
-            return
+    def _next(self) -> tuple[bool, Any]:
         try:
-            self.context.run(self._generator.close)
-        except Exception as error:  # noqa: BLE001  # whatever a foreign `finally` does
-            self.failed(error)
-        finally:
-            self.told()
+            return False, self.context.run(next, self._generator)
+        except StopIteration as stop:
+            return True, stop.value
+
+    def close(self) -> None:
+        """Close it right here, unless somebody is inside, who does so then; what goes wrong is logged."""
+        if self._inside.acquire(blocking=False):
+            try:
+                if not self._closed:
+                    self._closed = True
+                    self.context.run(self._generator.close)
+            except Exception as error:  # noqa: BLE001  # whatever a foreign `finally` does
+                self.failed(error)
+            finally:
+                self._inside.release()
+                self.told()
 
     def close_in_worker(self) -> None:
         """Have a worker close it, which is busy for nobody from then on."""
@@ -76,14 +84,6 @@ class Steps:
                 left_behind.discard(self)
 
         workers().run(job)
-
-    def taken(self) -> bool:
-        """Whether the caller is who closes it."""
-        try:
-            self._unclosed.pop()
-        except IndexError:
-            return False
-        return True
 
     def told(self) -> None:
         """Tell whoever waits for it that it is closed."""
@@ -118,8 +118,9 @@ class AsyncSteps(Steps):
         """Close it, even while this task is being cancelled; a step under way has been cancelled, and closes it."""
         from anyio import get_cancelled_exc_class, move_on_after
 
-        if self.busy or not self.taken():
+        if self.busy or self._closed:
             return
+        self._closed = True
         with move_on_after(PATIENCE, shield=True):
             try:
                 await _Inside(self.context, self._generator.aclose())
