@@ -323,7 +323,7 @@ class Lengths:
 def test_an_error_has_the_vectors_of_all_texts_before_it(world: World, toy: Provider) -> None:
     given = [*[f"text {number}" for number in range(7)], "bad", *["more"] * 200]
     with pytest.raises(BadRequest, match="no language") as caught:
-        world.run(lambda: embed.plan(remote(toy, max_batch=2), given, side_by_side=2 if not world.backend else 1))
+        world.run(lambda: embed.plan(remote(toy, max_batch=2), given, side_by_side=2))
     assert caught.value.partial == expected(given[:6])
     assert caught.value.__notes__ == ["of texts 6 to 7"]
     assert pickle.loads(pickle.dumps(caught.value)).partial == caught.value.partial

@@ -228,7 +228,8 @@ def socks(peer: Peer) -> None:
     """Be a SOCKS5 proxy that asks for no name."""
     peer.sock.recv(4096)
     peer.send(b"\5\0")
-    request = peer.sock.recv(4096)
+    if not (request := peer.sock.recv(4096)):
+        return
     size = request[4]
     host = request[5 : 5 + size] if request[3] == 3 else b".".join(b"%d" % byte for byte in request[4:8])
     port = int.from_bytes(request[-2:], "big")

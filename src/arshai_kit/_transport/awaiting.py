@@ -38,11 +38,16 @@ AsyncWay = Way[httpcore.AsyncConnectionInterface]
 __all__ = ["AwaitedLine", "OwnAsync", "exchange_in_time", "gathered"]
 
 
-async def closed(connections: Iterable[httpcore.AsyncConnectionInterface]) -> None:
+async def closed(connections: Iterable[httpcore.AsyncConnectionInterface | AwaitedStream]) -> None:
     """Close *connections*, cancelled or not."""
-    for connection in connections:
-        with anyio.CancelScope(shield=True):
-            await connection.aclose()
+    left = list(connections)
+    try:
+        while left:
+            with anyio.CancelScope(shield=True):
+                await left.pop().aclose()
+    finally:  # no shield keeps off `asyncio.Task.cancel`, which may come while one of them is being closed
+        if left:
+            await closed(left)
 
 
 async def gathered(body: Gathering, parts: AsyncIterator[bytes]) -> None:
@@ -132,6 +137,8 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
         """Send *buffer*, but let a head wait for its body: so a request leaves in one segment."""
         if timeout is not None and timeout is not self._serving:
             self._serve(timeout)
+        if not buffer:
+            return  # the head goes with the read: httpcore's body of a CONNECT is a generator (see `abandoned`)
         if not self._head:
             self._head = buffer
         elif len(self._head) + len(buffer) <= JOINED:
@@ -220,7 +227,7 @@ class AwaitedBackend(httpcore.AsyncNetworkBackend):
             raise
         except (OSError, UnicodeError) as error:
             raise unconnected(exchange, error) from error
-        made = AwaitedStream(stream, exchange)
+        made = exchange.stream = AwaitedStream(stream, exchange)
         keep_alive(made.sock)
         return made
 
@@ -334,17 +341,21 @@ class OwnAsync:
         exchange.begin()
 
     async def _over(self, exchange: Exchange, response: httpcore.Response | None) -> None:
-        """Give back what *exchange* had."""
+        """Give back what *exchange* had, and close what cannot serve again, cancelled or not."""
         connections, exchange.connections = exchange.connections, []
+        stream, exchange.stream = exchange.stream, None
         self._busy.difference_update(connections)
+        left = connections if stream is None else [*connections, stream]
         try:
             if response is not None:
-                await response.aclose()  # shielded from cancelling by httpcore
-                await closed([each for one in connections for each in self._shelf.put(exchange.origin, one)])
-            else:
-                await closed(connections)
+                with anyio.CancelScope(shield=True):  # httpcore waits for a lock first
+                    await response.aclose()
+                left = [each for one in connections for each in self._shelf.put(exchange.origin, one)]
         finally:
-            self._gate.leave(exchange)
+            try:
+                await closed(left)
+            finally:
+                self._gate.leave(exchange)
 
 
 class AwaitedLine:

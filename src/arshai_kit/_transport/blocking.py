@@ -171,6 +171,9 @@ class SyncTransport:
                 gate.leave(exchange)
 
     def _lay_down(self, exchange: Exchange, *, usable: bool) -> None:
+        stream, exchange.stream = exchange.stream, None
+        if stream is not None and not usable:
+            stream.close()
         with suppress(IndexError):
             connection = exchange.connections.pop()
             for each in self._shelf.put(exchange.origin, connection) if usable else [connection]:

@@ -97,6 +97,7 @@ class Exchange:
         "scoped",
         "sent_at",
         "socket",
+        "stream",
         "until",
         "waiting",
     )
@@ -111,6 +112,7 @@ class Exchange:
         self.fuse = fuse
         self.connections: list[Any] = []  # the one that serves it; whoever ends the exchange takes it out, once
         self.socket: Any = None
+        self.stream: Any = None  # the one made for it: httpcore forgets it where the talk with a SOCKS proxy fails
         self.waiting: Any = None
         self.broken = False
         self.cause: BaseException | None = None

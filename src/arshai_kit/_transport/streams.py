@@ -221,7 +221,8 @@ class Backend(httpcore.NetworkBackend):
                 exchange.check()
                 refused = error
             else:
-                return Stream(sock, exchange, self.streams)
+                made = exchange.stream = Stream(sock, exchange, self.streams)
+                return made
         if isinstance(refused, TimeoutError):
             raise exchange.late_to_connect() from refused
         raise unconnected(exchange, refused or OSError("its name has no address")) from refused
