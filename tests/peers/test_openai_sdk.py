@@ -177,7 +177,13 @@ def test_a_loop_with_a_tool_sends_the_same(toy: Provider, client: Any, words: st
     assert (response.text, len(ours)) == ("Rain.", 2)
     toy.answers(*replies)
     loop(client, ours[0]["tools"])
-    assert toy.asked == ours
+    assert [as_ours(each) for each in toy.asked] == ours
+
+
+def as_ours(body: dict[str, Any]) -> dict[str, Any]:
+    """*body* with our one choice: a message that only calls has an empty text, for some servers refuse none."""
+    empty = {"content": ""}
+    return {**body, "messages": [each | empty if each["content"] is None else each for each in body["messages"]]}
 
 
 def test_the_tool_is_what_its_own_helper_makes_of_it(sdk: Any) -> None:

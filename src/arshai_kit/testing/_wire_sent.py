@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -36,11 +36,11 @@ def interleaved(draw: DrawFn, runs: Iterable[list[T]]) -> list[T]:
     return told
 
 
-def sent(draw: DrawFn, chunks: Iterable[dict[str, Any]], mark: str = "", ends: Sequence[str] = ("\n", "\r\n")) -> bytes:
+def sent(draw: DrawFn, chunks: Iterable[dict[str, Any]], mark: str = "", *, comments: bool = True) -> bytes:
     """*chunks* as server-sent events, named by their type if they have one, and *mark* behind them."""
-    end = draw(st.sampled_from(ends))
+    end = draw(st.sampled_from(["\n", "\r\n"]))
     ascii_only = draw(st.booleans())
-    between = draw(st.sampled_from(["", f": ping{end}{end}"]))
+    between = draw(st.sampled_from(["", f": ping{end}{end}"])) if comments else ""
     told = [_event(chunk, end, ascii_only=ascii_only) for chunk in chunks]
     return (between + between.join(told) + (f"data: {mark}{end}{end}" if mark else "")).encode()
 
