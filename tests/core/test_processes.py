@@ -21,13 +21,16 @@ from tests.core.test_leaving import STREAMING, noting
 from tests.transport.server import SOON, Peer, reply, serving
 
 PRELUDE = """
-import os, signal, sys, threading, time
+import logging, os, signal, sys, threading, time
 import anyio
 from arshai_kit import _threads
 from arshai_kit.faces import AsyncStream, Stream, adrive, drive
 from arshai_kit.effects import *
 from arshai_kit.records import TextDelta
 from arshai_kit.scope import background_tasks, using
+
+# A slow machine is no failure, and asyncio in its debug mode complains of slow steps.
+logging.getLogger("asyncio").addFilter(lambda record: " took " not in record.getMessage())
 
 async def nap(seconds=0.01):
     await anyio.sleep(seconds)
