@@ -41,7 +41,7 @@ nothing of it. The figures are how fast ours is to that: at least {aim} of its s
 {bare}
 
 What ours does besides: events for every piece of text and every call, the response with its messages, usage and state,
-and all checks. A response costs the same however short its stream is, so streams of two or three events, as those
+and all checks. A response costs much the same however short its stream is, so streams of two or three events, as those
 recorded of Gemini are, show that cost, and long ones what an event costs.
 
 ## The SDKs beside it

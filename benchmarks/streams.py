@@ -198,7 +198,7 @@ def told(found: Sequence[Figures | Witness], what: str) -> tuple[str, str, str]:
 def commit() -> str:
     """What is measured."""
     said = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607  # the git that whoever measures uses
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607  # the git that whoever measures uses
         capture_output=True,
         text=True,
         check=False,
