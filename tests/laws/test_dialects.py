@@ -98,6 +98,23 @@ def test_where_a_stream_is_cut_never_matters_and_it_says_what_a_whole_reply_does
     assert told_by(events) == (response.text, response.reasoning, response.tool_calls)
 
 
+# Arguments of calls
+
+
+LARGE = -(2**63) - 1
+"""The first whole number for which a fast parser takes a float."""
+
+
+def test_whole_numbers_in_arguments_come_whole_where_they_are_part_of_the_reply() -> None:
+    call = {"functionCall": {"name": "add", "args": {"a": LARGE}}}
+    candidate = {"content": {"parts": [call], "role": "model"}, "finishReason": "STOP"}
+    body = json.dumps({"candidates": [candidate]}).encode()
+    model = SPOKEN["gemini"].model
+    for response in (read(SPOKEN["gemini"], body), streamed([b"data: " + body + b"\n\n"], model)[1]):
+        (asked,) = response.tool_calls
+        assert (asked.arguments["a"], type(asked.arguments["a"])) == (LARGE, int)
+
+
 # Unknown fields
 
 fields = st.dictionaries(st.sampled_from(["x_tomorrow", "xTomorrow", "tomorrow"]), strategies.json_values(), max_size=2)

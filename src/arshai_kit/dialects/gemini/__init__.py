@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from arshai_kit._json import loads
 from arshai_kit.dialects.failures import decoded, request_id
 from arshai_kit.dialects.gemini._contents import generation
 from arshai_kit.dialects.gemini._failure import refused, told
+from arshai_kit.dialects.gemini._parts import read
 from arshai_kit.dialects.gemini._reply import response
 from arshai_kit.dialects.gemini._request import asked, body, counting
 from arshai_kit.dialects.gemini._stream import Told, advance
@@ -51,12 +51,11 @@ def parse(endpoint: Endpoint, reply: Reply) -> Response:
 def _body(endpoint: Endpoint, reply: Reply) -> Any:
     if reply.status >= 300:
         raise refused(endpoint, reply)
-    if reply.body.lstrip()[:1] == b"[":
-        try:
-            return loads(reply.body)
-        except ValueError:
-            pass  # what comes next tells what is wrong
-    return decoded(endpoint, reply)
+    try:
+        body = read(reply.body)
+    except ValueError:
+        body = None  # what comes next tells what is wrong
+    return body if isinstance(body, dict | list) else decoded(endpoint, reply)
 
 
 def _folded(endpoint: Endpoint, reply: Reply, chunks: list[Any]) -> Response:

@@ -12,15 +12,24 @@ import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from arshai_kit._json import dumps
+from arshai_kit._json import dumps, exact, loads
 from arshai_kit.records import Audio, File, Image, Opaque, Part, Text, Thinking, ToolCall
 
-__all__ = ["about", "call", "feedback", "parts"]
+__all__ = ["about", "call", "feedback", "parts", "read"]
 
 _OF_CALL: Final = frozenset({"id", "name", "args", "willContinue", "partialArgs"})
 _BESIDES: Final = frozenset({"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"})
 """Keys of a part that say something about its content, rather than being it."""
 _ABOUT: Final = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
+
+
+def read(data: bytes) -> Any:
+    """*data* as JSON; arguments of a call, which are part of it, keep whole numbers of any size.
+
+    >>> read(b'{"functionCall": {"name": "add", "args": {"a": 36893488147419103233}}}')["functionCall"]["args"]
+    {'a': 36893488147419103233}
+    """
+    return exact(data.decode()) if b"functionCall" in data else loads(data)
 
 
 def parts(content: Any, provider: str) -> list[Part]:

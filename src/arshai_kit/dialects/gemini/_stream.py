@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from arshai_kit._json import freeze, loads
+from arshai_kit._json import freeze
 from arshai_kit.dialects.failures import request_id, shown
 from arshai_kit.dialects.gemini._candidate import Candidate
 from arshai_kit.dialects.gemini._failure import told as failure
-from arshai_kit.dialects.gemini._parts import feedback
+from arshai_kit.dialects.gemini._parts import feedback, read
 from arshai_kit.dialects.gemini._reply import response
 from arshai_kit.errors import BadReply, ProviderError, StreamIncomplete
 from arshai_kit.models import Endpoint
@@ -139,7 +139,7 @@ def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ..
         return told, _ended(told)
     name, data = event
     try:
-        chunk = loads(data)
+        chunk = read(data)
     except ValueError:
         if data == b"[DONE]":  # a mark that some gateways add
             return told, _ended(told)
