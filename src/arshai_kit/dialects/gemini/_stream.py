@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from arshai_kit._json import freeze
+from arshai_kit._json import freeze, loads
 from arshai_kit.dialects.failures import request_id, shown
 from arshai_kit.dialects.gemini._candidate import Candidate
 from arshai_kit.dialects.gemini._failure import told as failure
@@ -139,7 +139,7 @@ def advance(told: Told, event: ServerSent | None) -> tuple[Told, tuple[Event, ..
         return told, _ended(told)
     name, data = event
     try:
-        chunk = read(data)
+        chunk = loads(data)
     except ValueError:
         if data == b"[DONE]":  # a mark that some gateways add
             return told, _ended(told)
@@ -181,7 +181,7 @@ def _slowly(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...]:
     try:
         if data.count(b"{") + data.count(b"[") > _DEEP:  # no level without a bracket
             freeze(chunk)
-        return tuple(told.chunk(chunk))
+        return tuple(told.chunk(read(data) if b"functionCall" in data else chunk))
     except ValueError as error:
         raise told.bad(str(error)) from None
 
