@@ -168,3 +168,13 @@ ODD = [b"\n", b"\n", b"\n", b"error: {}\n", b"{\n", b"event:\n"]
 def test_what_is_split_quickly_is_what_is_read_line_by_line(data: bytes) -> None:
     blocks = data.split(b"\n\n")[:-1]
     assert [*Splitter(1000).feed(data)] == [event for block in blocks for event in events(block)]
+
+
+@given(st.lists(st.sampled_from([*LINES, *ODD])).map(b"".join), st.booleans())
+def test_a_read_that_is_one_event_is_like_any_other(data: bytes, windows: bool) -> None:  # drawn
+    """However quickly a read alone is dealt with, the splitter goes on as if it had come with the rest."""
+    data = data.replace(b"\n", b"\r\n") if windows else data
+    end = b"\r\n\r\n" if windows else b"\n\n"
+    reads = [block + end for block in data.split(end)]
+    alone, whole = Splitter(1000), Splitter(1000)
+    assert [event for read in reads for event in alone.feed(read)] == [*whole.feed(b"".join(reads))]

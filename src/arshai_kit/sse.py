@@ -50,17 +50,11 @@ class Splitter:
         """The events that *data* completes."""
         if not data:
             return self._end()
-        if self._fresh or self._after_cr or _CR in data:
+        held, plain = self._held, not (self._fresh or self._after_cr)
+        if plain and not held and (event := _alone(data)):
+            return (event,)  # the hot path: a read that brings one event
+        if not plain or _CR in data:
             data = self._plain(data)
-        held = self._held
-        if (
-            not held
-            and data[-2:] == b"\n\n"
-            and data.find(_LF) == len(data) - 2
-            and data[:6] == b"data: "
-            and data[6] != _LF
-        ):
-            return (_event(("", data[6:-2])),)  # the hot path: a read that brings one event
         if held:
             if data.find(b"\n\n") < 0 and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
                 return self._keep(data)
@@ -101,6 +95,25 @@ class Splitter:
         self._held.clear()
         *told, last = events(block) or [ServerSent("", b"")]
         return [*told, last] if last.name == "error" or _whole(last.data) else told
+
+
+def _alone(data: bytes) -> ServerSent | None:
+    """The event that *data* is, if it is one and no more, as most reads are."""
+    end, size = data.find(_LF), len(data)
+    if data[:6] == b"data: ":
+        if end == size - 2 > 6 and data[-1] == _LF and _CR not in data:
+            return _event(("", data[6:end]))
+        if end == size - 3 > 7 and data[-4:] == b"\r\n\r\n" and data.find(_CR) == end - 1:
+            return _event(("", data[6 : end - 1]))
+    elif (
+        data[:7] == b"event: "
+        and data.startswith(b"data: ", end + 1)
+        and data.find(_LF, end + 1) == size - 2 > end + 7
+        and data[-1] == _LF
+        and _CR not in data
+    ):
+        return _event((data[7:end].decode("utf-8", "replace"), data[end + 7 : -2]))
+    return None
 
 
 def _split(data: bytes) -> tuple[list[ServerSent], int]:
