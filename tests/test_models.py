@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import isawaitable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -26,7 +29,7 @@ from arshai_kit import (
     using,
 )
 from arshai_kit.codec import to_json
-from arshai_kit.effects import Close, Emit, Plan, Secret
+from arshai_kit.effects import Call, Close, Emit, Plan, Secret, Where
 from arshai_kit.errors import (
     BadReply,
     BadRequest,
@@ -50,11 +53,12 @@ from arshai_kit.models import (
     written,
 )
 from arshai_kit.records import Opaque, Thinking
+from arshai_kit.testing import recorded, replayed
 from tests.core.worlds import World, everywhere, listening
 from tests.laws.provider import Provider, Sent, provider, whole
 from tests.laws.wired import wired
 from tests.test_completion import DONE, Toy, chunk, piece, said
-from tests.transport.server import Peer, serving
+from tests.transport.server import SOON, Peer, serving
 
 KEY = "sk-very-secret-1234567890"
 model = openai_compatible("toy", base_url="http://127.0.0.1:9/v1", api_key=KEY, retry=None)
@@ -371,3 +375,74 @@ def test_what_fails_is_told_after_what_came_with_it(there: Provider, world: Worl
     with pytest.raises(BadRequest, match="broke"):
         streamed(world, there.model(), {Emit: on_emit})
     assert TextDelta("Fi") in told
+
+
+# -- tokens --
+
+HELLO = whole({"choices": [{"message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}]})
+
+
+async def later() -> str:
+    return KEY
+
+
+@everywhere
+@pytest.mark.parametrize("token", [lambda: KEY, later], ids=["sync", "async"])
+def test_a_token_is_got_for_each_call_and_seen_by_no_layer(there: Provider, world: World, token: Any) -> None:
+    seen: list[Any] = []
+
+    def watch(effect: Any, _: Where) -> Plan[Any]:
+        answer = yield from effect
+        seen.append(answer)
+        return answer
+
+    there.answers(
+        whole({"choices": [{"message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}]})
+    )
+    with using(layers=[{Call: watch}]):
+        said = world.run(lambda: complete.plan(evolve(there.model(), token=token, api_key=None), "Hi"))
+    assert said.text == "Hello."
+    assert [repr(each) for each in seen if not isawaitable(each)] == ["Secret('***')"]
+
+
+@everywhere
+def test_a_token_that_does_not_come_is_bounded_by_the_deadline(world: World) -> None:
+    waiting = threading.Event()
+
+    def never() -> str:
+        waiting.wait(SOON)
+        return KEY
+
+    try:
+        with pytest.raises(TimedOut, match="token= gave no access token within"):
+            world.run(lambda: complete.plan(evolve(model, token=never, deadline=0.2), "Hi"))
+    finally:
+        waiting.set()
+
+
+@everywhere
+@pytest.mark.parametrize("token", [lambda: "", lambda: 5], ids=["nothing", "a number"])
+def test_what_is_no_token_is_refused(world: World, token: Any) -> None:
+    with pytest.raises(Misuse, match="returns an access token, a string"):
+        world.run(lambda: complete.plan(evolve(model, token=token), "Hi"))
+
+
+def test_a_recording_holds_no_token_and_replays_without(there: Provider, tmp_path: Path) -> None:
+    there.answers(
+        whole({"choices": [{"message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}]})
+    )
+    signed = evolve(there.model(), token=lambda: KEY)
+    with recorded(tmp_path / "run.jsonl"):
+        complete(signed, "Hi")
+    assert KEY not in (tmp_path / "run.jsonl").read_text("utf-8")
+    with replayed(tmp_path / "run.jsonl"):
+        assert complete(signed, "Hi").text == "Hello."
+
+
+@listening
+def test_a_reply_that_begins_with_any_number_of_blank_lines_is_read(world: World) -> None:
+    blank = [b"\n" * 4096] * 500
+    answer = [chunk({"content": "Hello."}), chunk({}, "stop"), DONE]
+    assert streamed(world, model, wired([b"\xef\xbb", b"\xbf", *blank, *answer])).text == "Hello."
+    with pytest.raises(BadReply, match="max_body="):
+        streamed(world, evolve(model, max_body=100_000), wired(blank))

@@ -56,9 +56,10 @@ class Listening:
 
 def logger() -> Listening | None:
     """The logger, if anybody listens to it: nobody does who has not imported `logging`."""
-    logging = sys.modules.get("logging")
-    if logging is None:
+    if "logging" not in sys.modules:
         return None
+    import logging  # waits for whoever is importing it right now in another thread
+
     found: Logger = logging.getLogger("arshai_kit.wire")
     return Listening(found) if found.isEnabledFor(logging.DEBUG) else None
 

@@ -54,8 +54,13 @@ class Stream:
         return next(self._events)
 
     def close(self) -> None:
-        """End the run: the connection is closed, and what was started is cancelled."""
-        self._events.close()
+        """End the run: the connection is closed, and what was started is cancelled; whoever reads it calls this."""
+        try:
+            self._events.close()
+        except ValueError as error:
+            raise Misuse(
+                "a stream is closed by the thread that reads it; this one is waiting for its next event"
+            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -212,7 +212,7 @@ class Machine:
         handle = owner.children.get(key)
         if handle is None:
             handle = owner.children[key] = self._child(task, owner, key, effect)
-        else:
+        elif self._given is None or effect.plan not in self._given:  # else it is the one that runs already
             effect.plan.close()
         task.value = handle
         self.ready.appendleft(task)

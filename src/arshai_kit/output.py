@@ -153,7 +153,7 @@ class _Watch:
             with suppress(ValueError):  # words around the JSON: the whole answer will tell whether it can be read
                 changed |= self._reader.feed(words)
         value = self._want.certain(self._reader.value) if changed else None
-        if value is not None and (shown := _grown(value, self._shown)) != self._shown:
+        if value is not None and (shown := _grown(value, self._shown)) is not self._shown:
             self._shown = shown
             out.append(PartialOutput(shown))
         yield from Emit(tuple(out))
@@ -179,7 +179,8 @@ def _grown(value: Any, before: Any) -> Any:
     {'a': (1, (2,)), 'b': 3}
     """
     if not before or not isinstance(before, tuple | dict):
-        return before or freeze(value)
+        now = before or freeze(value)
+        return before if now == before else now
     key: Any
     *_, key = range(len(before)) if isinstance(before, tuple) else before
     inner = _grown(value[key], before[key])

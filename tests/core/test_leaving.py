@@ -917,3 +917,21 @@ def test_a_stream_may_be_entered_in_a_context_manager_of_ones_own(backend: str) 
             await anyio.to_thread.run_sync(hangup.saw_it_at_once, monotonic())
 
         anyio.run(main, backend=backend)
+
+
+def test_a_stream_is_closed_by_who_reads_it() -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        go_on.wait(SOON)
+
+    stream = Stream(iter(Call(wait)))
+    reader = threading.Thread(target=lambda: list(stream))
+    reader.start()
+    assert waiting.wait(SOON)
+    with pytest.raises(Misuse, match="closed by the thread that reads it"):
+        stream.close()
+    go_on.set()
+    reader.join()
+    stream.close()

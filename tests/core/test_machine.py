@@ -35,6 +35,7 @@ from arshai_kit.effects import (
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, IDLE, OVER, WORK, Machine, Task
 from arshai_kit.records import StepFinished, StepStarted, TextDelta
+from tests.core.worlds import World, everywhere
 
 
 class Hand:
@@ -758,3 +759,19 @@ def test_things_say_what_they_are() -> None:
     assert re.match(r"Call\(len\)", repr(Call(len, "abc")))
     assert next(call(len, "abc")).__class__ is Call
     assert Send(Request("GET", "http://localhost")).until == float("inf")
+
+
+@everywhere
+def test_a_plan_that_is_started_again_under_its_key_goes_on(world: World) -> None:
+    def inner() -> Plan[int]:
+        yield from Sleep(0.001)
+        return 42
+
+    def outer() -> Plan[list[int]]:
+        plan = inner()
+        first = yield from Start(plan, key="k")
+        again = yield from Start(plan, key="k")
+        outcomes = yield from Join((first, again))
+        return [outcome.unwrap() for outcome in outcomes]
+
+    assert world.run(outer) == [42, 42]

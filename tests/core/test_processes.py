@@ -353,3 +353,23 @@ def test_a_process_that_ends_leaves_no_connection_open(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "hi\n", "")
+
+
+def test_many_threads_may_be_the_first_to_use_it() -> None:
+    """What is imported late is imported by several at once, and by the program itself."""
+    code = """
+        import sys, threading, arshai_kit
+        started, said = threading.Barrier(50), []
+        def use():
+            started.wait()
+            said.append(arshai_kit.run(len, "abc"))
+        def elsewhere():
+            started.wait()
+            import logging
+        threads = [threading.Thread(target=use) for _ in range(49)] + [threading.Thread(target=elsewhere)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(said == [3] * 49)
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from inspect import isawaitable
 from typing import Any, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.effects import Call, Now, Plan, Reply, Request, Secret, Send, private, veiled
-from arshai_kit.errors import Misuse
+from arshai_kit.errors import Misuse, TimedOut
 from arshai_kit.fetching import MustFetch, fetched, replaced
 from arshai_kit.models.asks import SETTINGS, Ask, Settings
 from arshai_kit.models.protocol import UNKNOWN, Capabilities, check
@@ -147,7 +148,7 @@ class Endpoint(Settings):
         """Answer *ask* over HTTP, trying again as *retry* says."""
         began = yield from Now()
         until = began + self.deadline
-        endpoint = yield from self._signed()
+        endpoint = yield from self._signed(until)
         request = yield from _built(ask, lambda ask: endpoint.request(ask, stream=stream), until)
         parse, start, advance = self.dialect.parse, self.dialect.start, self.dialect.advance
         if not stream:
@@ -170,7 +171,7 @@ class Endpoint(Settings):
         if count is None or counted is None:
             raise Misuse(f"{self.provider} has no endpoint that counts tokens; Response.usage tells what a call used")
         until = (yield from Now()) + self.deadline
-        endpoint = yield from self._signed()
+        endpoint = yield from self._signed(until)
         request = yield from _built(ask, lambda ask: count(endpoint, ask), until)
         return (yield from endpoint.exchange(lambda _: request, counted))
 
@@ -178,18 +179,36 @@ class Endpoint(Settings):
         """What *parse* reads in the reply to the request that *build* makes, with a key, retries and a deadline."""
         began = yield from Now()
         until = began + self.deadline
-        endpoint = yield from self._signed()
+        endpoint = yield from self._signed(until)
         request = build(endpoint)
         return (yield from attempts(self.retry, lambda: _whole(endpoint, request, parse, until), began, until))
 
-    def _signed(self) -> Plan[Endpoint]:
-        """This endpoint with the key of now."""
+    def _signed(self, until: float) -> Plan[Endpoint]:
+        """This endpoint with the key of now, got before *until*; no layer and no recording sees it."""
         if self.token is None:
             return self
-        key: Any = yield from Call(self.token)
-        if not isinstance(key, str) or not key:
-            raise Misuse(f"token= is a function that returns an access token, a string, not {type(key).__name__}")
-        return evolve(self, api_key=Secret(key), key_header="authorization", token=None)
+        asking: Call[Secret] = Call(_access_token, self.token)
+        try:
+            key = yield from asking.within(max(0.001, until - (yield from Now())))
+        except TimeoutError as error:
+            raise TimedOut(f"token= gave no access token within {self.deadline:g} s, the deadline=") from error
+        return evolve(self, api_key=key, key_header="authorization", token=None)
+
+
+def _access_token(token: Callable[[], Any]) -> Any:
+    """What *token* gives, as a secret; to be awaited if that has to be."""
+    key = token()
+    return _awaited(key) if isawaitable(key) else _key_of(key)
+
+
+async def _awaited(key: Awaitable[Any]) -> Secret:
+    return _key_of(await key)
+
+
+def _key_of(key: Any) -> Secret:
+    if not isinstance(key, str) or not key:
+        raise Misuse(f"token= is a function that returns an access token, a string, not {type(key).__name__}")
+    return Secret(key)
 
 
 def _built(ask: Ask, build: Callable[[Ask], Request], until: float) -> Plan[Request]:

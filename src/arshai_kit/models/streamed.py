@@ -19,6 +19,7 @@ __all__ = ["Hand", "begun", "rest"]
 
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 """A byte order mark, and what may stand between events."""
+_BOM: Final = 3
 _PEEK: Final = 16 * 1024
 
 
@@ -99,10 +100,13 @@ def begun(hand: Hand, request: Request, until: float) -> Plan[_Stream]:
 def _first(hand: Hand, channel: Channel) -> Plan[_Stream]:
     stream = _Stream(hand, channel)
     data = last = yield from Read(channel)
-    silent = Read(channel, heard=False)
-    while last and not data.lstrip(_BLANK) and len(data) <= hand.max_body:
+    silent, blank = Read(channel, heard=False), len(data)
+    while last and not data.lstrip(_BLANK):
+        if blank > hand.max_body:
+            raise too_large(hand.max_body)
         last = yield silent  # the first bytes may be too few to tell what this is
-        data += last
+        blank += len(last)
+        data = data[:_BOM] + last  # of blanks, only a byte order mark could matter
     if channel.status >= 300 or data.lstrip(_BLANK)[:1] in (b"{", b"[", b"<"):
         return stream.whole((yield from _not_streamed(hand, channel, data)))
     came = data

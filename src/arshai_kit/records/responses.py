@@ -158,7 +158,8 @@ class Response(Record):
     @property
     def refusal(self) -> str:
         """Why the model refused, in its own words; empty when it did not."""
-        return "".join([p.value for p in self.message.parts if type(p) is Opaque and p.kind == "refusal"])
+        said = [part.value for part in self.message.parts if type(part) is Opaque and part.kind == "refusal"]
+        return "".join([words for words in said if isinstance(words, str)])
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

@@ -195,8 +195,11 @@ def _known(tp: Any, origin: Any, where: str) -> Shape | None:
 
 def is_model(cls: type) -> bool:
     """Whether *cls* is a pydantic model; where pydantic was never imported, nothing is."""
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
+    if "pydantic" not in sys.modules:
+        return False
+    import pydantic  # waits for whoever is importing it right now in another thread
+
+    return issubclass(cls, pydantic.BaseModel)
 
 
 def is_record(cls: type) -> bool:

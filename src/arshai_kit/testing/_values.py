@@ -117,7 +117,7 @@ def _named(value: Any, wholly: bool) -> Data:  # noqa: FBT001  # passed on down 
         case GeneratorType() | AsyncGeneratorType():
             return {"$generator": value.__name__, "async": isinstance(value, AsyncGeneratorType)}
         case Secret():
-            return {"$lost": name}
+            return {"$secret": ""}
         case StandIn() | Lost():
             return value.again(wholly=wholly)
     if callable(value) and hasattr(value, "__name__"):
@@ -195,6 +195,8 @@ def _known(mark: str, inside: Data, data: dict[str, Data]) -> Any:
         case "$enum":
             name, _, member = inside.rpartition(".")
             return getattr(Enum(name, {member: value_of(data["value"])}), member)
+        case "$secret":
+            return Secret("***")
         case "$path":
             from pathlib import Path
 
