@@ -38,7 +38,7 @@ from arshai_kit import (
 )
 from arshai_kit._json import dumps, freeze
 from arshai_kit.effects import Plan
-from arshai_kit.errors import BadAnswer, BadRequest, BadSchema, Misuse, RateLimited, ServerFailed
+from arshai_kit.errors import BadAnswer, BadRequest, BadSchema, ContentTooLong, Misuse, RateLimited, ServerFailed
 from arshai_kit.models import Ask, Capabilities
 from arshai_kit.output import _grown, wanted
 from arshai_kit.records import Event
@@ -247,7 +247,10 @@ def test_what_is_refused_gives_way_to_the_next(world: World, status: int) -> Non
     assert never.modes == modes  # a server that breaks twice is down: nobody insists
 
 
-@pytest.mark.parametrize("error", [RateLimited("slow", status=429), ServerFailed("busy", status=503)])
+@pytest.mark.parametrize(
+    "error",
+    [RateLimited("slow", status=429), ServerFailed("busy", status=503), ContentTooLong("too long", status=400)],
+)
 def test_other_errors_are_no_refusal(error: Exception) -> None:
     toy = Refusing("tool", error)
     with pytest.raises(type(error)):

@@ -36,6 +36,7 @@ from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, IDLE, OVER, WORK, Machine, Task
 from arshai_kit.records import StepFinished, StepStarted, TextDelta
 from tests.core.worlds import World, everywhere
+from tests.transport.server import SOON
 
 
 class Hand:
@@ -775,3 +776,38 @@ def test_a_plan_that_is_started_again_under_its_key_goes_on(world: World) -> Non
         return [outcome.unwrap() for outcome in outcomes]
 
     assert world.run(outer) == [42, 42]
+
+
+@everywhere
+def test_a_long_key_may_hold_what_cannot_be_encoded(world: World) -> None:
+    def outer() -> Plan[str]:
+        handle = yield from Start(iter(Sleep(0)), key="\ud800" * 90)
+        yield from Join((handle,))
+        return handle.path
+
+    assert world.run(outer).startswith("/\ud800")
+
+
+@everywhere
+def test_who_waits_for_a_sibling_may_be_cancelled_with_it(world: World) -> None:
+    def sleeper() -> Plan[None]:
+        yield from Sleep(SOON)
+
+    def outer() -> Plan[str]:
+        handles: list[Handle[None]] = []
+
+        def joiner() -> Plan[None]:
+            yield from Join(tuple(handles))
+
+        joining = Start(joiner(), key="joiner")
+        yield from joining
+        handles.append((yield from Start(sleeper(), key="sleeper")))
+        yield from Sleep(0.01)
+        return "left"
+
+    def whole() -> Plan[str]:
+        said = yield from Step("agent", "outer", None, outer)
+        yield from Sleep(0)
+        return said
+
+    assert world.run(whole) == "left"
