@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from arshai_kit import evolve
 from arshai_kit.dialects.chat import CHAT
 from arshai_kit.dialects.responses import RESPONSES
-from arshai_kit.effects import Request, Secret
+from arshai_kit.effects import Now, Request, Secret
 from arshai_kit.errors import BadRequest, MissingKey, Misuse
 from arshai_kit.models import Ask, Endpoint
 from arshai_kit.providers import azure
@@ -48,6 +49,29 @@ def test_versions_have_their_addresses(options: Any, url: str) -> None:
         assert built(azure("my gpt", endpoint=endpoint, api_key="k", **options)).url == url
 
 
+def test_the_address_follows_the_name_and_holds_all_of_it() -> None:
+    dated: Any = {"endpoint": ROOT, "api_key": "k", "api": "chat", "api_version": "2024-10-21"}
+    found = built(evolve(azure("mine", **dated), name="../a/b?c")).url
+    assert found == f"{ROOT}/openai/deployments/..%2Fa%2Fb%3Fc/chat/completions?api-version=2024-10-21"
+    with pytest.raises(Misuse, match=r"'\.\.' is no name"):
+        built(azure("..", **dated))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("/openai/deployments/gpt/chat/completions?api-version=2024-10-21", ", api_version='2024-10-21'; .* 'gpt'"),
+        ("/openai/deployments/gpt", "; the deployment is the first argument: 'gpt'"),
+        ("/openai/responses?api-version=preview", ", api_version='preview'"),
+        ("/openai/v1/chat/completions", ""),
+        ("/openai/v1/?api-version=preview", ", api_version='preview'"),
+    ],
+)
+def test_the_address_of_a_call_is_refused_with_what_to_pass(given: str, told: str) -> None:
+    with pytest.raises(Misuse, match=f"pass endpoint='{ROOT}'{told}$"):
+        azure("gpt", endpoint=ROOT + given, api_key="k")
+
+
 def test_the_environment_fills_in_but_for_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", ROOT)
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "k1")
@@ -75,10 +99,8 @@ def test_a_token_signs_in_the_place_of_a_key(monkeypatch: pytest.MonkeyPatch) ->
     assert model.api_key is None
     plan = model.ask(Ask((user("Hi"),)), stream=False)
     effect: Any = next(plan)
-    for answer in (0.0, "entra", None):
-        if hasattr(effect, "request"):
-            break
-        effect = plan.send(answer)
+    while not hasattr(effect, "request"):
+        effect = plan.send(0.0 if isinstance(effect, Now) else "entra")
     headers = dict(effect.request.headers)
     assert headers["authorization"] == Secret("Bearer entra")
     assert "api-key" not in headers
@@ -132,3 +154,13 @@ def test_a_blocked_prompt_is_an_error_whatever_its_status() -> None:
                 whole(exchange, model)
             assert caught.value.code == "content_filter"
     assert chat.dialect != CHAT
+
+
+def test_what_the_filter_found_is_kept_with_the_error() -> None:
+    found = {"hate": {"filtered": True, "severity": "high"}}
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": found}
+    error = {"error": {"code": "content_filter", "message": "No", "status": 400, "innererror": inner}}
+    exchange = {"status": 400, "body_format": "json", "response_body": error, "response_headers": {}}
+    with pytest.raises(BadRequest) as caught:
+        whole(exchange, azure("gpt", endpoint=ROOT, api_key="k"))
+    assert caught.value.details["error"]["innererror"]["content_filter_result"] == found

@@ -99,7 +99,8 @@ class ProviderError(ArshaiError):
 
     *status* is the HTTP status (`None` without one), *code* the provider's own code, *retry_after* the seconds to
     wait that it asked for, *request_id* what its support wants to know, *should_retry* whether it said that trying
-    again makes sense (`None`: it did not say).
+    again makes sense (`None`: it did not say), *details* the whole error as it came, as JSON without keys, for what
+    the message does not tell, such as what a filter found (`None`: it was no JSON, or too large to keep).
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class ProviderError(ArshaiError):
         retry_after: float | None = None,
         request_id: str = "",
         should_retry: bool | None = None,
+        details: Any = None,
         partial: Any = None,
     ) -> None:
         super().__init__(message, partial=partial)
@@ -119,6 +121,7 @@ class ProviderError(ArshaiError):
         self.retry_after = retry_after
         self.request_id = request_id
         self.should_retry = should_retry
+        self.details = details
 
 
 class Unreachable(ProviderError):

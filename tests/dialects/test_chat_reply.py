@@ -27,6 +27,7 @@ from arshai_kit.errors import (
     Unauthorized,
 )
 from arshai_kit.records import Image, Logprob, Opaque, RateLimit, Response, Text, Thinking, ToolCall, Usage
+from arshai_kit.retry import transient
 from tests.dialects.wires import ENDPOINT, Wire, bodies, junk
 
 OURS = {"chat": "openai-compatible"}
@@ -327,32 +328,44 @@ def test_what_is_no_answer_is_a_bad_reply_that_says_what_came(body: bytes, says:
 
 
 def test_no_error_shows_a_key() -> None:
-    model = evolve(ENDPOINT, headers=(("x-other-key", Secret("hidden")), ("x-none", Secret(""))))
-    body = b'{"error": {"message": "Incorrect API key sk-secret, or hidden"}}'
+    model = evolve(ENDPOINT, headers=(("x-other-key", Secret("hidden-key")), ("x-none", Secret(""))))
+    body = b'{"error": {"message": "Incorrect API key sk-secret, or hidden-key"}}'
     for status, sent in (
         (401, body),
         (200, body),
-        (200, b"<p>sk-secret hidden"),
-        (200, b'{"choices":"sk-secret hidden"}'),
+        (200, b"<p>sk-secret hidden-key"),
+        (200, b'{"choices":"sk-secret hidden-key"}'),
     ):
         with pytest.raises(ProviderError) as caught:
             parse(model, Reply(status, (), sent))
         assert "sk-secret" not in str(caught.value)
-        assert "hidden" not in str(caught.value)
+        assert "hidden-key" not in str(caught.value)
         assert "***" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["api_key", "Access-Token", "sig", "Authorization", "client-secret", "password"])
 def test_no_error_shows_a_key_of_the_address(name: str) -> None:
-    body = b'{"error": {"message": "hidden7 is wrong, and hidden8\\/9"}}'
-    for query in (f"?{name}=hidden7&a=b", f"?a=b&x{name}2=hidden7#hash", f"?{name}=hidden7&key=hidden8/9"):
+    body = b'{"error": {"message": "hidden-key7 is wrong, and hidden-key8\\/9"}}'
+    for query in (
+        f"?{name}=hidden-key7&a=b",
+        f"?a=b&x{name}2=hidden-key7#hash",
+        f"?{name}=hidden-key7&key=hidden-key8/9",
+    ):
         model = evolve(ENDPOINT, base_url=f"https://x.example/v1{query}")
         with pytest.raises(ProviderError) as caught:
             parse(model, Reply(400, (), body))
-        assert "hidden7" not in str(caught.value)
+        assert "hidden-key7" not in str(caught.value)
         assert "*** is wrong" in str(caught.value)
-        assert ("hidden8" in str(caught.value)) is ("hidden8" not in query)
-        assert "hidden7" not in repr(model)
+        assert ("hidden-key8" in str(caught.value)) is ("hidden-key8" not in query)
+        assert "hidden-key7" not in repr(model)
+
+
+@pytest.mark.parametrize("key", ["k", "EMPTY", "ollama", "Bearer k"])
+def test_what_stands_for_no_key_spoils_no_message(key: str) -> None:
+    message = "token EMPTY: ask ollama for a Bearer kind"
+    model = evolve(ENDPOINT, api_key=key, headers=(("authorization", Secret(key)),))
+    with pytest.raises(ProviderError, match=f"HTTP 401: {message}$"):
+        parse(model, Reply(401, (), json.dumps({"error": {"message": message}}).encode()))
 
 
 @given(body=junk, status=st.sampled_from([200, 200, 400, 500]))
@@ -446,6 +459,31 @@ def test_a_prompt_that_does_not_fit_is_told_apart(error: Wire) -> None:
     assert type(failing({"error": error}, 200)) is ContentTooLong
 
 
+def test_an_account_with_nothing_left_is_not_asked_again() -> None:
+    for named in (
+        {"code": "insufficient_quota"},
+        {"type": "billing_hard_limit_reached"},
+        {"code": "insufficient_funds"},
+    ):
+        error = failing({"error": {"message": "m", **named}}, 429)
+        assert (type(error), error.should_retry, transient(error)) == (RateLimited, False, False)
+    for named in ({"code": "rate_limit_exceeded"}, {"type": "requests"}, {"code": "RESOURCE_EXHAUSTED"}):
+        assert transient(failing({"error": {"message": "m", **named}}, 429))
+    assert transient(failing({"error": {"code": "insufficient_quota"}}, 429, x_should_retry="true"))
+
+
+def test_an_error_keeps_what_came_with_it_but_for_keys() -> None:
+    found = {"hate": {"filtered": True, "severity": "high"}}
+    told = {"message": "sk-secret", "innererror": {"content_filter_result": found, "keys": ["sk-secret!"]}}
+    error = failing({"error": told}, 400)
+    assert error.details == {
+        "error": {"message": "***", "innererror": {"content_filter_result": found, "keys": ("***!",)}}
+    }
+    assert pickle.loads(pickle.dumps(error)).details == error.details
+    for large in ({"error": {"message": "m", "more": "x" * 20_000}}, "text"):
+        assert failing(large, 400).details is None
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "status"),
     [
@@ -507,3 +545,16 @@ def test_how_long_to_wait_is_taken_from_what_makes_sense(headers: dict[str, str]
 @pytest.mark.parametrize(("told", "found"), [("true", True), ("False", False), ("perhaps", None)])
 def test_whether_to_try_again_may_be_said(told: str, found: bool | None) -> None:
     assert failing({"error": "m"}, 500, x_should_retry=told).should_retry is found
+
+
+def test_numbers_out_of_all_range_are_left_out() -> None:
+    tokens = [{"token": "a", "logprob": -(10**400)}, {"token": "b", "logprob": -0.5}]
+    choice = {"message": {"content": "ab"}, "finish_reason": "stop", "logprobs": {"content": tokens}}
+    body = {"choices": [choice], "usage": {"cost": "1e999999999"}}
+    response = parse(ENDPOINT, Reply(200, (), json.dumps(body).encode()))
+    assert (response.logprobs, response.cost) == ((Logprob("b", -0.5),), None)
+
+
+def test_the_shape_of_the_older_completions_is_read() -> None:
+    body = {"choices": [{"text": "hi", "finish_reason": "stop"}]}
+    assert parse(ENDPOINT, Reply(200, (), json.dumps(body).encode())).text == "hi"

@@ -82,6 +82,7 @@ def test_a_stream_asks_for_its_usage() -> None:
         ({"reasoning": "low"}, {"reasoning_effort": "low"}),
         ({"extra": {"min_p": 0.1}}, {"min_p": 0.1}),
         ({"max_tokens": 9, "extra": {"max_tokens": 10, "model": "other"}}, {"max_tokens": 10, "model": "other"}),
+        ({"seed": 7, "extra": {"seed": None, "other": None}}, {}),
         ({"tool_choice": "required", "parallel_tool_calls": False}, {}),
     ],
 )
@@ -167,6 +168,8 @@ def test_tools_are_functions_and_the_choice_goes_with_them() -> None:
     assert told["parallel_tool_calls"] is False
     assert body(Ask(ASK.messages, tools), evolve(ENDPOINT, tool_choice="required"))["tool_choice"] == "required"
     assert "tool_choice" not in body(Ask(ASK.messages, tools))
+    both = body(Ask(ASK.messages, tools), evolve(ENDPOINT, extra={"tools": [{"type": "web_search"}, told["tools"][0]]}))
+    assert both["tools"] == [*told["tools"], {"type": "web_search"}]
     foreign = evolve(ENDPOINT, tool_choice="auto", extra={"tools": [{"type": "web_search"}]})
     assert (body(model=foreign)["tool_choice"], body(model=foreign)["tools"]) == ("auto", [{"type": "web_search"}])
 
@@ -329,17 +332,31 @@ def test_parts_of_all_kinds(part: Part, expected: Wire) -> None:
 
 
 def test_parts_that_have_no_place_in_content_are_left_out() -> None:
-    assert sent(user("a", Thinking("b"), ToolCall("c", "f"), ToolResult("c", "f", "d"), Opaque("e", "f"))) == [
-        {"role": "user", "content": "a"}
-    ]
+    assert sent(user("a", Thinking("b"), ToolCall("c", "f"), Opaque("e", "f"))) == [{"role": "user", "content": "a"}]
 
 
 def test_results_are_paired_by_id_one_message_each() -> None:
-    results = Message("tool", (ToolResult("a", "f", "1"), ToolResult("b", "f", "2"), Text("?")))
-    assert sent(results) == [
+    assert sent(Message("tool", (ToolResult("a", "f", "1"), ToolResult("b", "f", "2"), Thinking("?")))) == [
         {"role": "tool", "tool_call_id": "a", "content": "1"},
         {"role": "tool", "tool_call_id": "b", "content": "2"},
     ]
+
+
+def test_results_are_messages_wherever_they_stand_and_nothing_comes_between_them() -> None:
+    one, two, three = (ToolResult(each, "f", each) for each in "abc")
+    answers: list[Wire] = [{"role": "tool", "tool_call_id": each, "content": each} for each in "abc"]
+    picture = {"type": "image_url", "image_url": {"url": "https://x.example/p.png"}}
+    said = [user("Look", one), Message("tool", (two, Image(url="https://x.example/p.png"))), user(three)]
+    beside = [{"role": "user", "content": "Look"}, {"role": "user", "content": [picture]}]
+    assert messages([*said, user("?")], "p") == [
+        *answers,
+        *beside,
+        {"role": "user", "content": "?"},
+    ]
+    assert sent(Message("tool", (Text("alone"),))) == [{"role": "user", "content": "alone"}]
+    called = sent(assistant("Hm", ToolCall("a", "f"), one))
+    assert [each["role"] for each in called] == ["assistant", "tool"]
+    assert called[1] == answers[0]
 
 
 @pytest.mark.parametrize(

@@ -523,3 +523,27 @@ def test_what_a_malformed_chunk_shows_holds_no_key() -> None:
 
 def test_events_that_are_no_chunks_are_let_pass() -> None:
     assert read(sse([b'event: ping\ndata: {"type":"ping"}', b": hello", chunk({"content": "a"}), STOP]))[1].text == "a"
+
+
+def _sent(*told: Any) -> list[bytes]:
+    return [b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in told) + b"data: [DONE]\n\n"]
+
+
+def test_a_refusal_in_two_shapes_keeps_what_came_last() -> None:
+    deltas: list[Wire] = [{"refusal": ["No"]}, {"refusal": "No!"}, {"refusal": " Never."}]
+    told = [{"choices": [{"index": 0, "delta": each}]} for each in deltas]
+    _, response = streamed(_sent(*told, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}), ENDPOINT)
+    assert (response.finish_reason, response.refusal) == ("refusal", "No! Never.")
+
+
+def test_a_chunk_that_is_a_list_of_errors_tells_the_first() -> None:
+    error = {"error": {"message": "Too many", "code": 429}}
+    with pytest.raises(RateLimited, match="Too many"):
+        streamed(_sent({"choices": [{"index": 0, "delta": {"content": "Hi"}}]}, [error]), ENDPOINT)
+
+
+def test_the_older_completions_are_streamed_too() -> None:
+    told = [{"choices": [{"index": 0, "text": each, "finish_reason": None}]} for each in ("h", "i", "!")]
+    events, response = streamed(_sent(*told, {"choices": [{"text": "", "finish_reason": "stop"}]}), ENDPOINT)
+    assert (response.text, response.finish_reason) == ("hi!", "stop")
+    assert [each.text for each in events if isinstance(each, TextDelta)] == ["h", "i", "!"]

@@ -12,8 +12,11 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit import Response, complete, run_tools, stream, tool
+from arshai_kit import Response, complete, request, run_tools, stream, tool
 from arshai_kit.codec import from_json, to_json
+from arshai_kit.effects import Reply
+from arshai_kit.providers import openai_compatible
+from arshai_kit.providers.compatible import Api
 from arshai_kit.records import Finished
 from arshai_kit.testing import strategies
 from tests.laws.provider import Provider, Sent, whole
@@ -132,3 +135,27 @@ def test_state_goes_to_nobody_else(toy: Provider, says: Callable[[dict[str, Any]
     assert back["content"] == said["content"]
     assert "reasoning_details" not in back
     assert "annotations_of_tomorrow" not in back
+
+
+@given(said=assistants(calls=True))
+def test_servers_without_a_name_are_told_apart_by_their_host(said: dict[str, Any]) -> None:
+    """What one host attached goes back to it, and not to another, whatever the API."""
+    sealed = {"type": "reasoning", "id": "rs_1", "encrypted_content": "gAAAAAB", "summary": []}
+    spoke = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
+    finish = {"index": 0, "message": said, "finish_reason": "tool_calls"}
+    replies: dict[Api, Any] = {
+        "chat": {"choices": [finish]},
+        "responses": {"id": "1", "status": "completed", "output": [sealed, spoke]},
+    }
+    for api, reply in replies.items():
+        one, same, other = (
+            openai_compatible("m", base_url=f"https://{host}/v1", api=api, api_key="")
+            for host in ("api.one.example", "API.one.example:443", "api.other.example")
+        )
+        first = one.dialect.parse(one, Reply(200, (), json.dumps(reply).encode()))
+        assert first.provider == "openai-compatible"
+        back, kept, lost = (request(model, ("Go!", first, "And now?")).content for model in (one, same, other))
+        assert back == kept
+        marks = (b"gAAAAAB", b"reasoning", b"annotations_of_tomorrow", b"extra_content")
+        assert any(mark in back for mark in marks)
+        assert not any(mark in lost.replace(b"reasoning.encrypted_content", b"") for mark in marks)

@@ -9,15 +9,17 @@ from typing import Any, Final
 
 from arshai_kit._json import dumps
 from arshai_kit.effects import Request, Secret
+from arshai_kit.errors import Misuse
 from arshai_kit.models import Endpoint
 from arshai_kit.records import RateLimit
 
-__all__ = ["authorization", "posted", "rate_limits", "under"]
+__all__ = ["authorization", "located", "posted", "rate_limits", "signature", "under"]
 
 _LIMIT: Final = re.compile(r"(?:x-)?ratelimit-(limit|remaining|reset)(?:-(.+))?")
 _DURATION: Final = re.compile(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
 _UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _EPOCH: Final = 1e9
+_ANY: Final = "openai-compatible"
 
 
 def posted(endpoint: Endpoint, url: str, body: Mapping[str, Any], *, stream: bool = False) -> Request:
@@ -47,6 +49,22 @@ def authorization(endpoint: Endpoint) -> Secret:
     return Secret(f"Bearer {key.reveal()}") if endpoint.key_header == "authorization" else key
 
 
+def located(endpoint: Endpoint) -> str:
+    """The address of *endpoint*, its name put where `{name}` stands, if it does.
+
+    >>> located(Endpoint(name="a/b", base_url="https://example.org/{name}?v=1", dialect=None))
+    'https://example.org/a%2Fb?v=1'
+    """
+    base_url, name = endpoint.base_url, endpoint.name
+    if "{name}" not in base_url:
+        return base_url
+    from urllib.parse import quote
+
+    if name.strip(".") == "":
+        raise Misuse(f"{name!r} is no name that can stand in an address")
+    return base_url.replace("{name}", quote(name, safe=""))
+
+
 def under(base_url: str, path: str) -> str:
     """The address of *path* under *base_url*, whose query stays; a base that ends in *path* already is not doubled.
 
@@ -55,6 +73,26 @@ def under(base_url: str, path: str) -> str:
     """
     base, mark, query = base_url.partition("?")
     return base.rstrip("/").removesuffix(path) + path + mark + query
+
+
+@lru_cache(maxsize=256)
+def _signature(provider: str, base_url: str) -> str:
+    from urllib.parse import urlsplit
+
+    host = urlsplit(base_url).hostname or ""
+    here = host in {"localhost", "::1"} or host.endswith(".localhost") or host.startswith("127.")
+    return provider if provider != _ANY or here else f"{provider}@{host}"
+
+
+def signature(endpoint: Endpoint) -> str:
+    """Who *endpoint* is, for the state on what it sends, which goes back to none but it.
+
+    Servers that have no name of their own here are told apart by their host; all on this machine are one.
+
+    >>> signature(Endpoint(name="m", base_url="https://api.example.org/v1", dialect=None))
+    'openai-compatible@api.example.org'
+    """
+    return _signature(endpoint.provider, endpoint.base_url)
 
 
 def rate_limits(headers: Iterable[tuple[str, str]]) -> tuple[RateLimit, ...]:

@@ -8,7 +8,7 @@ from functools import partial as partial_of
 from math import isfinite
 from typing import Any
 
-from arshai_kit._json import loads
+from arshai_kit._json import Json, dumps, freeze, loads
 from arshai_kit.effects import Reply, Secret, hidden
 from arshai_kit.errors import (
     BadReply,
@@ -56,7 +56,11 @@ _TOO_LONG = re.compile(
     r"(is|are) too long|too.long.*(context|tokens)|reduce the length|exceeds?.{0,40}(context|token limit)",
     re.I,
 )
+_SPENT = re.compile(r"insufficient_(\w+_)?(quota|balance|credits?|funds)|billing|exceeded_current_quota", re.I)
+"""Codes of an account that has nothing left: asking again in a moment does not help."""
 _DEEPEST = 200
+_MOST = 16_384
+_LEAST = 8
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
 
 
@@ -103,7 +107,6 @@ def failure(
     inner, clean = _inner(body), partial_of(scrubbed, endpoint)
     code, message = clean(_first(inner, _CODE)), _message(inner, clean) or shown(endpoint, _written(body))
     status = status or next(filter(None, map(_as_status, (inner.get(key) for key in _STATUS))), None)
-    told = dict(headers)
     kind = _kind(status, f"{inner.get('code')} {inner.get('type')}", message)
     if kind is Unauthorized and not _secrets(endpoint):
         variable = re.sub(r"\W", "_", endpoint.provider).upper() + "_API_KEY"
@@ -114,9 +117,28 @@ def failure(
         code=code,
         retry_after=retry_after(headers),
         request_id=clean(request_id(headers) or _first(body if isinstance(body, dict) else {}, ("request_id",))),
-        should_retry={"true": True, "false": False}.get(told.get("x-should-retry", "").lower()),
+        should_retry=_should_retry(inner, headers),
+        details=_details(body, clean),
         partial=partial,
     )
+
+
+def _should_retry(inner: Mapping[str, Any], headers: Headers) -> bool | None:
+    """Whether the provider says that trying again makes sense, if it does."""
+    said = {"true": True, "false": False}.get(dict(headers).get("x-should-retry", "").lower())
+    spent = any(isinstance(each := inner.get(name), str) and _SPENT.search(each) for name in _CODE)
+    return False if said is None and spent else said
+
+
+def _details(body: Any, clean: Callable[[str], str]) -> Json:
+    """What *body* tells, without keys; nothing if it is no JSON or too large to be kept with an error."""
+    if not isinstance(body, dict | list) or _deep(body):
+        return None
+    try:
+        text = dumps(body)
+        return freeze(loads(clean(text.decode()))) if len(text) <= _MOST else None
+    except ValueError:
+        return None
 
 
 def decoded(endpoint: Endpoint, reply: Reply) -> dict[str, Any]:
@@ -184,8 +206,13 @@ def retry_after(headers: Headers) -> float | None:
 
 
 def scrubbed(endpoint: Endpoint, text: str) -> str:
-    """*text* without the keys of *endpoint*, which some providers repeat."""
+    """*text* without the keys of *endpoint*, which some providers repeat.
+
+    One of a few letters (`k`, `EMPTY`, `ollama`) stays: it is no secret, and may be part of any word.
+    """
     for secret in _secrets(endpoint):
+        if len(secret.rpartition(" ")[2]) < _LEAST:
+            continue
         text = text.replace(secret, "***").replace(secret.replace("/", "\\/"), "***")
     return text
 

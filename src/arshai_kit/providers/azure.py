@@ -18,6 +18,7 @@ __all__ = ["azure"]
 
 _DATED: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 _RENAMED: Final = "2024-09-01"
+_CALL: Final = re.compile(r"/+deployments/+([^/]*)|/+(?:chat/+completions|responses|embeddings)/*$")
 _ROOT: Final = re.compile(r"/+(openai(/+v1)?/*)?$")
 
 
@@ -44,7 +45,7 @@ def azure(
     """
     return Endpoint(
         name=named(deployment),
-        base_url=_address(endpoint, named(deployment), api, api_version),
+        base_url=_address(endpoint, api, api_version),
         dialect=spoken(api, **_style(api_version)),
         provider="azure",
         api_key=_key(api_key, token),
@@ -55,20 +56,35 @@ def azure(
     )
 
 
-def _address(endpoint: str | None, deployment: str, api: str, version: str | None) -> str:
+def _address(endpoint: str | None, api: str, version: str | None) -> str:
     """Where the API is; the dated addresses name the deployment for Chat Completions, and for Responses do not."""
     from urllib.parse import quote
 
     given = os.environ.get("AZURE_OPENAI_ENDPOINT", "") if endpoint is None else endpoint
     if not given:
         raise Misuse("there is no address: pass endpoint='https://NAME.openai.azure.com', or set AZURE_OPENAI_ENDPOINT")
-    root = _ROOT.sub("", address(given).partition("?")[0] + "/")
+    root = _root(address(given))
     if version is None:
         return f"{root}/openai/v1"
     query = f"?api-version={quote(version)}"
     if not _DATED.fullmatch(version):  # as in "preview"
         return f"{root}/openai/v1{query}"
-    return f"{root}/openai/deployments/{quote(deployment)}{query}" if api == "chat" else f"{root}/openai{query}"
+    return f"{root}/openai/deployments/{{name}}{query}" if api == "chat" else f"{root}/openai{query}"
+
+
+def _root(given: str) -> str:
+    """The resource at *given*; the address of one call is refused, as it may name another deployment or version."""
+    from urllib.parse import parse_qs
+
+    path, _, query = given.partition("?")
+    call = _CALL.search(path)
+    if call is None and not query:
+        return _ROOT.sub("", path + "/")
+    version = parse_qs(query).get("api-version", [""])[0]
+    root = _ROOT.sub("", (path[: call.start()] if call else path) + "/")
+    told = f"endpoint={root!r}" + (f", api_version={version!r}" if version else "")
+    told += f"; the deployment is the first argument: {call[1]!r}" if call and call[1] else ""
+    raise Misuse(f"endpoint= is the address of the resource, not that of a call to it: pass {told}")
 
 
 def _style(version: str | None) -> Mapping[str, Any]:

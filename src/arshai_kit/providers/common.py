@@ -18,8 +18,9 @@ class Options(TypedDict, total=False):
     """What every provider's constructor takes: how the model answers, and how it is asked.
 
     What is not given is not sent. *reasoning* is an effort or a number of tokens, *tool_choice* may be a tool's
-    name, *extra* is merged into the body of each request, where it wins. *timeout* is the longest silence and
-    *deadline* the longest time of a call, in seconds; *max_body* the most bytes of a reply.
+    name, *extra* is merged into the body of each request, where it wins: its tools are added to those of the call, and
+    `None` leaves a field out. *timeout* is the longest silence and *deadline* the longest time of a call, in seconds;
+    *max_body* the most bytes of a reply.
     """
 
     temperature: float | None

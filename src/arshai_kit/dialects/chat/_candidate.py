@@ -51,6 +51,9 @@ class Candidate:
     def add(self, choice: dict[str, Any], out: list[Event]) -> None:
         """Add *choice*, one chunk's news of this candidate, and what it tells to *out*."""
         delta = choice.get("delta")
+        if delta is None and isinstance(choice.get("text"), str) and "message" not in choice:
+            delta = {"content": choice["text"]}  # as the older Completions
+            choice = {name: value for name, value in choice.items() if name != "text"}
         if delta is None and not any(self.runs):
             delta = choice.get("message")  # a whole message, from a server that streams it as one chunk
         if isinstance(delta, dict):
@@ -156,8 +159,8 @@ class Candidate:
             return
         if name == "function_call" and isinstance(value, dict):
             self.calls.fragment({"function": value}, out, legacy=True)
-        elif name == "refusal" and isinstance(value, str):
-            self.wire[name] = self.wire.get(name, "") + value
+        elif name == "refusal" and isinstance(value, str) and isinstance(said := self.wire.get(name, ""), str):
+            self.wire[name] = said + value
         else:
             _merge(self.wire, name, value)
 

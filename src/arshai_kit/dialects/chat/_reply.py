@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from arshai_kit.dialects.chat._message import calls, message
-from arshai_kit.dialects.exchange import rate_limits
+from arshai_kit.dialects.exchange import rate_limits, signature
 from arshai_kit.dialects.failures import Headers, decoded, failure, request_id, shown
 from arshai_kit.effects import Reply
 from arshai_kit.errors import BadReply
@@ -40,6 +40,7 @@ _FINISH: dict[str, FinishReason] = {
     "malformed_function_call": "error",
 }
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
+_HUGE = 1e300
 _COSTS = ("cost", "total_cost", "estimated_cost")
 
 
@@ -71,7 +72,7 @@ def response(
 ) -> Response:
     """The response that *choices* of *body* give, the first of which is the answer; *called* are the calls of each."""
     candidates = [
-        _candidate(choice, endpoint.provider, called[number] if called else None)
+        _candidate(choice, signature(endpoint), called[number] if called else None)
         for number, choice in enumerate(choices)
     ]
     answer = candidates[0]
@@ -96,7 +97,7 @@ def _candidate(choice: Mapping[str, Any], provider: str, called: Iterable[Part] 
     raw = choice.get("finish_reason")
     raw = raw if raw is None or isinstance(raw, str) else str(raw)
     wire = choice.get("message")
-    wire = wire if isinstance(wire, dict) else {}
+    wire = wire if isinstance(wire, dict) else {"content": _text(choice.get("text"))}  # as the older Completions
     if called is None:
         called = calls(wire, provider, complete=complete(raw))
     said = message(wire, provider, called)
@@ -121,7 +122,7 @@ def _tokens(told: Any) -> tuple[Logprob, ...]:
         [
             Logprob(_text(each.get("token")), float(value), _tokens(each.get("top_logprobs")))
             for each in found
-            if isinstance(value := each.get("logprob"), int | float)
+            if isinstance(value := each.get("logprob"), int | float) and abs(value) <= _HUGE
         ]
     )
 
@@ -159,7 +160,8 @@ def _choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(found) > 1:
         found.sort(key=place)
     first = found[0] if found else {}
-    return found if isinstance(first.get("message"), dict) or first.get("finish_reason") or first.get("error") else []
+    said = isinstance(first.get("message"), dict) or isinstance(first.get("text"), str)
+    return found if said or first.get("finish_reason") or first.get("error") else []
 
 
 def place(choice: Mapping[str, Any]) -> float:
@@ -209,13 +211,13 @@ def cost(told: Mapping[str, Any]) -> Decimal | None:
 
 
 def _decimal(text: str) -> Decimal | None:
-    from decimal import Decimal, InvalidOperation  # only for those who tell the cost
+    from decimal import Decimal  # only for those who tell the cost
 
     try:
-        value = Decimal(text)
-    except InvalidOperation:
+        value = Decimal(text) + 0
+    except ArithmeticError:  # no number, or one that is out of all range
         return None
-    return value + 0 if value.is_finite() and value >= 0 else None
+    return value if value.is_finite() and value >= 0 else None
 
 
 def _usage(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from arshai_kit._json import dumps, loads
 from arshai_kit._record import Record
-from arshai_kit.dialects.exchange import posted, under
+from arshai_kit.dialects.exchange import located, posted, signature, under
 from arshai_kit.effects import Request
 from arshai_kit.errors import Misuse
 from arshai_kit.fetching import MustFetch
@@ -67,13 +67,13 @@ STANDARD = Style()
 def request(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Request:
     """The HTTP request that puts *ask* to *endpoint*; the headers of the endpoint win."""
     wire = body(endpoint, ask, style, stream=stream)
-    return posted(endpoint, under(endpoint.base_url, "/chat/completions"), wire, stream=stream)
+    return posted(endpoint, under(located(endpoint), "/chat/completions"), wire, stream=stream)
 
 
 def body(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Wire:
-    """The body of the request; what is not set is not sent, and what is `extra` wins."""
+    """The body of the request; what is not set is not sent, and what is `extra` wins, and adds to tools."""
     settings = chosen(endpoint, ask.settings)
-    wire: Wire = {"model": endpoint.name, "messages": messages(ask.messages, endpoint.provider, style)}
+    wire: Wire = {"model": endpoint.name, "messages": messages(ask.messages, signature(endpoint), style)}
     if stream:
         wire["stream"] = True
         wire["stream_options"] = {"include_usage": True}
@@ -84,7 +84,19 @@ def body(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Wire:
         _choose(wire, settings)
     if ask.output is not None:
         wire["response_format"] = _shape(ask.output, style)
-    wire.update(settings.extra)
+    return _joined(wire, settings.extra)
+
+
+def _joined(wire: Wire, extra: Mapping[str, Any]) -> Wire:
+    """*wire* with *extra*, whose tools are added to ours; `None` leaves a field out."""
+    for name, value in extra.items():
+        if value is None:
+            wire.pop(name, None)
+        elif name == "tools" and isinstance(value, list | tuple):
+            ours = wire.get("tools", [])
+            wire["tools"] = [*ours, *[each for each in value if each not in ours]]
+        else:
+            wire[name] = value
     return wire
 
 
@@ -161,22 +173,46 @@ def _tight(schema: bytes) -> Wire:
 
 
 def messages(said: Iterable[Message], provider: str, style: Style = STANDARD) -> list[Wire]:
-    """The messages *said*, as *provider* takes them."""
+    """The messages *said*, as *provider* takes them.
+
+    A result is a message by itself, wherever it stands. What else was said beside results goes along as the user's,
+    behind the last of them: nothing may come between the results of several calls.
+    """
     wires: list[Wire] = []
+    beside: list[Wire] = []
     for message in said:
         role, parts = message.role, message.parts
-        if len(parts) == 1 and type(part := parts[0]) is Text and part.state is None and not message.name:
-            wires.append({"role": role, "content": part.text})  # most messages, and long histories of them
-        elif role == "tool":
-            wires += _results(message, provider, style, wires)
-        else:
-            wire = _assistant(message, provider, style) if role == "assistant" else _spoken(message, provider, style)
-            wires.append({**wire, "name": message.name} if message.name else wire)
-    return wires
+        results = [part for part in parts if type(part) is ToolResult]
+        if role == "tool" or (results and role != "assistant"):
+            wires += _results(results, provider, style, wires)
+            beside += _beside(message, provider, style)
+            continue
+        if beside:
+            wires += beside
+            beside = []
+        wires.append(_wire(message, provider, style))
+        if results:
+            wires += _results(results, provider, style, wires)
+    return [*wires, *beside]
 
 
-def _spoken(message: Message, provider: str, style: Style) -> Wire:
-    return {"role": message.role, "content": _contents(message.parts, provider, style, flat=message.role == "system")}
+def _wire(message: Message, provider: str, style: Style) -> Wire:
+    """*message*, but for results."""
+    role, parts = message.role, message.parts
+    if len(parts) == 1 and type(part := parts[0]) is Text and part.state is None and not message.name:
+        return {"role": role, "content": part.text}  # most messages, and long histories of them
+    if role == "assistant":
+        wire = _assistant(message, provider, style)
+    else:
+        wire = {"role": role, "content": _contents(parts, provider, style, flat=role == "system")}
+    return {**wire, "name": message.name} if message.name else wire
+
+
+def _beside(message: Message, provider: str, style: Style) -> list[Wire]:
+    """What *message* says besides results, as the user's."""
+    role = "user" if message.role == "tool" else message.role
+    wire = _wire(Message(role, message.parts, message.name if role == message.role else ""), provider, style)
+    return [wire] if wire["content"] else []
 
 
 def _contents(parts: Iterable[Any], provider: str, style: Style, *, flat: bool) -> str | list[Any]:
@@ -192,14 +228,13 @@ def _contents(parts: Iterable[Any], provider: str, style: Style, *, flat: bool) 
     return wires
 
 
-def _results(message: Message, provider: str, style: Style, before: list[Wire]) -> list[Wire]:
-    """One message for each result; those of calls in the legacy shape go back in theirs."""
+def _results(results: Iterable[ToolResult], provider: str, style: Style, before: list[Wire]) -> list[Wire]:
+    """One message for each of *results*; those of calls in the legacy shape go back in theirs."""
     legacy = bool(before) and "function_call" in before[-1]
     wires: list[Wire] = []
-    for part in message.parts:
-        if type(part) is ToolResult:
-            who = {"role": "function", "name": part.name} if legacy else {"role": "tool", "tool_call_id": part.id}
-            wires.append({**who, "content": _result(part, provider, style)})
+    for part in results:
+        who = {"role": "function", "name": part.name} if legacy else {"role": "tool", "tool_call_id": part.id}
+        wires.append({**who, "content": _result(part, provider, style)})
     return wires
 
 

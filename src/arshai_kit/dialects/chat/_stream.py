@@ -15,6 +15,7 @@ from arshai_kit.dialects.chat._candidate import Candidate
 from arshai_kit.dialects.chat._envelope import Envelope
 from arshai_kit.dialects.chat._message import THOUGHTS
 from arshai_kit.dialects.chat._reply import place, response, says_error
+from arshai_kit.dialects.exchange import signature
 from arshai_kit.dialects.failures import failure, request_id, shown
 from arshai_kit.errors import BadReply, ProviderError, StreamIncomplete
 from arshai_kit.models import Endpoint
@@ -37,7 +38,7 @@ class Told:
     def __init__(self, endpoint: Endpoint, headers: Headers = ()) -> None:
         self.endpoint = endpoint
         self.headers = headers
-        self.first = Candidate(endpoint.provider)
+        self.first = Candidate(signature(endpoint))
         self.envelope = Envelope()
         self.others: dict[str, Candidate] = {}
         self.top: dict[str, Any] = {}
@@ -70,7 +71,7 @@ class Told:
             self.seen = True
             self.first.add(choice, out)
         else:
-            self.others.setdefault(str(index), Candidate(self.endpoint.provider)).add(choice, [])
+            self.others.setdefault(str(index), Candidate(signature(self.endpoint))).add(choice, [])
         if choice.get("error"):
             raise self.failed(choice)
 
@@ -173,6 +174,8 @@ def _words(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...] | None:
 
 
 def _slowly(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...]:
+    if isinstance(chunk, list) and chunk and isinstance(chunk[0], dict) and says_error(chunk[0]):
+        raise told.failed(chunk)
     if not isinstance(chunk, dict):
         raise told.bad(f"a chunk of the stream is no object: {shown(told.endpoint, data)}")
     try:
