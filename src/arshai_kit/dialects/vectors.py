@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from arshai_kit._record import Record
-from arshai_kit.dialects.exchange import posted, rate_limits, under
+from arshai_kit.dialects.exchange import located, posted, rate_limits, under
 from arshai_kit.dialects.failures import decoded, failure, request_id
 from arshai_kit.effects import Reply, Request
 from arshai_kit.errors import BadReply, Misuse
@@ -56,7 +56,7 @@ def _asked(endpoint: Endpoint, batch: Batch, encoding: str) -> Request:
         body["dimensions"] = batch.dimensions
     if encoding:
         body["encoding_format"] = encoding
-    return posted(endpoint, under(endpoint.base_url, "/embeddings"), {**body, **endpoint.extra})
+    return posted(endpoint, under(located(endpoint), "/embeddings"), {**body, **endpoint.extra})
 
 
 def _answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:

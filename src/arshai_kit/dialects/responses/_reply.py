@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from arshai_kit.dialects.chat._reply import cost
-from arshai_kit.dialects.exchange import rate_limits
+from arshai_kit.dialects.exchange import rate_limits, signature
 from arshai_kit.dialects.failures import decoded, failure, request_id, shown
 from arshai_kit.dialects.responses._items import parts
 from arshai_kit.effects import Reply
@@ -54,7 +54,7 @@ def response(endpoint: Endpoint, body: Mapping[str, Any], headers: Headers) -> R
     """The response that *body* gives."""
     output = body.get("output")
     output = output if isinstance(output, list) else []
-    said = Message("assistant", tuple(parts(output, endpoint.provider, stored=body.get("store") is True)))
+    said = Message("assistant", tuple(parts(output, signature(endpoint), stored=body.get("store") is True)))
     cut = _text(_dict(body.get("incomplete_details")).get("reason"))
     status = _text(body.get("status"))
     return Response(

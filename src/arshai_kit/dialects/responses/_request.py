@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from arshai_kit._json import dumps, loads
-from arshai_kit.dialects.exchange import posted, under
+from arshai_kit.dialects.exchange import posted, signature, under
 from arshai_kit.dialects.responses._input import items
 from arshai_kit.effects import Request
 from arshai_kit.errors import Unsupported
@@ -52,7 +52,7 @@ def counting(endpoint: Endpoint, ask: Ask) -> Request:
 def body(endpoint: Endpoint, ask: Ask, *, stream: bool) -> Wire:
     """The body of the request; what is `extra` wins, and adds to tools, to what is included, to text and reasoning."""
     settings = chosen(endpoint, ask.settings)
-    wire: Wire = {"model": endpoint.name, "input": items(ask.messages, endpoint.provider)}
+    wire: Wire = {"model": endpoint.name, "input": items(ask.messages, signature(endpoint))}
     if stream:
         wire["stream"] = True
     if not any(settings.extra.get(name) for name in _STATEFUL):

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from attrs import evolve
 
 from arshai_kit._json import loads
+from arshai_kit.dialects.exchange import signature
 from arshai_kit.dialects.failures import failure, request_id, shown
 from arshai_kit.dialects.responses._growing import Output
 from arshai_kit.dialects.responses._items import mark
@@ -115,7 +116,7 @@ class Told:
         return BadReply(why, request_id=request_id(self.headers), partial=self.partial())
 
     def _sign(self) -> Chunk:
-        return mark(self.endpoint.provider, stored=self.top.get("store") is True)
+        return mark(signature(self.endpoint), stored=self.top.get("store") is True)
 
     def _index(self, chunk: Chunk) -> Any:
         """Which item *chunk* belongs to; without an index, the one with the id that it names, or the last one."""
