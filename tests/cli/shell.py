@@ -130,11 +130,17 @@ class Terminal:
         """Press *keys*."""
         os.write(self.keyboard, keys.encode())
 
-    def end(self) -> int:
-        """Wait for the end; the exit code, as a shell tells it."""
-        deadline = monotonic() + SOON
+    def end(self, pressing: str = "") -> int:
+        """Wait for the end, *pressing* keys until it comes; the exit code, as a shell tells it.
+
+        A signal that comes just before Python waits for the network is noticed only when that ends: people press again.
+        """
+        deadline, again = monotonic() + SOON, 0.0
         while self._more(0.1) is not False:
             assert monotonic() < deadline, f"it does not end: {self.raw!r}"
+            if pressing and monotonic() > again:
+                again = monotonic() + 2
+                self.press(pressing)
         code = self.process.wait(SOON)
         return code if code >= 0 else 128 - code
 

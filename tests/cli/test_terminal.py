@@ -96,8 +96,7 @@ def test_ctrl_c_ends_it_before_and_amid_the_answer(provider: Provider, behaviour
     with terminal("ask", "-m", provider.model(behaviour), "?") as seen:
         seen.until(shown)
         eventually(lambda: provider.asked)
-        seen.press(CTRL_C)
-        assert seen.end() == 130
+        assert seen.end(pressing=CTRL_C) == 130
     assert "Traceback" not in seen.screen
     assert seen.raw.count(HIDE) == seen.raw.count(SHOW)
     assert seen.screen.endswith("\n")
