@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from arshai_kit import aio, complete, using
 from arshai_kit.dialects.vectors import BATCHED, CONTENT, OPENAI, PREDICTED, Batch
-from arshai_kit.effects import Call, Plan, Secret, Step, Where
+from arshai_kit.effects import Call, Plan, Reply, Secret, Step, Where
 from arshai_kit.embeddings import Embedder, Embeddings, Texts, Vector, batches, embed, joined, similarity
 from arshai_kit.errors import BadReply, BadRequest, MissingKey, Misuse, ProviderError, RateLimited, Unauthorized
 from arshai_kit.faces import awaiting
@@ -682,6 +682,29 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ({"max_batch": 0}, {"dimensions": -1}, {"max_bytes": 1.5}):
         with pytest.raises(Misuse, match="above zero"):
             openai_embedder("m", api_key="k", **wrong)
+    with pytest.raises(Misuse, match="query_prefix= and document_prefix= are text, not None"):
+        openai_embedder("m", api_key="k", query_prefix=None)  # type: ignore[arg-type]
+
+
+def test_google_tells_errors_of_embeddings_as_those_of_answers() -> None:
+    details = [{"reason": "API_KEY_INVALID"}, {"retryDelay": "7s"}]
+    told = {"error": {"code": 400, "message": "No.", "status": "INVALID_ARGUMENT", "details": details}}
+    embedder = gemini_embedder("gemini-embedding-001", api_key="k")
+    batch = Batch(("a",))
+    for dialect in (BATCHED, CONTENT, PREDICTED):
+        for status in (400, 200):
+            with pytest.raises(Unauthorized) as caught:
+                dialect.parse(embedder.model, batch, Reply(status, (), json.dumps(told).encode()))
+            assert (caught.value.code, caught.value.retry_after) == ("INVALID_ARGUMENT", 7.0)
+        with pytest.raises(Misuse, match="no name of a model"):
+            dialect.build(evolved(embedder.model, name="../x"), batch)
+
+
+def test_text_that_is_no_base64_is_no_vector() -> None:
+    embedder = openai_embedder("m", api_key="k")
+    body = json.dumps({"data": [{"embedding": "é"}]}).encode()
+    with pytest.raises(BadReply, match="neither numbers nor base64"):
+        OPENAI.parse(embedder.model, Batch(("a",)), Reply(200, (), body))
 
 
 def test_an_embedder_is_a_value() -> None:

@@ -69,7 +69,7 @@ def test_without_a_key_all_ways_of_giving_one_are_named() -> None:
         gemini("gemini-2.5-flash")
 
 
-@pytest.mark.parametrize("name", ["", "a b", "x?key=1", "x#y", None])
+@pytest.mark.parametrize("name", ["", "a b", "x?key=1", "x#y", "../x", "a//b", None])
 def test_a_model_has_a_name_that_an_address_can_hold(name: Any) -> None:
     with pytest.raises(Misuse, match="name"):
         gemini(name, api_key="k")
@@ -102,10 +102,20 @@ def test_the_environment_says_where_vertex_ai_is(monkeypatch: pytest.MonkeyPatch
     assert gemini("m", token=token, base_url="http://localhost:1/google").base_url == "http://localhost:1/google"
 
 
-@pytest.mark.parametrize("where", [{"project": "a/b"}, {"project": "p", "location": "evil.example/"}])
+@pytest.mark.parametrize(
+    "where",
+    [{"project": "a/b"}, {"project": "a?b#.."}, {"project": ".."}, {"project": "p", "location": "evil.example/"}],
+)
 def test_what_is_no_project_or_place_is_refused(where: Any) -> None:
     with pytest.raises(Misuse, match="it looks like"):
         gemini("m", token=token, **where)
+
+
+def test_what_can_be_no_setting_is_refused_when_the_model_is_made() -> None:
+    with pytest.raises(Misuse, match=r"reasoning=1\.5 is no effort"):
+        gemini("gemini-3-pro", api_key="k", reasoning=1.5)  # type: ignore[arg-type]
+    with pytest.raises(Misuse, match="credentials= is the key of a service account"):
+        gemini("m", project="p", credentials=5)
 
 
 def test_what_a_model_is_known_to_take() -> None:

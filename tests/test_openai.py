@@ -21,7 +21,8 @@ from arshai_kit.errors import MissingKey, Misuse, Unsupported
 from arshai_kit.models import Ask, Capabilities
 from arshai_kit.providers import openai, openai_compatible, retrieve
 from arshai_kit.providers.openai import known
-from arshai_kit.records import user
+from arshai_kit.records import Response, ToolCall, assistant, user
+from arshai_kit.testing import scripted
 
 VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 RECORDED = Path(__file__).parent / "wire" / "data"
@@ -183,3 +184,19 @@ async def test_what_works_in_the_background_is_asked_for_until_it_is_done() -> N
 def test_only_the_responses_api_keeps_responses() -> None:
     with pytest.raises(Misuse, match="api='responses'"):
         retrieve(evolve(openai("m", api_key="k", api="chat"), retry=None), "resp_1")
+
+
+def test_calls_of_what_is_still_in_the_making_are_not_run() -> None:
+    ran: list[str] = []
+
+    def add(a: int) -> int:
+        """Add."""
+        ran.append("add")
+        return a
+
+    call = ToolCall("c", "add", {"a": 1})
+    for raw in ("queued", "in_progress"):
+        with scripted(Response((assistant(call),), "other", raw)):
+            response = run_tools(openai("m", api_key="k"), "Add.", tools=[add])
+        assert (response.finish_reason, ran) == ("other", [])
+        assert "not run" in str(response.tool_runs[0].result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
@@ -15,6 +15,10 @@ from arshai_kit.records import Event, Message, Response, ToolCall, ToolCallDelta
 from arshai_kit.tools import Toolbox, answered
 
 __all__ = ["Loop", "Total", "asked", "specs"]
+
+
+_WAITING: Final = frozenset({"queued", "in_progress"})
+"""What providers that work in the background say of a response that is none yet."""
 
 
 # One question
@@ -185,8 +189,9 @@ class Turn:
         return not self.loop.box if found is None else found.function is None
 
     def was_cut(self, response: Response) -> bool:
-        """Whether *response* was cut off or blocked: it asks for nothing then."""
-        return response.finish_reason in UNFINISHED
+        """Whether *response* was cut off or blocked, or is still in the making: it asks for nothing then."""
+        waits = response.finish_reason == "other" and response.raw_finish_reason in _WAITING
+        return waits or response.finish_reason in UNFINISHED
 
     def broken(self, total: Total, partial: Any) -> Plan[Response | None]:
         """What there was when this turn failed: no call is left without its result, and what ran is not lost."""

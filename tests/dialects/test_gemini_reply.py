@@ -11,7 +11,15 @@ from attrs import evolve
 
 from arshai_kit.dialects.gemini import GEMINI
 from arshai_kit.effects import Reply
-from arshai_kit.errors import BadReply, BadRequest, NotFound, ProviderError, ServerFailed, Unauthorized
+from arshai_kit.errors import (
+    BadReply,
+    BadRequest,
+    NotFound,
+    ProviderError,
+    ServerFailed,
+    StreamIncomplete,
+    Unauthorized,
+)
 from arshai_kit.records import Audio, File, Image, Logprob, Opaque, RateLimit, Response, Text, Thinking, ToolCall
 from tests.dialects.test_gemini_stream import ENDPOINT, Wire, answer, whole
 
@@ -122,6 +130,13 @@ def test_what_holds_no_answer_is_a_bad_reply(body: Any) -> None:
         whole(body)
 
 
+def test_a_list_of_chunks_without_an_end_is_as_incomplete_as_a_stream() -> None:
+    error = failing([answer({"text": "Hel"})], 200)
+    assert isinstance(error, StreamIncomplete)
+    assert error.partial.text == "Hel"
+    assert whole([answer({"text": "Hel"}), answer({"text": "lo"}, finishReason="STOP")]).text == "Hello"
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[{", b"7", b"[1]", b'"x"'])
 def test_what_is_no_reply_is_a_bad_reply(body: bytes) -> None:
     assert type(failing(body, 200)) is BadReply
@@ -147,6 +162,10 @@ def test_logprobs_are_read_with_the_likeliest_in_each_place() -> None:
     token = {"token": "a", "logProbability": -0.5, "tokenId": 7}
     result = {"chosenCandidates": [token, {"token": "b"}], "topCandidates": [{"candidates": [token, {"token": "c"}]}]}
     response = told({"content": {}, "logprobsResult": result})
+    odd = [{"token": "x", "logProbability": value} for value in (10**400, True, "0")]
+    assert told({"content": {}, "logprobsResult": {"chosenCandidates": [*odd, token]}}).logprobs == (
+        Logprob("a", -0.5),
+    )
     assert response.logprobs == (Logprob("a", -0.5, (Logprob("a", -0.5), Logprob("c", 0.0))), Logprob("b", 0.0))
 
 

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from arshai_kit.dialects.gemini import GEMINI
-from arshai_kit.errors import Unsupported
+from arshai_kit.errors import Misuse, Unsupported
 from arshai_kit.fetching import MustFetch
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings
 from arshai_kit.records import (
@@ -37,7 +37,8 @@ GO = ToolSpec("go", "Go there.", {"type": "object", "properties": {"to": {"type"
 
 
 def sent(*messages: Message, model: Endpoint = ENDPOINT, **settings: Any) -> Wire:
-    ask = Ask(messages or (user("Hi"),), settings.pop("tools", ()), Settings(**settings), settings.pop("output", None))
+    tools, output = settings.pop("tools", ()), settings.pop("output", None)
+    ask = Ask(messages or (user("Hi"),), tools, Settings(**settings), output)
     body: Wire = json.loads(GEMINI.build(model, ask, False).content)
     return body
 
@@ -107,7 +108,7 @@ def test_settings_have_google_s_names() -> None:
 @pytest.mark.parametrize(
     ("name", "reasoning", "config"),
     [
-        ("gemini-3.5-flash", "max", {"thinkingLevel": "HIGH", "includeThoughts": True}),
+        ("gemini-3.5-flash", "max", {"thinkingLevel": "XHIGH", "includeThoughts": True}),
         ("gemini-3.5-flash", "xhigh", {"thinkingLevel": "XHIGH", "includeThoughts": True}),
         ("gemini-flash-latest", "minimal", {"thinkingLevel": "MINIMAL", "includeThoughts": True}),
         ("gemini-3-pro", 512, {"thinkingBudget": 512, "includeThoughts": True}),
@@ -122,10 +123,42 @@ def test_effort_is_a_level_or_a_number_of_tokens(name: str, reasoning: Any, conf
     assert body["generationConfig"]["thinkingConfig"] == config
 
 
+@pytest.mark.parametrize("reasoning", ["none", 0])
 @pytest.mark.parametrize("name", ["gemini-2.5-pro", "gemini-3-flash", "gemini-pro-latest"])
-def test_a_model_that_always_thinks_cannot_be_asked_not_to(name: str) -> None:
+def test_a_model_that_always_thinks_cannot_be_asked_not_to(name: str, reasoning: Any) -> None:
     with pytest.raises(Unsupported, match="always thinks: take reasoning='minimal'"):
-        sent(model=evolve(ENDPOINT, name=name), reasoning="none")
+        sent(model=evolve(ENDPOINT, name=name), reasoning=reasoning)
+
+
+@pytest.mark.parametrize("reasoning", ["hihg", "", 1.5, True])
+def test_an_effort_that_nobody_knows_is_refused_by_naming_those_that_are_known(reasoning: Any) -> None:
+    for model in (ENDPOINT, OLD):
+        with pytest.raises(Misuse, match="none, minimal, low, medium, high, xhigh, max, or a whole number"):
+            sent(model=model, reasoning=reasoning)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../v1/x", "..", "a/..", "./a", "a//b", "/a", "a/", "a?b=1", "a#b", "a b", "a%2e", ""]
+)
+def test_no_name_leads_to_another_address(name: str) -> None:
+    with pytest.raises(Misuse, match="no name of a model"):
+        GEMINI.build(evolve(ENDPOINT, name=name), Ask((user("Hi"),)), False)
+
+
+def test_models_that_stand_beside_google_s_on_vertex_ai_are_found_there() -> None:
+    root = "http://127.0.0.1:1/v1/projects/p/locations/l"
+    vertex = evolve(ENDPOINT, provider="vertex", base_url=f"{root}/publishers/google")
+    for name in ("publishers/google/models/x..y", "endpoints/123"):
+        request = GEMINI.build(evolve(vertex, name=name), Ask((user("Hi"),)), False)
+        assert request.url == f"{root}/{name}:generateContent"
+
+
+def test_nothing_to_answer_is_refused_and_what_says_nothing_is_left_out() -> None:
+    for said in ((system("Be brief."),), (user(""),), (Message("user", ()),), (Message("tool", (Text(""),)),)):
+        with pytest.raises(Misuse, match="nothing to answer"):
+            sent(*said)
+    assert sent(user(""), user("Hi"))["contents"] == [{"role": "user", "parts": [{"text": "Hi"}]}]
+    assert sent(user(""), extra={"contents": [7]})["contents"] == [7]
 
 
 def test_tools_and_how_they_are_chosen() -> None:
@@ -162,8 +195,12 @@ def test_extra_is_merged_in_and_tools_of_google_s_are_added_to_ours() -> None:
     assert [list(each) for each in body["tools"]] == [["functionDeclarations"], ["googleSearch"]]
     assert body["generationConfig"] == {"temperature": 1, "mediaResolution": "MEDIA_RESOLUTION_LOW"}
     assert body["toolConfig"] == {"includeServerSideToolInvocations": True, "retrievalConfig": {}}
-    for model in (OLD, evolve(ENDPOINT, provider="vertex")):
-        assert "includeServerSideToolInvocations" not in sent(model=model, tools=(GO,), extra=extra)["toolConfig"]
+    vertex = evolve(ENDPOINT, provider="vertex")
+    assert "includeServerSideToolInvocations" not in sent(model=vertex, tools=(GO,), extra=extra)["toolConfig"]
+    for beside in ({"tools": (GO,)}, {"output": OutputSpec("answer", {})}):
+        with pytest.raises(Unsupported, match="together with tools of Google's: leave those out of extra="):
+            sent(model=OLD, extra=extra, **beside)
+    assert sent(model=OLD, extra=extra)["tools"] == [{"googleSearch": {}}]
     assert sent(extra={"tools": [{"codeExecution": {}}]})["tools"] == [{"codeExecution": {}}]
     assert "toolConfig" not in sent(tools=(GO,), extra={"tools": [{"functionDeclarations": []}]})
     assert sent(tools=(GO,), extra={"tools": "mine"})["tools"] == "mine"
@@ -225,14 +262,16 @@ def test_results_stand_in_the_order_of_their_calls_with_ids_only_if_the_api_gave
         ToolCall("call_1_2", "again", state=mine),
     )
     results = [
-        Message("tool", (ToolResult("call_1_2", "again", "3"), Text("dropped"))),
+        Message("tool", (ToolResult("call_1_2", "again", "3"), Text("Behind."))),
         Message("tool", (ToolResult("unknown", "lost", "?"),)),
         Message("tool", (ToolResult("call_1_1", "", "broke", is_error=True),)),
         Message("tool", (ToolResult("a", "first", "1"),)),
     ]
     body = sent(user("Hi"), assistant(Text("So:"), *calls), *results, user("Go on."))
     assert [content["role"] for content in body["contents"]] == ["user", "model", "user", "user"]
-    answers = [part["functionResponse"] for part in body["contents"][2]["parts"]]
+    *told, behind = body["contents"][2]["parts"]
+    answers = [part["functionResponse"] for part in told]
+    assert behind == {"text": "Behind."}
     assert answers == [
         {"id": "a", "name": "first", "response": {"output": "1"}},
         {"name": "again", "response": {"error": "broke"}},
@@ -295,7 +334,9 @@ def test_media_go_as_bytes_or_as_addresses_that_google_reads() -> None:
     ):
         assert part(File(url=url)) == {"fileData": {"fileUri": url}}
     assert part(Opaque("novel", {"videoMetadata": {}})) == {"videoMetadata": {}}
-    assert sent(user(ToolResult("c", "look", "misplaced"), "Hi"))["contents"][0]["parts"] == [{"text": "Hi"}]
+    answer = {"functionResponse": {"name": "look", "response": {"output": "a cat"}}}
+    placed = user("So:", ToolResult("c", "look", "a cat"), "Hi")
+    assert sent(placed)["contents"][0]["parts"] == [{"text": "So:"}, answer, {"text": "Hi"}]
 
 
 @pytest.mark.parametrize(

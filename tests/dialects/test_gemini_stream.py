@@ -218,6 +218,25 @@ def test_the_last_word_counts_and_words_that_end_in_every_chunk_go_on() -> None:
     assert (response.finish_reason, response.raw_finish_reason) == ("content_filter", "SAFETY")
 
 
+def test_words_behind_an_end_take_it_back() -> None:
+    end = answer({"text": "a"}, finishReason="STOP")
+    for more in (
+        answer({"text": "b"}),
+        answer({"functionCall": {"name": "go"}}),
+        answer({"text": "b", "thought": True}),
+    ):
+        assert isinstance(failing([end, more]), StreamIncomplete)
+    for nothing in (answer({"text": ""}), {"candidates": [{"index": 0}]}, {"usageMetadata": {"promptTokenCount": 1}}):
+        assert heard([end, nothing])[1].text == "a"
+
+
+def test_arguments_that_are_no_object_never_become_one() -> None:
+    told = [calling(piece("$.a", True, stringValue="b"), name="go"), calling(args="x"), calling(args={}, more=False)]
+    assert heard([*told, answer(finishReason="STOP")])[1].tool_calls[0].broken == '"x"'
+    late = [calling(piece("$.a.b", True, stringValue="c"), name="go"), calling(args={"a": 5})]
+    assert isinstance(failing([*late, answer(finishReason="STOP")]), BadReply)
+
+
 def piece(path: str, more: bool = False, **value: Any) -> Wire:
     return {"jsonPath": path, **value, **({"willContinue": True} if more else {})}
 

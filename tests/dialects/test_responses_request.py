@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arshai_kit.dialects.responses import RESPONSES, build, count, counted, items, parse
 from arshai_kit.effects import Reply
-from arshai_kit.errors import BadReply, Unsupported
+from arshai_kit.errors import BadReply, Misuse, Unsupported
 from arshai_kit.fetching import MustFetch
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings
 from arshai_kit.records import (
@@ -112,6 +112,29 @@ def test_none_leaves_a_field_out_and_models_that_do_not_reason_are_not_asked_for
     for name in ("gpt-4o", "openai/gpt-4.1-mini", "gpt-5-chat-latest", "chatgpt-4o-latest"):
         assert "include" not in body(model=evolve(ENDPOINT, name=name))
     assert "include" in body(model=evolve(ENDPOINT, name="gpt-5.6-luna"))
+
+
+def test_models_that_do_not_reason_are_told_no_thoughts_and_no_ids_of_what_stood_beside_them() -> None:
+    thought = Thinking("Hm.", state={**KEPT, "item": {"type": "reasoning", "id": "rs_1", "encrypted_content": "g"}})
+    plain = evolve(ENDPOINT, name="gpt-4o")
+    said = assistant(thought, Text("Hi", state={**KEPT, "item": {"id": "msg_1"}}), ToolCall("c", "add"))
+    told = body(Ask((user("Hi"), said, assistant(thought))), plain)["input"][1:]
+    assert [(item.get("type"), item.get("id")) for item in told] == [(None, None), ("function_call", None)]
+    kept = body(Ask((user("Hi"), said)))["input"][1:]
+    assert [item.get("id") for item in kept] == ["rs_1", "msg_1", None]
+
+
+@pytest.mark.parametrize("extra", [{"tools": 5}, {"include": "all"}, {"reasoning": "low"}, {"text": 5}])
+def test_what_cannot_be_joined_is_refused(extra: Wire) -> None:
+    model = evolve(ENDPOINT, extra=extra, reasoning="low")
+    with pytest.raises(Misuse, match="in extra= are"):
+        body(Ask((user("Hi"),), (ADD,), output=OutputSpec("answer", {})), model)
+
+
+@pytest.mark.parametrize("part", [Image(url="gs://b/a.png"), File(url="s3://b/a.pdf"), Image(url="file:///a")])
+def test_an_address_that_only_others_read_is_refused(part: Any) -> None:
+    with pytest.raises(Unsupported, match="give the bytes, or an http"):
+        body(Ask((user(part),)))
 
 
 @pytest.mark.parametrize(

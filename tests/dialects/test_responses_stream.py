@@ -224,6 +224,10 @@ def test_arguments_that_were_cut_are_no_call_that_may_run() -> None:
     assert whole(body(call('{"a":', status="incomplete"))).tool_calls[0].broken == '{"a":'
     assert whole(body(call("", status="incomplete"))).tool_calls[0].broken == ""
     assert whole(body(call(""))).tool_calls[0].broken is None
+    for status in ("queued", "in_progress", "incomplete", "cancelled"):
+        going_on = {name: value for name, value in call("").items() if name != "status"}
+        assert whole(body(going_on, status=status)).tool_calls[0].broken == ""
+        assert whole(body(call("", status="in_progress"))).tool_calls[0].broken == ""
     cut_short = call('{"a":', status="incomplete")
     told, response = read(added(call("")), done(cut_short), ended(cut_short, kind="incomplete"))
     assert all(event.call is None for event in told if isinstance(event, ToolCallDelta))
@@ -232,7 +236,8 @@ def test_arguments_that_were_cut_are_no_call_that_may_run() -> None:
 
 def test_counts_costs_limits_and_likelihoods_are_told() -> None:
     likely = {"token": "Hi", "logprob": -0.5, "top_logprobs": [{"token": "Ho", "logprob": -1}, 7]}
-    text = {"type": "output_text", "text": "Hi", "logprobs": [likely, {"token": 1}]}
+    odd = [{"token": 1}, {"token": "x", "logprob": True}, {"token": "x", "logprob": 10**400}]
+    text = {"type": "output_text", "text": "Hi", "logprobs": [likely, *odd]}
     usage = {
         "input_tokens": 7,
         "input_tokens_details": {"cached_tokens": 2},

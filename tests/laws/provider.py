@@ -83,7 +83,7 @@ def provider() -> Iterator[Provider]:
 
         def _body(self, sent: Sent) -> None:
             try:
-                for piece in sent.pieces:
+                for piece in filter(None, sent.pieces):  # an empty chunk would be the end
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 if not sent.cut:
                     self.wfile.write(b"0\r\n\r\n")

@@ -109,7 +109,7 @@ def _answer(response: Response, told: dict[str, Any]) -> dict[str, tuple[Any, An
         found["finish message"] = (kinds.get("finishMessage"), told["finish_message"])
     if told.get("logprobs_count"):
         found["logprobs"] = (len(response.logprobs), told["logprobs_count"])
-    return found | _usage(response, told["usage"] or {}, told.get("usage_raw") or {})
+    return found | _usage(response, told["usage"] or {})
 
 
 def _call(call: Any) -> tuple[Any, ...]:
@@ -128,15 +128,14 @@ def _signatures(response: Response) -> Iterator[str]:
             yield held["thoughtSignature"]
 
 
-def _usage(response: Response, told: dict[str, Any], raw: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Input counts what tools brought, which `expected` leaves out; a zero that was not sent may be known here."""
+def _usage(response: Response, told: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """A zero that was not sent may be known here."""
     usage, missing = response.usage, response.usage.missing
     found: dict[str, tuple[Any, Any]] = {}
     for name in ("cached", "reasoning", "total"):
         field = f"{name}_tokens"
         found[f"usage.{name}"] = (None if field in missing else getattr(usage, field), told.get(name))
-    brought = raw.get("toolUsePromptTokenCount", 0)
-    count = None if "input_tokens" in missing else usage.input_tokens - brought
+    count = None if "input_tokens" in missing else usage.input_tokens
     found["usage.input"] = (count, told.get("input"))
     output = None if "output_tokens" in missing else usage.output_tokens
     if told.get("output_with_reasoning") is not None or output != told.get("reasoning"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -96,7 +95,7 @@ def _read(text: str, dimensions: int | None) -> Vector:
     """
     try:
         data = b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # also of text that is no ASCII
         raise _Misfit("a vector is neither numbers nor base64") from None
     if not data:
         raise _Misfit("a vector is missing")
@@ -119,14 +118,16 @@ COMPATIBLE = VectorDialect(partial(_asked, encoding=""), _answered)
 
 
 def _batch_asked(endpoint: Endpoint, batch: Batch) -> Request:
-    model = _path(endpoint)
+    from arshai_kit.dialects.gemini import path
+
+    model = path(endpoint.name)
     own = _given(taskType=batch.task, outputDimensionality=batch.dimensions) | endpoint.extra
     each = [{"model": model, "content": _content(text), **own} for text in batch.texts]
     return posted(endpoint, _method(endpoint, "batchEmbedContents"), {"requests": each})
 
 
 def _batch_answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:
-    body = _body(endpoint, reply, "embeddings")
+    body = _google_body(endpoint, reply, "embeddings")
     return _embeddings(endpoint, batch, reply, body, "embeddings", _values, _google_usage(body))
 
 
@@ -140,7 +141,7 @@ def _content_asked(endpoint: Endpoint, batch: Batch) -> Request:
 
 
 def _content_answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:
-    body = _body(endpoint, reply, "embedding")
+    body = _google_body(endpoint, reply, "embedding")
     body["embedding"] = [body.get("embedding")]
     cut = (0,) if body.get("truncated") is True else ()
     return _embeddings(endpoint, batch, reply, body, "embedding", _values, _google_usage(body), truncated=cut)
@@ -154,7 +155,7 @@ def _predict_asked(endpoint: Endpoint, batch: Batch) -> Request:
 
 
 def _predict_answered(endpoint: Endpoint, batch: Batch, reply: Reply) -> Embeddings:
-    body = _body(endpoint, reply, "predictions")
+    body = _google_body(endpoint, reply, "predictions")
     told = [_dict(_dict(item).get("embeddings")) for item in _list(body.get("predictions"))]
     statistics = [_dict(item.get("statistics")) for item in told]
     body["predictions"] = told
@@ -169,12 +170,22 @@ def _values(items: Sequence[Any]) -> list[Vector]:
     return [_numbers(_dict(item).get("values")) for item in items]
 
 
-def _path(endpoint: Endpoint) -> str:
-    return endpoint.name if "/" in endpoint.name else f"models/{endpoint.name}"
-
-
 def _method(endpoint: Endpoint, method: str) -> str:
-    return under(endpoint.base_url, f"/{_path(endpoint)}:{method}")
+    from arshai_kit.dialects.gemini import address
+
+    return address(endpoint, method)
+
+
+def _google_body(endpoint: Endpoint, reply: Reply, name: str) -> dict[str, Any]:
+    """The body of *reply*, which has the field *name*; errors are Google's own."""
+    from arshai_kit.dialects.gemini import refused, told
+
+    if reply.status >= 300:
+        raise refused(endpoint, reply)
+    body = decoded(endpoint, reply)
+    if not body.get(name) and body.get("error"):
+        raise told(endpoint, body, headers=reply.headers)
+    return body
 
 
 def _content(text: str) -> dict[str, Any]:

@@ -55,12 +55,18 @@ class EmbedderOptions(TypedDict, total=False):
     retry: Retry | int | None
 
 
+def _text(_: Any, spot: Any, value: Any) -> None:
+    if not isinstance(value, str):
+        name = "query_prefix= and document_prefix= are" if spot.name == "prefix" else "task= is"
+        raise Misuse(f"{name} text, not {value!r}; leave it out for none")
+
+
 @frozen(eq=False, repr=False)
 class Manner(Record):
     """How a provider is told what texts are for: by a *prefix* to each, or by the name of a *task*."""
 
-    prefix: str = ""
-    task: str = ""
+    prefix: str = field(default="", validator=_text)
+    task: str = field(default="", validator=_text)
 
 
 def _count(_: Any, spot: Any, value: Any) -> None:

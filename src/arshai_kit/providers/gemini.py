@@ -23,7 +23,7 @@ _ADDRESS: Final = "https://generativelanguage.googleapis.com/v1beta"
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _KEYS: Final = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 _FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
-_NAME: Final = re.compile(r"[\w./@:-]+", re.ASCII)
+_PROJECT: Final = re.compile(r"(?!\.+$)[\w.:-]+", re.ASCII)
 _REGION: Final = re.compile(r"[a-z0-9-]+")
 _MULTI: Final = frozenset({"us", "eu"})
 
@@ -55,6 +55,7 @@ def gemini(
     """
     settings: dict[str, Any] = {"name": _named(name), "dialect": _dialect(), "headers": pairs(headers)}
     settings |= {"key_header": "x-goog-api-key", "capabilities": known(name), **checked(options)}
+    _check_effort(settings.get("reasoning"))
     if _on_vertex(api_key, (project, location, credentials, token)):
         key = None if api_key is None else chosen_key(api_key, _KEYS[0])
         signer = token if token is not None or api_key is not None else AccessToken(credentials)
@@ -86,7 +87,7 @@ def vertex_address(project: str, location: str) -> str:
     """
     if not _REGION.fullmatch(location):
         raise Misuse(f"location={location!r} is no region; it looks like 'europe-west4', or is 'global'")
-    if "/" in project or project != project.strip():
+    if not _PROJECT.fullmatch(project):
         raise Misuse(f"project={project!r} is no id of a project; it looks like 'my-project-123'")
     host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
     if location in _MULTI:
@@ -108,6 +109,11 @@ class AccessToken:
         self._source = source
         self._found: Any = None
         self._lock = Lock()
+        if not (source is None or isinstance(source, str | os.PathLike | Secret) or hasattr(source, "token")):
+            raise Misuse(
+                "credentials= is the key of a service account, as its path or its JSON, or an object of google-auth's, "
+                f"not {type(source).__name__}"
+            )
         if source != Secret(None):
             _google()  # better to say now than at the first call that it is not installed
 
@@ -236,10 +242,17 @@ def _key(given: str | Secret | None) -> Secret | None:
 
 
 def _named(name: str) -> str:
+    from arshai_kit.dialects.gemini import path
+
     found = named(name).removeprefix("models/")
-    if not _NAME.fullmatch(found):
-        raise Misuse(f"{name!r} is no name of a model; it looks like 'gemini-2.5-flash'")
+    path(found)
     return found
+
+
+def _check_effort(reasoning: Any) -> None:
+    from arshai_kit.dialects.gemini import effort
+
+    effort(reasoning)
 
 
 def _dialect() -> Dialect:

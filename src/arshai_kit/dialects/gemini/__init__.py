@@ -9,7 +9,7 @@ from arshai_kit.dialects.gemini._contents import generation
 from arshai_kit.dialects.gemini._failure import refused, told
 from arshai_kit.dialects.gemini._parts import read
 from arshai_kit.dialects.gemini._reply import response
-from arshai_kit.dialects.gemini._request import asked, body, counting
+from arshai_kit.dialects.gemini._request import address, asked, body, counting, effort, path
 from arshai_kit.dialects.gemini._stream import Told, advance
 from arshai_kit.effects import Reply, Request
 from arshai_kit.errors import BadReply
@@ -18,14 +18,19 @@ from arshai_kit.records import Response
 
 __all__ = [
     "GEMINI",
+    "address",
     "advance",
     "body",
     "build",
     "count",
     "counted",
+    "effort",
     "generation",
     "parse",
+    "path",
+    "refused",
     "start",
+    "told",
 ]
 
 
@@ -63,7 +68,10 @@ def _folded(endpoint: Endpoint, reply: Reply, chunks: list[Any]) -> Response:
     for each in chunks:
         state.chunk(each)
     state.close()
-    return response(endpoint, state.body(), reply.headers)
+    found = response(endpoint, state.body(), reply.headers)
+    if not state.complete():
+        raise state.incomplete()
+    return found
 
 
 def start(endpoint: Endpoint, headers: tuple[tuple[str, str], ...] = ()) -> Told:

@@ -57,7 +57,7 @@ class Candidate:
         for name, value in wire.items():
             if name not in _OF_CANDIDATE and value is not None:
                 self.rest[name] = _gathered(self.rest.get(name), value) if name in _GATHERED else value
-        self.finish = wire.get("finishReason") or self.finish
+        self.finish = wire.get("finishReason") or (None if _goes_on(told) else self.finish)
 
     def say(self, text: str, *, thought: bool = False) -> None:
         """Add *text* to the words before it, if they are of one kind."""
@@ -133,6 +133,11 @@ def _whole(each: Any, *, partial: bool) -> Iterable[Any]:
         case Growing():
             return (each.part(),)
     return (each,)
+
+
+def _goes_on(told: Any) -> bool:
+    """Whether *told*, the parts of a chunk, go on with the answer, so that an end before them was none."""
+    return isinstance(told, list) and any(part and part != {"text": ""} for part in told)
 
 
 def _gathered(old: Any, new: Any) -> Any:

@@ -13,11 +13,13 @@ from arshai_kit._json import loads
 from arshai_kit.errors import Unsupported
 from arshai_kit.fetching import MustFetch
 from arshai_kit.models import Endpoint, written
-from arshai_kit.records import Audio, File, Image, Message, Opaque, Text, Thinking, ToolCall, ToolResult
+from arshai_kit.records import Audio, File, Image, Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
 
 __all__ = ["contents", "generation", "instruction"]
 
 Wire = dict[str, Any]
+Calls = dict[str, tuple[int, ToolCall]]
+"""The calls that were made, by their ids, each with its place among those of its turn."""
 
 _GENERATION: Final = re.compile(r"(?:.*/)?gemini-(\d+(?:\.\d+)?)")
 _FILES: Final = re.compile(
@@ -65,21 +67,33 @@ def contents(messages: Iterable[Message], endpoint: Endpoint) -> list[Wire]:
     fresh = generation(endpoint.name)
     reader = _Reader(endpoint.provider, fresh=fresh is None or fresh >= 3)
     found: list[Wire] = []
-    calls: dict[str, tuple[int, ToolCall]] = {}
-    results: list[ToolResult] = []
+    calls: Calls = {}
+    results: list[Part] = []
     for message in messages:
         if message.role == "tool":
-            results += [part for part in message.parts if type(part) is ToolResult]
+            results += message.parts
             continue
         if results:
-            found.append(_answers(results, calls, reader))
+            found += _answers(results, calls, reader)
             results = []
         if message.role == "assistant":
             calls |= {call.id: (place, call) for place, call in enumerate(message.tool_calls)}
             found += _model(message, reader)
-        elif message.role == "user":
-            found.append({"role": "user", "parts": [wire for part in message.parts for wire in _wires(part, reader)]})
-    return [*found, _answers(results, calls, reader)] if results else found
+        elif message.role == "user" and (wires := _asked(message, calls, reader)):
+            found.append({"role": "user", "parts": wires})
+    return found + _answers(results, calls, reader)
+
+
+def _asked(message: Message, calls: Calls, reader: _Reader) -> list[Wire]:
+    """What the user says in *message*: what is no word at all is left out, a result stands in its place."""
+    wires: list[Wire] = []
+    for part in message.parts:
+        if type(part) is ToolResult:
+            answer, media = _answer(part, calls, reader)
+            wires += [answer, *media]
+        else:
+            wires += _said(part, reader)
+    return wires
 
 
 def _model(message: Message, reader: _Reader) -> Iterator[Wire]:
@@ -94,28 +108,29 @@ def _model(message: Message, reader: _Reader) -> Iterator[Wire]:
 
 
 def _said(part: Any, reader: _Reader) -> list[Wire]:
-    """*part* as the model's own; words that are none go only back where they came from."""
+    """*part*, unless it is words that are none: they go only back where they came from."""
     if type(part) is Text and not part.text and not _ours(part, reader):
         return []
     return _wires(part, reader)
 
 
-def _answers(results: list[ToolResult], calls: Mapping[str, tuple[int, ToolCall]], reader: _Reader) -> Wire:
-    """The turn that answers *calls*, in their order: calls without ids are known by it."""
+def _answers(parts: list[Part], calls: Calls, reader: _Reader) -> list[Wire]:
+    """The turn that answers *calls*, in their order, by which calls without ids are known; the rest stands behind."""
     last = len(calls)
-    ordered = sorted(results, key=lambda each: calls[each.id][0] if each.id in calls else last)
+    results = [part for part in parts if type(part) is ToolResult]
     wires: list[Wire] = []
     behind: list[Wire] = []
-    for result in ordered:
-        call = calls[result.id][1] if result.id in calls else None
-        answer, media = _answer(result, call, reader)
+    for result in sorted(results, key=lambda each: calls[each.id][0] if each.id in calls else last):
+        answer, media = _answer(result, calls, reader)
         wires.append(answer)
         behind += media
-    return {"role": "user", "parts": [*wires, *behind]}
+    wires += behind + [wire for part in parts for wire in _said(part, reader)]  # a result is none of these
+    return [{"role": "user", "parts": wires}] if wires else []
 
 
-def _answer(result: ToolResult, call: ToolCall | None, reader: _Reader) -> tuple[Wire, list[Wire]]:
+def _answer(result: ToolResult, calls: Calls, reader: _Reader) -> tuple[Wire, list[Wire]]:
     """The part that *result* is, and the media that stand behind it where they cannot be in it."""
+    call = calls[result.id][1] if result.id in calls else None
     inside = (Text(result.content),) if isinstance(result.content, str) else result.content
     text = "".join([part.text for part in inside if type(part) is Text])
     wire: Wire = {"name": result.name or (call.name if call else ""), "response": {_key(result): text}}

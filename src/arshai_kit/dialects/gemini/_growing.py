@@ -63,8 +63,7 @@ class Growing:
         self.wire |= {name: value for name, value in told.items() if value is not None and name not in _READ}
         self.rest |= rest
         if "args" in told and told["args"] is not None:
-            given = told["args"]
-            self.args = {**self.args, **given} if isinstance(given, dict) else given
+            self._given(told["args"])
         pieces = told.get("partialArgs")
         for each in pieces if isinstance(pieces, list) else ():
             if isinstance(each, dict) and isinstance(self.args, dict):
@@ -81,6 +80,13 @@ class Growing:
         self._flush()
         more = {"willContinue": True} if cut else {}
         return {"functionCall": {**self.wire, "args": self.args, **more}, **self.rest}
+
+    def _given(self, args: Any) -> None:
+        """Add *args* to those before; what is no object stays one that nobody can run."""
+        if isinstance(self.args, dict) and isinstance(args, dict):
+            self.args = {**self.args, **args}
+        elif isinstance(self.args, dict):
+            self.args, self._words = args, []
 
     def _piece(self, told: Mapping[str, Any]) -> None:
         path, value = steps(str(told.get("jsonPath"))), _value(told)

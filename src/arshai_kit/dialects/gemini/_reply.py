@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from arshai_kit.dialects.exchange import rate_limits
@@ -53,6 +53,7 @@ _VERTEX_NUMBERS: Final = tuple(
     """.split()
 )
 """Where enums are sent as numbers, the two services count differently."""
+_HUGE: Final = 1e308
 _COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
 
 
@@ -152,17 +153,17 @@ def _logprobs(told: Any) -> tuple[Logprob, ...]:
     if not isinstance(told, dict):
         return ()
     tops = _list(told.get("topCandidates"))
-    return tuple([
-        _logprob(each, _list(tops[place].get("candidates")) if place < len(tops) else ())
-        for place, each in enumerate(_list(told.get("chosenCandidates")))
-    ])  # fmt: skip
+    found: list[Logprob] = []
+    for place, each in enumerate(_list(told.get("chosenCandidates"))):
+        found += _logprob(each, _list(tops[place].get("candidates")) if place < len(tops) else ())
+    return tuple(found)
 
 
-def _logprob(wire: Wire, tops: Iterable[Wire] = ()) -> Logprob:
-    """A token as it was told; a logarithm of zero is left out."""
-    value = wire.get("logProbability")
-    likely = float(value) if isinstance(value, int | float) else 0.0
-    return Logprob(_text(wire.get("token")), likely, tuple([_logprob(each) for each in tops]))
+def _logprob(wire: Wire, tops: Iterable[Wire] = ()) -> Iterator[Logprob]:
+    """A token as it was told; a logarithm of zero is left out, and what is no number tells nothing."""
+    value = wire.get("logProbability", 0.0)
+    if type(value) in (int, float) and abs(value) <= _HUGE:
+        yield Logprob(_text(wire.get("token")), float(value), tuple([one for each in tops for one in _logprob(each)]))
 
 
 def _count(value: Any) -> int | None:

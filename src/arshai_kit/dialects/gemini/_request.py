@@ -10,11 +10,11 @@ from arshai_kit.dialects.exchange import posted, under
 from arshai_kit.dialects.gemini._contents import contents, generation, instruction
 from arshai_kit.dialects.gemini._schema import reduced
 from arshai_kit.effects import Request
-from arshai_kit.errors import Unsupported
+from arshai_kit.errors import Misuse, Unsupported
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings, chosen
 from arshai_kit.records import ToolSpec
 
-__all__ = ["asked", "body", "counting"]
+__all__ = ["address", "asked", "body", "counting", "effort", "path"]
 
 Wire = dict[str, Any]
 
@@ -36,15 +36,18 @@ _LEVELS: Final = {
     "medium": "MEDIUM",
     "high": "HIGH",
     "xhigh": "XHIGH",
-    "max": "HIGH",
+    "max": "XHIGH",
 }
+_NAME: Final = re.compile(r"(?!\.\.?(?:/|$))[\w.@:-]+(?:/(?!\.\.?(?:/|$))[\w.@:-]+)*", re.ASCII)
+_OWNED: Final = ("publishers/", "endpoints/")
+"""What names begin with that stand beside Google's models on Vertex AI, not among them."""
 _BUDGETS: Final = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
 """The tokens that efforts stand for where a model takes only these, as Google's own translation has them."""
 
 
 def asked(endpoint: Endpoint, ask: Ask, *, stream: bool) -> Request:
     """The HTTP request that puts *ask* to *endpoint*."""
-    url = _address(endpoint, "streamGenerateContent" if stream else "generateContent")
+    url = address(endpoint, "streamGenerateContent" if stream else "generateContent")
     if stream:
         url += ("&" if "?" in url else "?") + "alt=sse"
     return posted(endpoint, url, body(endpoint, ask), stream=stream)
@@ -54,24 +57,41 @@ def counting(endpoint: Endpoint, ask: Ask) -> Request:
     """The HTTP request that counts the tokens of *ask*; Google's two services want its body in two shapes."""
     wire = body(endpoint, ask)
     if endpoint.provider != "vertex":
-        wire = {"generateContentRequest": {"model": _path(endpoint.name), **wire}}
-    return posted(endpoint, _address(endpoint, "countTokens"), wire)
+        wire = {"generateContentRequest": {"model": path(endpoint.name), **wire}}
+    return posted(endpoint, address(endpoint, "countTokens"), wire)
 
 
-def _path(name: str) -> str:
+def path(name: str) -> str:
+    """Where the model *name* stands in an address; refuses what would lead elsewhere.
+
+    >>> path("gemini-2.5-flash"), path("tunedModels/mine")
+    ('models/gemini-2.5-flash', 'tunedModels/mine')
+    """
+    if not _NAME.fullmatch(name):
+        raise Misuse(f"{name!r} is no name of a model that an address can hold; it looks like 'gemini-2.5-flash'")
     return name if "/" in name else f"models/{name}"
 
 
-def _address(endpoint: Endpoint, method: str) -> str:
-    return under(endpoint.base_url, f"/{_path(endpoint.name)}:{method}")
+def address(endpoint: Endpoint, method: str) -> str:
+    """The address of *method* of the model."""
+    place, base = path(endpoint.name), endpoint.base_url
+    if place.startswith(_OWNED):
+        base, mark, query = base.partition("?")
+        base = base.rstrip("/").removesuffix("/publishers/google") + mark + query
+    return under(base, f"/{place}:{method}")
 
 
 def body(endpoint: Endpoint, ask: Ask) -> Wire:
     """The body of the request; what is not set is not sent, and what is `extra` is merged in, where it wins."""
     settings = chosen(endpoint, ask.settings)
-    wire: Wire = {"contents": contents(ask.messages, endpoint)}
-    system = instruction(ask.messages, endpoint.provider)
-    if system is not None:
+    said = contents(ask.messages, endpoint)
+    if not said and "contents" not in settings.extra:
+        raise Misuse(
+            "there is nothing to answer: Gemini wants a message with words of the user's, besides the system's"
+        )
+    _check_hosted(endpoint.name, ask, settings)
+    wire: Wire = {"contents": said}
+    if (system := instruction(ask.messages, endpoint.provider)) is not None:
         wire["systemInstruction"] = system
     config = _config(settings, endpoint.name)
     if ask.output is not None:
@@ -99,17 +119,31 @@ def _config(settings: Settings, name: str) -> Wire:
 def _thinking(reasoning: str | int, name: str) -> Wire:
     """How much to think: a level from Gemini 3 on, and a number of tokens before."""
     known = generation(name)
+    effort(reasoning)
+    if reasoning == 0:
+        reasoning = "none"
     if isinstance(reasoning, int):
         budget: Wire = {"thinkingBudget": reasoning}
     elif known is not None and known < 3:
-        if reasoning == "none" and re.search(r"gemini-2\.5-pro", name):
+        if reasoning == "none" and "gemini-2.5-pro" in name:
             raise Unsupported(f"{name} always thinks: take reasoning='minimal', or 128 tokens, the least it takes")
-        budget = {"thinkingBudget": _BUDGETS.get(reasoning, -1)}
+        budget = {"thinkingBudget": _BUDGETS[reasoning]}
     elif reasoning == "none":
         raise Unsupported(f"{name} always thinks: take reasoning='minimal', or 'low' where it does not know that")
     else:
-        budget = {"thinkingLevel": _LEVELS.get(reasoning, reasoning.upper())}
+        budget = {"thinkingLevel": _LEVELS[reasoning]}
     return budget if budget.get("thinkingBudget") == 0 else {**budget, "includeThoughts": True}
+
+
+def effort(reasoning: Any) -> None:
+    """Refuse *reasoning* if it is neither an effort that is known nor a number of tokens.
+
+    >>> effort("low"), effort(512), effort(None)
+    (None, None, None)
+    """
+    known = reasoning is None or type(reasoning) is int or (isinstance(reasoning, str) and reasoning in _BUDGETS)
+    if not known:
+        raise Misuse(f"reasoning={reasoning!r} is no effort: it is {', '.join(_BUDGETS)}, or a whole number of tokens")
 
 
 def _shape(output: OutputSpec) -> Wire:
@@ -142,6 +176,17 @@ def _choice(endpoint: Endpoint, ask: Ask, settings: Settings) -> Wire:
     if ask.tools and endpoint.provider == "gemini" and (generation(endpoint.name) or 0) >= 3 and _hosted(settings):
         config["includeServerSideToolInvocations"] = True
     return {"toolConfig": config} if config else {}
+
+
+def _check_hosted(name: str, ask: Ask, settings: Settings) -> None:
+    """Refuse Google's tools together with what older models do not take beside them."""
+    if (generation(name) or 3) < 3 and _hosted(settings):
+        beside = "tools= of yours" if ask.tools else "a typed answer" if ask.output is not None else ""
+        if beside:
+            raise Unsupported(
+                f"{name} does not take {beside} together with tools of Google's: leave those out of extra=, or take a "
+                "model from Gemini 3 on"
+            )
 
 
 def _hosted(settings: Settings) -> bool:

@@ -128,6 +128,14 @@ class Told:
         """The error that *body* tells in the middle of the stream."""
         return failure(self.endpoint, body, headers=self.headers, partial=self.partial())
 
+    def incomplete(self) -> StreamIncomplete:
+        """The error for an end that the provider did not announce."""
+        return StreamIncomplete(
+            "the stream ended before the provider said that the reply is complete",
+            request_id=request_id(self.headers),
+            partial=self.partial(),
+        )
+
     def bad(self, why: str) -> BadReply:
         """The error for what makes no sense."""
         return BadReply(why, request_id=request_id(self.headers), partial=self.partial())
@@ -171,6 +179,7 @@ def _words(told: Told, chunk: Any) -> tuple[Event, ...]:
         first.say(text)
     else:
         first.words.append(text)
+    first.finish = None  # an end before these words was none
     return (TextDelta(text),)
 
 
@@ -189,10 +198,9 @@ def _slowly(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...]:
 def _ended(told: Told) -> tuple[Event, ...]:
     if told.done:
         return ()
-    if told.complete():
+    if not told.complete():
+        raise told.incomplete()
+    try:
         return told.end()
-    raise StreamIncomplete(
-        "the stream ended before the provider said that the reply is complete",
-        request_id=request_id(told.headers),
-        partial=told.partial(),
-    )
+    except ValueError as error:
+        raise told.bad(str(error)) from None

@@ -89,7 +89,8 @@ class Output:
         told = "".join(growing.arguments)
         if isinstance(arguments, str) and arguments.startswith(told):
             self.write(index, arguments[len(told) :], out)
-        growing.wire = {**growing.wire, "arguments": arguments if arguments is not None else told}
+        whole = arguments if arguments is not None else told
+        growing.wire = {**growing.wire, "arguments": whole, "status": "completed"}
         growing.closed = True
         call = called(growing.wire, sign)
         out.append(ToolCallDelta(growing.place, "", "", call))

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from arshai_kit.errors import Unsupported
 from arshai_kit.fetching import MustFetch
 from arshai_kit.models import written
 from arshai_kit.records import Audio, File, Image, Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
@@ -19,6 +20,7 @@ __all__ = ["items"]
 Wire = dict[str, Any]
 
 _SOUNDS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a", "x-m4a": "m4a"}
+_READ = ("http://", "https://", "data:")
 _CONTENT = ("input_", "output_text", "refusal", "summary_text")
 _OF_SERVER = frozenset({"id", "status"})
 _CARRIES = ("encrypted_content", "content")
@@ -83,11 +85,13 @@ def _text(part: Text, _: str) -> Iterator[Wire]:
 
 
 def _image(part: Image, _: str) -> Iterator[Wire]:
+    _check(part.url)
     wire = {"type": "input_image", "image_url": part.url or _data_url(part.media_type or "image/png", part.data)}
     yield {**wire, "detail": part.detail} if part.detail else wire
 
 
 def _file(part: File, _: str) -> Iterator[Wire]:
+    _check(part.url)
     if part.url:
         yield {"type": "input_file", "file_url": part.url}
     else:
@@ -108,6 +112,12 @@ def _entry(part: Opaque, provider: str) -> Iterator[Wire]:
     """An entry of content that a user made, or that came from *provider*."""
     if isinstance(part.value, dict) and (part.state is None or _ours(part, provider)):
         yield dict(part.value)
+
+
+def _check(url: str) -> None:
+    """Refuse an address that only another service reads."""
+    if url and not url.lower().startswith(_READ):
+        raise Unsupported(f"the Responses API cannot read {url[:80]}: give the bytes, or an http: or https: address")
 
 
 def _data_url(media_type: str, data: bytes) -> str:

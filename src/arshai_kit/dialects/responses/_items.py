@@ -20,6 +20,7 @@ Wire = Mapping[str, Any]
 _OF_MESSAGE = frozenset({"type", "role", "content"})
 _OF_TEXT = frozenset({"type", "text", "logprobs"})
 _OF_CALL = frozenset({"type", "call_id", "name", "arguments", "status"})
+_GOING_ON = frozenset({"incomplete", "in_progress"})
 BREAK = "\n\n"
 """What stands between two thoughts."""
 
@@ -33,8 +34,8 @@ def mark(provider: str, *, stored: bool) -> dict[str, Any]:
     return {"responses": provider, "stored": True} if stored else {"responses": provider}
 
 
-def parts(output: Iterable[Any], provider: str, *, stored: bool) -> Iterator[Part]:
-    """The parts that the items of *output* are, in their order."""
+def parts(output: Iterable[Any], provider: str, *, stored: bool, complete: bool = True) -> Iterator[Part]:
+    """The parts that the items of *output* are, in their order; one that is not *complete* may yet go on."""
     sign, thought = mark(provider, stored=stored), False
     for item in output:
         match item:
@@ -45,7 +46,7 @@ def parts(output: Iterable[Any], provider: str, *, stored: bool) -> Iterator[Par
                 yield Thinking(BREAK + text if text and thought else text, state={**sign, "item": item})
                 thought = thought or bool(text)
             case {"type": "function_call"}:
-                yield called(item, sign)
+                yield called(item, sign, complete=complete)
             case dict() if item:
                 yield Opaque(str(item.get("type", "item")), item, state=sign)
 
@@ -66,12 +67,13 @@ def _texts(told: Any) -> list[str]:
     return [text for text in texts if text and isinstance(text, str)]
 
 
-def called(item: Wire, sign: Wire) -> ToolCall:
-    """The call that *item* is; arguments that were not written are none unless it was cut."""
+def called(item: Wire, sign: Wire, *, complete: bool = True) -> ToolCall:
+    """The call that *item* is; arguments that were not written are none, unless it was cut or is not *complete*."""
     rest = {name: value for name, value in item.items() if name not in _OF_CALL and not void(value)}
     state = {**sign, "item": rest}
     key = str(item.get("call_id") or item.get("id") or "")
-    complete = item.get("status") != "incomplete"
+    status = item.get("status")
+    complete = status == "completed" or (complete and status not in _GOING_ON)
     return call(key, str(item.get("name") or ""), item.get("arguments"), complete=complete, state=state)
 
 

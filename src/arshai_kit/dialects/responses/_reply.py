@@ -23,6 +23,8 @@ _CUT: dict[str, FinishReason] = {
     "max_tokens": "length",
     "content_filter": "content_filter",
 }
+_COMPLETE = frozenset({"completed", ""})
+_HUGE = 1e308
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
 
 
@@ -54,9 +56,10 @@ def response(endpoint: Endpoint, body: Mapping[str, Any], headers: Headers) -> R
     """The response that *body* gives."""
     output = body.get("output")
     output = output if isinstance(output, list) else []
-    said = Message("assistant", tuple(parts(output, signature(endpoint), stored=body.get("store") is True)))
+    status, stored = _text(body.get("status")), body.get("store") is True
+    complete = status in _COMPLETE
+    said = Message("assistant", tuple(parts(output, signature(endpoint), stored=stored, complete=complete)))
     cut = _text(_dict(body.get("incomplete_details")).get("reason"))
-    status = _text(body.get("status"))
     return Response(
         (said,),
         _finish(status, cut, said),
@@ -81,7 +84,7 @@ def _finish(status: str, cut: str, said: Message) -> FinishReason:
         return _CUT.get(cut, "other")
     if status == "failed":
         return "error"
-    if said.tool_calls and status in {"completed", ""}:
+    if said.tool_calls and status in _COMPLETE:
         return "tool_calls"
     return "stop" if status == "completed" else "other"
 
@@ -125,10 +128,14 @@ def _logprobs(output: list[Any]) -> Iterator[Logprob]:
 
 def _logprob(told: Any) -> Iterator[Logprob]:
     match told:
-        case {"token": str(token), "logprob": int() | float() as value}:
+        case {"token": str(token), "logprob": int() | float() as value} if _is_real(value):
             top = told.get("top_logprobs")
             others = [one for each in top for one in _logprob(each)] if isinstance(top, list) else ()
             yield Logprob(token, value, tuple(others))
+
+
+def _is_real(value: float) -> bool:
+    return not isinstance(value, bool) and abs(value) <= _HUGE
 
 
 def _count(value: Any) -> int | None:

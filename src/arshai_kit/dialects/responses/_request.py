@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from attrs import evolve
+
 from arshai_kit._json import dumps, loads
 from arshai_kit.dialects.exchange import posted, signature, under
 from arshai_kit.dialects.responses._input import items
 from arshai_kit.effects import Request
-from arshai_kit.errors import Unsupported
+from arshai_kit.errors import Misuse, Unsupported
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings, chosen
-from arshai_kit.records import ToolSpec
+from arshai_kit.records import Message, Part, Thinking, ToolSpec
 
 __all__ = ["body", "counting", "request"]
 
@@ -52,12 +54,14 @@ def counting(endpoint: Endpoint, ask: Ask) -> Request:
 def body(endpoint: Endpoint, ask: Ask, *, stream: bool) -> Wire:
     """The body of the request; what is `extra` wins, and adds to tools, to what is included, to text and reasoning."""
     settings = chosen(endpoint, ask.settings)
-    wire: Wire = {"model": endpoint.name, "input": items(ask.messages, signature(endpoint))}
+    plain = _PLAIN.match(endpoint.name)
+    said = [_unthought(message) for message in ask.messages] if plain else ask.messages
+    wire: Wire = {"model": endpoint.name, "input": items(said, signature(endpoint))}
     if stream:
         wire["stream"] = True
     if not any(settings.extra.get(name) for name in _STATEFUL):
         wire["store"] = False
-    include = [] if _PLAIN.match(endpoint.name) else ["reasoning.encrypted_content"]
+    include = [] if plain else ["reasoning.encrypted_content"]
     if settings.logprobs is not None:
         include.append("message.output_text.logprobs")
     if include:
@@ -70,6 +74,20 @@ def body(endpoint: Endpoint, ask: Ask, *, stream: bool) -> Wire:
     if ask.output is not None:
         wire["text"] = {"format": _shape(ask.output)}
     return _joined(wire, settings.extra)
+
+
+def _unthought(message: Message) -> Message:
+    """*message* without thoughts, which models that do not reason refuse; no id then tells what stood beside one."""
+    if all(type(part) is not Thinking for part in message.parts):
+        return message
+    return evolve(message, parts=[_by_itself(part) for part in message.parts if type(part) is not Thinking])
+
+
+def _by_itself(part: Part) -> Part:
+    state = part.state
+    if not isinstance(state, Mapping) or not state.get("stored"):
+        return part
+    return evolve(part, state={name: value for name, value in state.items() if name != "stored"})
 
 
 def _set(wire: Wire, settings: Settings) -> None:
@@ -149,10 +167,14 @@ def _joined(wire: Wire, extra: Mapping[str, Any]) -> Wire:
 
 
 def _both(ours: list[Any], theirs: Any) -> list[Any]:
+    if not isinstance(theirs, tuple):
+        raise Misuse(f"'tools' and 'include' in extra= are lists, not {theirs!r}")
     return [*ours, *[each for each in theirs if each not in ours]]
 
 
 def _over(ours: Wire, theirs: Any) -> Wire:
+    if not isinstance(theirs, Mapping):
+        raise Misuse(f"'text' and 'reasoning' in extra= are objects such as {{'effort': 'low'}}, not {theirs!r}")
     return {**ours, **theirs}
 
 
