@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from arshai_kit import evolve
 from arshai_kit.dialects.chat import parse
+from arshai_kit.dialects.failures import failure
 from arshai_kit.effects import Reply, Secret
 from arshai_kit.errors import (
     BadReply,
@@ -480,6 +481,8 @@ def test_an_error_keeps_what_came_with_it_but_for_keys() -> None:
         "error": {"message": "***", "innererror": {"content_filter_result": found, "keys": ("***!",)}}
     }
     assert pickle.loads(pickle.dumps(error)).details == error.details
+    odd = failure(evolve(ENDPOINT, api_key='quoted"key'), {"detail": ['a quoted"key', 7]})
+    assert odd.details == {"detail": ("a ***", 7)}
     for large in ({"error": {"message": "m", "more": "x" * 20_000}}, "text"):
         assert failing(large, 400).details is None
 

@@ -134,11 +134,15 @@ def _details(body: Any, clean: Callable[[str], str]) -> Json:
     """What *body* tells, without keys; nothing if it is no JSON or too large to be kept with an error."""
     if not isinstance(body, dict | list) or _deep(body):
         return None
-    try:
-        text = dumps(body)
-        return freeze(loads(clean(text.decode()))) if len(text) <= _MOST else None
-    except ValueError:
-        return None
+    return freeze(_cleaned(body, clean)) if len(dumps(body)) <= _MOST else None
+
+
+def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {clean(name): _cleaned(each, clean) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(each, clean) for each in value]
+    return clean(value) if isinstance(value, str) else value
 
 
 def decoded(endpoint: Endpoint, reply: Reply) -> dict[str, Any]:
