@@ -133,7 +133,7 @@ def disagreements(talk: dict[str, Any], exchange: Exchange, replay: Replay) -> d
         told = expected["error"] or {}
         theirs: dict[str, Any] = {
             "status": told.get("status"),
-            "code": str(told.get("code")),
+            "code": str(told.get("type" if talk["provider"] == "gemini" else "code")),  # Google's code is a word
             "message": told.get("message"),
         }
         ours: dict[str, Any] = {"status": error.status, "code": error.code, "message": str(error).partition(": ")[2]}
