@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from arshai_kit import _transport
 from arshai_kit._drive import NO_OUTCOME, in_background, report
 from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
-from arshai_kit._steps import PATIENCE, AsyncSteps, Steps
+from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, settle
 from arshai_kit._threads import Background, outside, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
@@ -151,6 +151,7 @@ class AsyncRun(Flights):
         effect = flight.effect
         match effect:
             case Call() if flight.awaitable is not None or is_async(effect.function):
+                settle(flight.effect.function, self.group)
                 self._task(flight, flight.awaited)
             case Call():
                 context = outside(self.context(flight.task))

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from arshai_kit import _transport
 from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, its_own, perform, work
-from arshai_kit._steps import PATIENCE, AsyncSteps, Steps
+from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, settle
 from arshai_kit._threads import Background, at_exit, background_log, outside, shared_loop, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
@@ -190,8 +190,9 @@ class Run(Flights):
 
             run(perform, flight, flight.awaited, self.answer)
             return
-        if loop.thread == threading.get_ident():
+        if loop.here():
             raise Misuse("an async function called a blocking one that wants its event loop; await the one in aio")
+        settle(flight.effect.function, loop.group)
         flight.threaded = False
         flight.break_off = functools.partial(soon, loop.home, flight.cancel)
         loop.start(self.context(flight.task), perform, flight, flight.awaited, self.answer)
@@ -293,7 +294,7 @@ def _closing(steps: Steps) -> threading.Event:
         loop = shared_loop()
         if loop is not None:
             loop.start(steps.context.copy(), steps.aclose)
-        if loop is None or loop.thread == threading.get_ident():
+        if loop is None or loop.here():
             closed.set()
     elif steps.busy:
         closed.set()  # its worker closes it, and may be busy for long

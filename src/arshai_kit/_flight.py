@@ -249,6 +249,7 @@ class Flights:
         """Note that the generator whose step this is, if it is one, is closed with the plan that asked."""
         if isinstance(function, Steps) and not function.owned:
             function.owned = True
+            function.context = self.context(task)
             self.machine.opened(task, function)
 
     def dropped(self) -> list[Line | Steps]:
@@ -312,25 +313,34 @@ def work(flight: Flight, perform: Callable[[], Any], answer: Answer) -> None:
 
 async def perform(flight: Flight, begin: Callable[[], Awaitable[Any]], answer: Answer) -> None:
     """Perform *flight* in an event loop and hand in what it gives; nothing but being cancelled is raised there."""
-    from anyio import CancelScope, current_effective_deadline, get_cancelled_exc_class
+    from anyio import CancelScope
 
-    value: Any = None
-    error: BaseException | None = None
     if flight.over:  # cancelled before it began
         return
-    with CancelScope() as flight.scope:
-        try:
-            value = await begin()
-        except get_cancelled_exc_class():
-            if current_effective_deadline() == _CANCELLED:
-                raise
-            error = RuntimeError(f"{flight.effect!r} cancelled itself")
-        except BaseException as raised:  # noqa: BLE001  # as in `work`
-            error = its_own(flight.effect, raised)
-        finally:
-            flight.done = True
-    if not flight.scope.cancelled_caught:
-        answer(flight, value, error)
+    try:
+        with CancelScope() as flight.scope:
+            value, error = await _attempted(flight, begin)
+        if flight.scope.cancelled_caught:
+            return
+    except Exception as raised:  # noqa: BLE001  # it has left a scope open that it had entered
+        value, error = None, raised
+    answer(flight, value, error)
+
+
+async def _attempted(flight: Flight, begin: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
+    """What *flight* gives, or what goes wrong with it."""
+    from anyio import current_effective_deadline, get_cancelled_exc_class
+
+    try:
+        return await begin(), None
+    except get_cancelled_exc_class():
+        if current_effective_deadline() == _CANCELLED:
+            raise
+        return None, RuntimeError(f"{flight.effect!r} cancelled itself")
+    except BaseException as raised:  # noqa: BLE001  # as in `work`
+        return None, its_own(flight.effect, raised)
+    finally:
+        flight.done = True
 
 
 def its_own(effect: Any, error: BaseException) -> BaseException:

@@ -1,19 +1,19 @@
 """The generators that foreign functions return, performed step by step and closed with the plan that asked for them.
 
-A generator is one function, whatever thread or task performs its steps: all share one context. It is closed by whoever
-is inside it when it is left, else by its driver, which waits for that a moment and no longer.
+A generator is one function: all its steps share one context, and those of an async one share a task. It is closed by
+whoever is inside it when it is left, else by its driver, which waits for that a moment and no longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextvars import Context, copy_context
+from collections.abc import Callable
+from contextvars import copy_context
 from threading import Lock, get_ident
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from arshai_kit._threads import background_log, workers
 
-__all__ = ["PATIENCE", "AsyncSteps", "Steps"]
+__all__ = ["PATIENCE", "AsyncSteps", "Steps", "settle"]
 
 PATIENCE: Final = 1.0
 """Seconds that a generator has for its `finally`, until nobody waits for it any more."""
@@ -96,7 +96,21 @@ class Steps:
 
 
 class AsyncSteps(Steps):
-    """An async generator: each step is awaited, and so is its end, in the event loop that the steps were awaited in."""
+    """An async generator: one task, opened at its first step, performs all of them and its end.
+
+    So it may hold a cancel scope, a task group or a stream over a `yield`, which have to be left in the task that has
+    entered them. *group* is where its task is opened; without one, as when the process ends, each step is alone.
+    """
+
+    def __init__(self, generator: Any) -> None:
+        super().__init__(generator)
+        self.group: Any = None
+        self._scope: Any = None  # its task's, around all that it enters itself
+        self._asked: Any = None
+        self._answered: Any = None
+        self._ended: Any = None
+        self._leaving = False
+        self._answer: _Answer = _LAST
 
     @property
     def over(self) -> bool:
@@ -104,50 +118,136 @@ class AsyncSteps(Steps):
         return self._generator.ag_frame is None
 
     async def __call__(self) -> tuple[bool, Any]:  # type: ignore[override]  # the same, to be awaited
-        self.busy = True
-        try:
-            return False, await _Inside(self.context, anext(self._generator))
-        except StopAsyncIteration:
+        if self._leaving:
             return True, None
-        finally:
-            self.busy = False
-            if self.left is not None:
-                await self.aclose()
+        if self.group is None:
+            self._answer = await self._performed(anext(self._generator))
+        elif self._scope is None:
+            self._open()
+            self.context.run(self.group.start_soon, self._live)
+            await self._asking()
+        elif not self._ended.is_set():
+            await self._asking()
+        (value, error), self._answer = self._answer, _LAST
+        if error is not None:
+            raise error
+        return value
+
+    def _open(self) -> None:
+        from anyio import CancelScope, Event
+
+        self._scope, self._asked, self._answered, self._ended = CancelScope(), Event(), Event(), Event()
+
+    async def _asking(self) -> None:
+        """Ask its task for a step; whoever is cancelled meanwhile cancels that, and nobody gets another step."""
+        from anyio import Event, get_cancelled_exc_class
+
+        self.busy, self._answered = True, Event()
+        self._asked.set()
+        try:
+            await self._answered.wait()
+        except get_cancelled_exc_class():
+            self._leaving = True
+            self._scope.cancel()
+            self._asked.set()
+            raise
 
     async def aclose(self) -> None:
-        """Close it, even while this task is being cancelled; a step under way has been cancelled, and closes it."""
-        from anyio import get_cancelled_exc_class, move_on_after
+        """Have its task close it, even while this one is being cancelled; after the step that is under way, if any."""
+        from anyio import CancelScope
 
-        if self.busy or self._closed:
+        self._leaving = True
+        if self._scope is None:
+            self._open()
+            self._asked.set()
+            await self._live()
             return
-        self._closed = True
-        with move_on_after(PATIENCE, shield=True):
+        self._asked.set()
+        if not self.busy:
+            with CancelScope(shield=True):
+                await self._ended.wait()
+            self.told()
+
+    async def _live(self) -> None:
+        """Perform what is asked for, then close what is left: in this task, whoever asks."""
+        try:
+            with self._scope:
+                await self._steps()
+                if not self.over:
+                    await self._end()
+        except Exception as error:  # noqa: BLE001  # it has left something open that it had entered
+            self._answer = None, error
+        finally:
+            self.busy = False
+            self._ended.set()
+            self._answered.set()
+            self.told()
+
+    async def _steps(self) -> None:
+        """Perform steps until the last, or until it is to be closed; *held* is an answer that nobody has asked for."""
+        from anyio import get_cancelled_exc_class
+
+        held = False
+        while not self.over:
             try:
-                await _Inside(self.context, self._generator.aclose())
-            except get_cancelled_exc_class():
+                if not await self._wanted():
+                    return
+            except get_cancelled_exc_class() as cancelled:  # by what no shield stops, like asyncio.timeout
+                self._answer, held = await self._performed(self._generator.athrow(cancelled)), True
+                continue
+            if not held:
+                self._answer = await self._performed(anext(self._generator))
+            held = False
+            if self._leaving:
+                return
+            if not self.over:  # else this is the answer when all is left
+                self.busy = False
+                self._answered.set()
+
+    async def _wanted(self) -> bool:
+        """Wait for being asked, shielded from what it has entered, which cancels its steps; whether for a step."""
+        from anyio import CancelScope, Event
+
+        with CancelScope(shield=True):
+            await self._asked.wait()
+        self._asked = Event()
+        return not self._leaving
+
+    async def _performed(self, step: Any) -> _Answer:
+        from anyio import current_effective_deadline, get_cancelled_exc_class
+
+        try:
+            return (False, await step), None
+        except StopAsyncIteration:
+            return _LAST
+        except get_cancelled_exc_class() as error:
+            if current_effective_deadline() == float("-inf"):
                 raise
-            except BaseException as error:  # noqa: BLE001  # the loop goes on, whatever a foreign `finally` raises
-                self.failed(error)
-        self.told()
+            return None, error
+        except BaseException as error:  # noqa: BLE001  # it is for whoever asked
+            return None, error
+
+    async def _end(self) -> None:
+        """Close it; the scope around all that it has entered gives it its time."""
+        from anyio import current_time, get_cancelled_exc_class
+
+        self._scope.shield, self._scope.deadline = True, current_time() + PATIENCE
+        try:
+            await self._generator.aclose()
+        except get_cancelled_exc_class():
+            raise
+        except BaseExceptionGroup as errors:  # a task group wraps even the request to end
+            if (rest := errors.split(GeneratorExit)[1]) is not None:
+                self.failed(rest)
+        except BaseException as error:  # noqa: BLE001  # the loop goes on, whatever a foreign `finally` raises
+            self.failed(error)
 
 
-class _Inside:
-    """Something to await, whose every step runs in *context*."""
+_Answer: TypeAlias = tuple[Any, BaseException | None]
+_LAST: Final[_Answer] = ((True, None), None)
 
-    def __init__(self, context: Context, awaitable: Any) -> None:
-        self._context = context
-        self._steps = awaitable.__await__()
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        resume: Callable[..., Any] = self._steps.send
-        answer: Any = None
-        while True:
-            try:
-                asked = self._context.run(resume, answer)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                answer = yield asked
-                resume = self._steps.send
-            except BaseException as error:  # noqa: BLE001  # cancelling too is for whoever awaits
-                answer, resume = error, self._steps.throw
+def settle(function: Any, group: Any) -> None:
+    """Have *function*, if it is an async generator, live in a task of *group*."""
+    if isinstance(function, AsyncSteps):
+        function.group = group

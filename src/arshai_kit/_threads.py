@@ -222,13 +222,37 @@ def _end(pid: int) -> None:
 # Event loops
 
 
+class _Tasks:
+    """Tasks that end each by itself: no task group, which one that leaves a cancel scope open would end for all."""
+
+    def __init__(self) -> None:
+        self._alive: set[Any] = set()
+
+    def start_soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have the running event loop run the async *function*, which must not raise."""
+        import asyncio
+
+        task = asyncio.get_running_loop().create_task(function(*args))
+        self._alive.add(task)
+        task.add_done_callback(self._alive.discard)
+
+
 @frozen
 class Loop:
-    """An event loop that runs in *thread*; *home* is how other threads reach it."""
+    """An event loop that *runner* runs; *home* is how other threads reach it, *group* runs what is started in it."""
 
     home: Any
-    group: Any
-    thread: int
+    group: _Tasks
+    runner: threading.Thread
+
+    @property
+    def thread(self) -> int | None:
+        """The number of the thread that it runs in."""
+        return self.runner.ident
+
+    def here(self) -> bool:
+        """Whether this is its thread; numbers of threads are used again."""
+        return threading.current_thread() is self.runner
 
     def start(self, context: Context, function: Callable[..., Any], *args: Any) -> None:
         """Have the async *function*, which must not raise, run as a task in *context*; never waits for the loop."""
@@ -251,10 +275,10 @@ def outside(context: Context) -> Context:
 def shared_loop() -> Loop | None:
     """The event loop that async functions called from sync code share, so that clients bound to it keep working.
 
-    None can be had when the process ends and has none yet.
+    None can be had when the process ends and has none yet. One that has died is replaced.
     """
     with _process.lock:
-        if _process.loop is None:
+        if _process.loop is None or not _process.loop.runner.is_alive():
             _process.loop = _started_loop()
         return _process.loop
 
@@ -268,9 +292,8 @@ def _started_loop() -> Loop | None:
     async def serve() -> None:
         if (sniffio := sys.modules.get("sniffio")) is not None:
             sniffio.thread_local.name = "asyncio"  # the contexts that its tasks run in may come from trio
-        async with anyio.create_task_group() as group:
-            ready.put(Loop(current_token().native_token, group, threading.get_ident()))
-            await anyio.sleep_forever()
+        ready.put(Loop(current_token().native_token, _Tasks(), threading.current_thread()))
+        await anyio.sleep_forever()
 
     thread = threading.Thread(target=anyio.run, args=(serve,), name="arshai-kit loop", daemon=True)
     return ready.get() if started(thread) else None

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from arshai_kit import ToolCall, ToolProgress, _adrive, _drive, _steps, openai_compatible, run_tools, stream, tool
+from arshai_kit import (
+    TextDelta,
+    ToolCall,
+    ToolProgress,
+    _adrive,
+    _drive,
+    _steps,
+    _threads,
+    aio,
+    complete,
+    openai_compatible,
+    run,
+    run_tools,
+    stream,
+    tool,
+)
 from arshai_kit._flight import left_behind
 from arshai_kit._steps import AsyncSteps, Steps
-from arshai_kit.effects import Call, Now, Plan, Start, side_by_side
+from arshai_kit.effects import Call, Now, Plan, Sleep, Start, side_by_side
 from arshai_kit.errors import RunError
 from arshai_kit.faces import AsyncStream, Stream, drive
-from arshai_kit.scope import using
-from arshai_kit.testing import scripted
+from arshai_kit.scope import Limits, current, using
+from arshai_kit.testing import recorded, replayed, scripted
 from arshai_kit.tools import answered, toolbox
 from tests.core.worlds import World, everywhere, listening
 from tests.transport.server import SOON, eventually
@@ -110,13 +128,19 @@ def counting() -> Iterator[Counting]:
     made.go.set()
 
 
-def leave(world: World, plan: Callable[[], Plan[Any]], names: set[str]) -> None:
-    """Leave the stream of *plan* once all tools of these *names* have told something."""
+def all_of(names: set[str]) -> Callable[[Any], bool]:
+    """Whether all tools of these *names* have told something."""
 
     def heard(event: Any) -> bool:
         if isinstance(event, ToolProgress):
             names.discard(event.call.name)
         return not names
+
+    return heard
+
+
+def leave(world: World, plan: Callable[[], Plan[Any]], heard: Callable[[Any], bool]) -> None:
+    """Leave the stream of *plan* once what it told has been *heard*."""
 
     async def main() -> None:
         async with AsyncStream(plan()) as events:
@@ -149,7 +173,7 @@ def test_a_generator_is_closed_when_its_stream_is_left(
 ) -> None:
     counting.shielded = False
     with script(name):
-        leave(world, lambda: streaming(tool(getattr(counting, name), timeout=timeout)), {name})
+        leave(world, lambda: streaming(tool(getattr(counting, name), timeout=timeout)), all_of({name}))
     assert counting.closed == [name]
 
 
@@ -158,7 +182,7 @@ def test_generators_side_by_side_are_closed_when_their_stream_is_left(world: Wor
     """Idle or in a step; a step that blocks cannot be broken off, and who performs it closes."""
     names = ("sync", "later", "busy", "later_busy")
     with script(*names):
-        leave(world, lambda: streaming(*[getattr(counting, name) for name in names]), set(names))
+        leave(world, lambda: streaming(*[getattr(counting, name) for name in names]), all_of(set(names)))
     assert {"later", "later_busy"} <= set(counting.closed)
     counting.go.set()
     eventually(lambda: sorted(counting.closed) == sorted(names))
@@ -255,7 +279,7 @@ def test_what_goes_wrong_in_the_end_is_logged(
 
     made = tool(sync if kind == "sync" else later, timeout=SOON)  # in a worker, not in the caller's thread
     with caplog.at_level(logging.ERROR, "arshai_kit.background"), script(kind):
-        leave(world, lambda: streaming(made), {kind})
+        leave(world, lambda: streaming(made), all_of({kind}))
         eventually(lambda: caplog.records)
     (record,) = caplog.records
     assert record.getMessage() == f"{kind} failed while it was closed"
@@ -288,7 +312,7 @@ def test_nobody_waits_long_for_an_end(world: World, kind: str, monkeypatch: pyte
 
     made = tool(sync if kind == "sync" else later, timeout=SOON)
     with script(kind):
-        leave(world, lambda: streaming(made), {kind})
+        leave(world, lambda: streaming(made), all_of({kind}))
     if kind == "sync":
         assert not ended.is_set()
         assert left_behind() == 1
@@ -315,7 +339,7 @@ def test_a_generator_that_goes_on_when_it_is_cancelled_is_closed_all_the_same(wo
             yield 1
 
     with script("stubborn", "idle"):
-        leave(world, lambda: streaming(stubborn, tool(idle, timeout=SOON)), {"stubborn", "idle"})
+        leave(world, lambda: streaming(stubborn, tool(idle, timeout=SOON)), all_of({"stubborn", "idle"}))
     eventually(lambda: closed == ["stubborn"])
 
 
@@ -333,7 +357,7 @@ def test_the_callers_thread_closes_what_it_has_stepped_through() -> None:
             seen.append(threading.current_thread())
 
     with script("here"):
-        leave(World(), lambda: streaming(here), {"here"})
+        leave(World(), lambda: streaming(here), all_of({"here"}))
     assert seen == [threading.current_thread()]
 
 
@@ -404,3 +428,235 @@ def iter_of(text: str) -> Iterator[str]:
 def test_a_tool_that_is_a_generator_still_answers() -> None:
     with scripted(ToolCall("1", "iter_of", {"text": "ab"}), "b"):
         assert run_tools(MODEL, "Spell!", [iter_of]).tool_runs[0].result == "b"
+
+
+# -- what an async generator holds over a `yield` --
+
+
+class Holding:
+    """Async generators that tell two words, and hold something meanwhile; *left* tells who has let go of it."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+
+    async def streaming(self, prompt: str) -> AsyncIterator[Any]:
+        """Hold the stream of a model."""
+        async with aio.stream(MODEL, prompt) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    yield event.text[:3]
+                    yield event.text[3:]
+        self.left.append("streaming")
+
+    async def failing(self, prompt: str) -> AsyncIterator[str]:
+        """Hold a deadline that raises."""
+        with anyio.fail_after(SOON):
+            for word in ("one", "two"):
+                await anyio.lowlevel.checkpoint()
+                yield word
+        self.left.append("failing")
+
+    async def moving(self, prompt: str) -> AsyncIterator[str]:
+        """Hold a deadline."""
+        with anyio.move_on_after(SOON):
+            for word in ("one", "two"):
+                await anyio.lowlevel.checkpoint()
+                yield word
+        self.left.append("moving")
+
+    async def grouping(self, prompt: str) -> AsyncIterator[str]:
+        """Hold a task, which does something for each step."""
+        send, receive = anyio.create_memory_object_stream[str]()
+        async with send, receive, anyio.create_task_group() as group:
+            group.start_soon(self._feed, send)
+            yield await receive.receive()
+            yield await receive.receive()
+        self.left.append("grouping")
+
+    async def using(self, prompt: str) -> AsyncIterator[str]:
+        """Hold a scope."""
+        async with using(limits=Limits(max_threads=3)):
+            for word in ("one", "two"):
+                await anyio.lowlevel.checkpoint()
+                assert current().limits == Limits(max_threads=3)
+                yield word
+        self.left.append("using")
+
+    async def _feed(self, send: Any) -> None:
+        for word in ("one", "two"):
+            await send.send(word)
+
+
+holding = pytest.mark.parametrize("shape", ["streaming", "failing", "moving", "grouping", "using"])
+
+
+def told_by(shape: str) -> Any:
+    """What the model answers those who ask it."""
+    return scripted(*["onetwo"] * (shape == "streaming"))
+
+
+@everywhere
+@holding
+def test_an_agent_holds_what_it_has_entered_over_its_steps(world: World, shape: str) -> None:
+    made = Holding()
+    with told_by(shape):
+        assert world.run(lambda: run.plan(getattr(made, shape), "Go!")) == "onetwo"
+    assert made.left == [shape]
+
+
+@everywhere
+@holding
+def test_a_tool_holds_what_it_has_entered_over_its_steps(world: World, shape: str) -> None:
+    made = Holding()
+    box = toolbox([tool(getattr(made, shape), timeout=SOON)])
+    with told_by(shape):
+        ran = world.run(lambda: answered(ToolCall("1", shape, {"prompt": "Go!"}), box))
+    assert (ran.result, ran.error, made.left) == ("two", None, [shape])
+
+
+@listening
+@holding
+def test_what_is_held_is_let_go_when_the_stream_is_left(
+    world: World, shape: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the middle of it, and without a word about it."""
+    made, ended = Holding(), threading.Event()
+
+    async def desk(prompt: str) -> AsyncIterator[str]:
+        try:
+            async with aclosing(getattr(made, shape)(prompt)) as words:
+                async for word in words:
+                    yield word
+        finally:
+            ended.set()
+
+    def first(event: Any) -> bool:
+        return isinstance(event, TextDelta)
+
+    with told_by(shape), caplog.at_level(logging.ERROR):
+        leave(world, lambda: stream.plan(desk, "Go!"), first)
+        leave(world, lambda: stream.plan(made.failing, "Go!"), first)
+    assert ended.is_set()
+    assert made.left == []
+    assert caplog.records == []
+
+
+@everywhere
+def test_a_step_that_overruns_lets_go_of_what_is_held(world: World) -> None:
+    left = threading.Event()
+
+    async def slow() -> AsyncIterator[str]:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.sleep_forever)
+                yield "one"
+                await anyio.sleep_forever()
+        finally:
+            left.set()
+
+    ran = world.run(lambda: answered(ToolCall("1", "slow"), toolbox([tool(slow, timeout=0.05)])))
+    assert str(ran.error).startswith("TimeoutError: ")
+    assert left.wait(SOON)
+
+
+@everywhere
+@pytest.mark.parametrize("library", [True, False])
+def test_a_deadline_that_passes_between_steps_ends_the_next_one(world: World, library: bool) -> None:
+    """Whoever waits for a step is not cancelled by what the generator holds."""
+
+    async def late() -> AsyncIterator[str]:
+        with anyio.fail_after(SOON) as scope:
+            yield "one"
+            scope.cancel()
+            yield "two"
+            await anyio.sleep_forever()
+
+    async def native() -> AsyncIterator[str]:
+        async with asyncio.timeout(SOON) as timeout:
+            yield "one"
+            timeout.reschedule(0.0)
+            yield "two"
+            await anyio.sleep_forever()
+
+    if not library and world.backend == "trio":
+        pytest.skip("the deadline is of the other library")
+    made = late if library else native
+
+    def plan() -> Plan[Any]:
+        steps = AsyncSteps(made())
+        first, second = (yield from Call(steps)), (yield from Call(steps))
+        yield from Sleep(0.01)
+        with pytest.raises(TimeoutError) if made is native else nullcontext():
+            assert (yield from Call(steps)) == (True, None)
+        return first, second, (yield from Call(steps))
+
+    assert world.run(plan) == ((False, "one"), (False, "two"), (True, None))
+
+
+@everywhere
+@pytest.mark.parametrize("error", [ValueError("cannot"), StopIteration(), asyncio.CancelledError()])
+def test_what_a_generator_raises_is_the_answer(world: World, error: BaseException) -> None:
+    async def broken(_prompt: str) -> AsyncIterator[str]:
+        with anyio.move_on_after(SOON):
+            yield "one"
+            await anyio.lowlevel.checkpoint()
+            raise error
+
+    with pytest.raises((ValueError, RuntimeError)):
+        world.run(lambda: run.plan(broken, "Go!"))
+    assert world.run(lambda: run.plan(Holding().failing, "Go!")) == "onetwo"
+
+
+@everywhere
+@pytest.mark.parametrize("stepped", [True, False])
+def test_a_scope_that_is_left_open_is_the_fault_of_who_has_entered_it(world: World, stepped: bool) -> None:
+    """Whoever waits is told, and the loop that others share goes on."""
+    kept = []
+
+    async def steps(_prompt: str) -> AsyncIterator[str]:
+        kept.append(anyio.CancelScope())
+        kept[0].__enter__()
+        yield "one"
+
+    async def once(_prompt: str) -> str:
+        kept.append(anyio.CancelScope())
+        kept[0].__enter__()
+        return "one"
+
+    with pytest.raises((RuntimeError, ExceptionGroup)) as told:
+        world.run(lambda: run.plan(steps if stepped else once, "Go!"))
+    error = told.value
+    while isinstance(error, ExceptionGroup):  # of the task group around a run in the caller's loop
+        error = error.exceptions[0]
+    assert "cancel scope" in str(error).lower()
+    assert world.run(lambda: run.plan(Holding().moving, "Go!")) == "onetwo"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_shared_loop_that_has_died_is_replaced() -> None:
+    loop = _threads.shared_loop()
+    assert loop is not None
+    _threads.soon(loop.home, loop.home.stop)
+    loop.runner.join(SOON)
+    assert run(Holding().grouping, "Go!") == "onetwo"
+    assert _threads.shared_loop() is not loop
+
+
+@everywhere
+@pytest.mark.parametrize("kind", ["sync", "later"])
+def test_what_a_generator_asks_is_part_of_its_own_answer(world: World, kind: str, tmp_path: Path) -> None:
+    """It is recorded with it, and asked no more when it is replayed."""
+
+    def sync(prompt: str) -> Iterator[str]:
+        yield complete(MODEL, prompt).text
+
+    async def later(prompt: str) -> AsyncIterator[str]:
+        yield (await aio.complete(MODEL, prompt)).text
+
+    agent = sync if kind == "sync" else later
+    if kind == "sync" and world.backend:
+        pytest.skip("a blocking call has no place in an event loop")
+    with recorded(tmp_path / "kept.jsonl"), scripted("Hello"):
+        assert world.run(lambda: run.plan(agent, "Go!")) == "Hello"
+    with replayed(tmp_path / "kept.jsonl"):
+        assert world.run(lambda: run.plan(agent, "Go!")) == "Hello"
