@@ -147,7 +147,7 @@ class Run(Flights):
         elif type(flight.effect) is Open and error is None:
             self.land(flight, self.open_line(flight.task, flight.effect, *value), None)
         elif type(flight.effect) is Call and flight.awaitable is None and isawaitable(value):
-            flight.awaitable, flight.done = value, False
+            flight.awaitable, flight.done, flight.threaded = value, False, False
             self.pending.append(flight)
         else:
             self.land(flight, value, error)
