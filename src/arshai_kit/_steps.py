@@ -176,7 +176,7 @@ class AsyncSteps(Steps):
                 if not self.over:
                     await self._end()
         except Exception as error:  # noqa: BLE001  # it has left something open that it had entered
-            self._answer = None, error
+            self._answer = (True, None), error
         finally:
             self.busy = False
             self._ended.set()
@@ -223,9 +223,9 @@ class AsyncSteps(Steps):
         except get_cancelled_exc_class() as error:
             if current_effective_deadline() == float("-inf"):
                 raise
-            return None, error
+            return (True, None), error
         except BaseException as error:  # noqa: BLE001  # it is for whoever asked
-            return None, error
+            return (True, None), error
 
     async def _end(self) -> None:
         """Close it; the scope around all that it has entered gives it its time."""
@@ -243,7 +243,7 @@ class AsyncSteps(Steps):
             self.failed(error)
 
 
-_Answer: TypeAlias = tuple[Any, BaseException | None]
+_Answer: TypeAlias = tuple[tuple[bool, Any], BaseException | None]
 _LAST: Final[_Answer] = ((True, None), None)
 
 

@@ -85,6 +85,7 @@ noise = st.lists(
 @given(noise.flatmap(lambda data: st.tuples(st.just(data), strategies.splits(data))), worlds, st.booleans())
 @example((b"\xef\xbb\xbfdata: [DONE]\r\n\r\n", [b"\xef", b"\xbb\xbfdata: [DONE]\r", b"\n\r", b"\n"]), WORLDS[-1], False)
 @example((b"data: {\ndata: {\r\n\n", [b"data: {\ndata: {\r", b"\n", b"\n"]), WORLDS[-1], False)
+@example((b"\n\n\n data: [DONE]\n\n", [b"\n\n\n", b" ", b"data: [DONE]\n\n"]), WORLDS[-1], False)
 @example((b"\xef\xbb\xbf\n<html>\n", [b"\xef", b"\xbb\xbf", b"\n", b"<html>\n"]), WORLDS[-1], False)
 def test_neither_does_it_when_the_bytes_make_no_sense(
     case: tuple[bytes, Sequence[bytes]], world: World, cut: bool

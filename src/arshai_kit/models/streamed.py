@@ -19,7 +19,6 @@ __all__ = ["Hand", "begun", "rest"]
 
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 """A byte order mark, and what may stand between events."""
-_BOM: Final = 3
 _PEEK: Final = 16 * 1024
 
 
@@ -99,14 +98,15 @@ def begun(hand: Hand, request: Request, until: float) -> Plan[_Stream]:
 
 def _first(hand: Hand, channel: Channel) -> Plan[_Stream]:
     stream = _Stream(hand, channel)
-    data = last = yield from Read(channel)
-    silent, blank = Read(channel, heard=False), len(data)
-    while last and not data.lstrip(_BLANK):
-        if blank > hand.max_body:
+    parts, silent = [(yield from Read(channel))], Read(channel, heard=False)
+    size = len(parts[0])
+    while parts[-1] and not parts[-1].lstrip(_BLANK):  # the first bytes may be too few to tell what this is
+        if size > hand.max_body:
+            parts.clear()  # they would live as long as the error
             raise too_large(hand.max_body)
-        last = yield silent  # the first bytes may be too few to tell what this is
-        blank += len(last)
-        data = data[:_BOM] + last  # of blanks, only a byte order mark could matter
+        parts.append((yield silent))
+        size += len(parts[-1])
+    data = b"".join(parts)
     if channel.status >= 300 or data.lstrip(_BLANK)[:1] in (b"{", b"[", b"<"):
         return stream.whole((yield from _not_streamed(hand, channel, data)))
     came = data
@@ -139,7 +139,7 @@ def _not_streamed(hand: Hand, channel: Channel, data: bytes) -> Plan[Response]:
         parts.append(data)
         size += len(data)
     if size > hand.max_body:
-        parts.clear()  # they would live as long as the error
+        parts.clear()  # as above
         raise too_large(hand.max_body)
     return hand.parse(Reply(channel.status, channel.headers, b"".join(parts)))
 
