@@ -116,6 +116,16 @@ def test_what_can_be_no_setting_is_refused_when_the_model_is_made() -> None:
         gemini("gemini-3-pro", api_key="k", reasoning=1.5)  # type: ignore[arg-type]
     with pytest.raises(Misuse, match="credentials= is the key of a service account"):
         gemini("m", project="p", credentials=5)
+    with pytest.raises(Misuse, match="token= takes a function that returns an access token, not str"):
+        gemini("m", project="p", token="ya29.mine")  # type: ignore[arg-type]
+
+
+@pytest.mark.needs("google")
+@pytest.mark.parametrize("credentials", [Secret("ya29.mine"), {"type": object()}, {"type": "service_account"}])
+def test_what_is_no_key_of_a_service_account_is_refused_and_not_shown(credentials: Any) -> None:
+    with pytest.raises(Misuse, match="not the JSON of a service account's key") as caught:
+        AccessToken(credentials)()
+    assert "ya29" not in str(caught.value)
 
 
 def test_what_a_model_is_known_to_take() -> None:

@@ -487,5 +487,5 @@ def test_keys_in_an_address_do_not_show() -> None:
     assert "pass@" not in repr(request)
     assert "sk-" not in repr(request)
     assert "a=2" in repr(request)
-    model = openai_compatible("m", base_url="https://example.org/v1?key=sk-1")
+    model = openai_compatible("m", base_url="https://example.org/v1?key-id=sk-1")
     assert "sk-1" not in repr(model)

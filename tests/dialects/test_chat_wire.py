@@ -154,12 +154,12 @@ def test_openrouter_tells_its_cost_and_breaks_off_behind_a_finish(way: Way) -> N
     assert str(broken.error) == "HTTP 502: Provider returned error (upstream is down)"
 
 
-def test_a_key_in_the_address_goes_out_and_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_may_be_a_key_in_the_address_goes_out_and_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     told = failing(401, {"error": {"message": "hidden77 is no key"}})
     with answering(told) as server:
-        model = openai_compatible("m", base_url=f"{server.url}/v1?api-key=hidden77", api_key="", retry=None)
+        model = openai_compatible("m", base_url=f"{server.url}/v1?key-id=hidden77", api_key="", retry=None)
         error = Way("complete", "").ask(model).error
-        assert b"POST /v1/chat/completions?api-key=hidden77 " in server.heads[0]
+        assert b"POST /v1/chat/completions?key-id=hidden77 " in server.heads[0]
     assert str(error).startswith("HTTP 401: *** is no key")
     assert "hidden77" not in repr(model) + caplog.text + repr(evolve(model, temperature=0))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from inspect import isawaitable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -22,6 +23,9 @@ from arshai_kit.retry import Retry, attempts
 __all__ = ["Dialect", "Endpoint", "Headers", "Token", "address", "pairs"]
 
 T = TypeVar("T")
+
+_TELLING: Final = re.compile(r"(?:key|token|secret|password|sig|signature|auth|authorization|credentials?)$", re.I)
+"""Names of what is secret, where it stands in the query of an address."""
 
 Token: TypeAlias = Callable[[], str] | Callable[[], Awaitable[str]]
 """Gives an access token that is good for now, sync or async; asked before each call, so it should keep its own."""
@@ -50,14 +54,14 @@ def _key(key: str | Secret | None) -> Secret | None:
 
 
 def address(base_url: str) -> str:
-    """*base_url*, if it can be one.
+    """*base_url*, if it can be one and holds no key: an address is kept, shown and pickled as it is.
 
     >>> address("localhost:8080")
     Traceback (most recent call last):
         ...
     arshai_kit.errors.Misuse: base_url='localhost:8080' is no address; it looks like 'https://api.example.com/v1'
     """
-    from urllib.parse import urlsplit  # it imports much: only when a model is made
+    from urllib.parse import parse_qsl, urlsplit  # it imports much: only when a model is made
 
     found = base_url.strip() if isinstance(base_url, str) else ""
     try:
@@ -66,10 +70,25 @@ def address(base_url: str) -> str:
     except ValueError:
         fits = False
     if not fits or any(letter.isspace() for letter in found):
-        raise Misuse(f"base_url={base_url!r} is no address; it looks like 'https://api.example.com/v1'")
+        raise Misuse(f"base_url={_shown(base_url)} is no address; it looks like 'https://api.example.com/v1'")
     if parts.username or parts.password:
         raise Misuse("base_url= holds a user name or password; pass it as api_key= or headers=, where it stays secret")
+    for name, _ in parse_qsl(f"{parts.query}&{parts.fragment}"):
+        if _TELLING.search(name):
+            raise Misuse(f"base_url= holds a key ({name}=…); pass it as api_key= or headers=, where it stays secret")
     return found
+
+
+def _shown(base_url: Any) -> str:
+    """What was given for an address, without what may be a secret in it.
+
+    >>> _shown("me:pass@example.org/v1?key=sk-1"), _shown(7)
+    ("'…@example.org/v1'", '7')
+    """
+    if not isinstance(base_url, str):
+        return repr(base_url) if base_url is None or type(base_url) in (int, float, bool) else type(base_url).__name__
+    before, at, after = base_url.partition("?")[0].partition("#")[0].rpartition("@")
+    return repr(f"…@{after}" if at else before + after)
 
 
 def pairs(given: Headers) -> tuple[tuple[str, str | Secret], ...]:

@@ -10,7 +10,7 @@ from typing import Any, Final, Unpack
 from arshai_kit.effects import Secret
 from arshai_kit.errors import MissingKey, Misuse
 from arshai_kit.models import Endpoint, Token
-from arshai_kit.providers.common import Headers, Options, address, checked, chosen_key, named, pairs
+from arshai_kit.providers.common import Headers, Options, address, checked, chosen_key, named, pairs, signing, told
 from arshai_kit.providers.compatible import Api, spoken
 from arshai_kit.providers.openai import STYLE
 
@@ -45,12 +45,12 @@ def azure(
     """
     return Endpoint(
         name=named(deployment),
-        base_url=_address(endpoint, api, api_version),
+        base_url=_address(endpoint, api, told("api_version", api_version)),
         dialect=spoken(api, **_style(api_version)),
         provider="azure",
         api_key=_key(api_key, token),
         key_header="api-key",
-        token=token,
+        token=signing(token),
         headers=pairs(headers),
         **checked(options),
     )
@@ -60,7 +60,7 @@ def _address(endpoint: str | None, api: str, version: str | None) -> str:
     """Where the API is; the dated addresses name the deployment for Chat Completions, and for Responses do not."""
     from urllib.parse import quote
 
-    given = os.environ.get("AZURE_OPENAI_ENDPOINT", "") if endpoint is None else endpoint
+    given = os.environ.get("AZURE_OPENAI_ENDPOINT", "") if told("endpoint", endpoint) is None else endpoint
     if not given:
         raise Misuse("there is no address: pass endpoint='https://NAME.openai.azure.com', or set AZURE_OPENAI_ENDPOINT")
     root = _root(address(given))
@@ -82,9 +82,9 @@ def _root(given: str) -> str:
         return _ROOT.sub("", path + "/")
     version = parse_qs(query).get("api-version", [""])[0]
     root = _ROOT.sub("", (path[: call.start()] if call else path) + "/")
-    told = f"endpoint={root!r}" + (f", api_version={version!r}" if version else "")
-    told += f"; the deployment is the first argument: {call[1]!r}" if call and call[1] else ""
-    raise Misuse(f"endpoint= is the address of the resource, not that of a call to it: pass {told}")
+    right = f"endpoint={root!r}" + (f", api_version={version!r}" if version else "")
+    right += f"; the deployment is the first argument: {call[1]!r}" if call and call[1] else ""
+    raise Misuse(f"endpoint= is the address of the resource, not that of a call to it: pass {right}")
 
 
 def _style(version: str | None) -> Mapping[str, Any]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypedDict
 
 from arshai_kit.effects import Secret
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Capabilities, Headers, Reasoning, ToolChoice, address, pairs
 from arshai_kit.retry import Retry
 
-__all__ = ["Headers", "Options", "address", "checked", "chosen_key", "named", "pairs"]
+__all__ = ["Headers", "Options", "address", "checked", "chosen_key", "named", "pairs", "signing", "told"]
 
 
 class Options(TypedDict, total=False):
@@ -51,7 +52,7 @@ def named(name: str) -> str:
     >>> named("llama3.2")
     'llama3.2'
     """
-    if not name or not isinstance(name, str) or name != name.strip():
+    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
         raise Misuse("the first argument is the name of the model, as the provider calls it: 'llama3.2'")
     return name
 
@@ -65,13 +66,71 @@ def checked(options: Options) -> dict[str, Any]:
             f"there is no option {', '.join(sorted(unknown))}; what only this provider knows goes into extra={{…}}, "
             f"known are {known}"
         )
-    return dict(options)
+    for name, value in options.items():
+        takes, fits = _TAKES.get(name, ("", None))
+        if fits is not None and value is not None and not fits(value):
+            raise Misuse(f"{name}= takes {takes}, not {value!r}")
+    return {name: value for name, value in options.items() if name != "capabilities" or value is not None}
 
 
-def chosen_key(given: str | Secret | None, variable: str) -> Secret | None:
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -_HUGE < value < _HUGE
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and -_HUGE < value < _HUGE
+
+
+def _is_effort(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, str) and bool(value))
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, Iterable) and not isinstance(value, bytes | Mapping))
+
+
+_HUGE: Final = 1e300
+_NUMBER: Final = ("a number", _is_number)
+_WHOLE: Final = ("a whole number", _is_whole)
+_TAKES: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = MappingProxyType(
+    {
+        **dict.fromkeys(("temperature", "top_p", "presence_penalty", "frequency_penalty"), _NUMBER),
+        **dict.fromkeys(("top_k", "max_tokens", "seed", "logprobs", "candidates"), _WHOLE),
+        "stop": ("a string, or several", _is_words),
+        "reasoning": ("an effort such as 'low', or a whole number of tokens", _is_effort),
+        "tool_choice": ("'auto', 'none', 'required' or the name of a tool", _is_name),
+        "parallel_tool_calls": ("True or False", lambda value: isinstance(value, bool)),
+        "capabilities": ("a Capabilities(…)", lambda value: isinstance(value, Capabilities)),
+    }
+)
+"""What an option takes whose type is not looked at where it is kept."""
+
+
+def told(name: str, value: Any) -> Any:
+    """*value*, if it is text or nothing, as the argument *name* takes it."""
+    if value is not None and not (isinstance(value, str) and value.strip().isprintable()):
+        raise Misuse(f"{name}= takes text, not {value!r}")
+    return value
+
+
+def signing(token: Any) -> Any:
+    """*token*, if it is a function or nothing."""
+    if token is not None and not callable(token):
+        raise Misuse(f"token= takes a function that returns an access token, not {type(token).__name__}")
+    return token
+
+
+def chosen_key(given: str | Secret | None, variable: str = "") -> Secret | None:
     """The key *given*, else the one in the environment; read once, when the model is made."""
     value = given.reveal() if isinstance(given, Secret) else given
+    if not isinstance(value, str | None):
+        raise Misuse(f"api_key= takes a string, not {type(value).__name__}")
     key = (os.environ.get(variable, "") if value is None else value).strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise Misuse(f"api_key= (or {variable}) holds characters that no key has; was it copied whole?")
+        where = f"api_key= (or {variable})" if variable else "api_key="
+        raise Misuse(f"{where} holds characters that no key has; was it copied whole?")
     return Secret(key) if key else None

@@ -9,6 +9,7 @@ from attrs import evolve
 from arshai_kit.effects import Secret
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Endpoint, Headers, pairs
+from arshai_kit.providers.common import chosen_key
 
 __all__ = ["gateway"]
 
@@ -47,7 +48,7 @@ def gateway(
     if base_url is not None:
         changes["base_url"] = base_url
     if api_key is not None:
-        changes |= {"api_key": api_key, "token": None}
+        changes |= {"api_key": chosen_key(api_key), "token": None}
     reached: Any = evolve(inner, **changes)
     found: M = reached
     return found

@@ -12,7 +12,7 @@ from arshai_kit._json import dumps, loads
 from arshai_kit.effects import Secret
 from arshai_kit.errors import MissingKey, Misuse, ServerFailed, Unauthorized, Unreachable, need
 from arshai_kit.models import Capabilities, Dialect, Endpoint, Token
-from arshai_kit.providers.common import Headers, Options, address, checked, chosen_key, named, pairs
+from arshai_kit.providers.common import Headers, Options, address, checked, chosen_key, named, pairs, signing, told
 
 __all__ = ["AccessToken", "gemini", "known", "vertex_address"]
 
@@ -53,10 +53,10 @@ def gemini(
     >>> gemini("gemini-2.5-flash", project="mine", location="europe-west4", token=lambda: "t").base_url
     'https://europe-west4-aiplatform.googleapis.com/v1/projects/mine/locations/europe-west4/publishers/google'
     """
+    _check_effort(options.get("reasoning"))
     settings: dict[str, Any] = {"name": _named(name), "dialect": _dialect(), "headers": pairs(headers)}
     settings |= {"key_header": "x-goog-api-key", "capabilities": known(name), **checked(options)}
-    _check_effort(settings.get("reasoning"))
-    if _on_vertex(api_key, (project, location, credentials, token)):
+    if _on_vertex(api_key, (told("project", project), told("location", location), credentials, signing(token))):
         key = None if api_key is None else chosen_key(api_key, _KEYS[0])
         signer = token if token is not None or api_key is not None else AccessToken(credentials)
         at = address(base_url) if base_url is not None else _vertex(project, location, signer)
@@ -105,7 +105,7 @@ class AccessToken:
 
     def __init__(self, source: Credentials | None = None) -> None:
         if isinstance(source, Mapping):
-            source = Secret(dumps(dict(source)).decode())
+            source = Secret(_as_json(source))
         self._source = source
         self._found: Any = None
         self._lock = Lock()
@@ -157,10 +157,24 @@ def _signed_in(source: Any) -> Any:
     if source is None:
         return _default()[0]
     if isinstance(source, Secret):
-        return _of_key(loads(_revealed(source)))
+        return _of_key(_as_key(_revealed(source)))
     if isinstance(source, str | os.PathLike):
         return _of_key(os.fspath(source))
     return source
+
+
+def _as_json(source: Mapping[str, Any]) -> str:
+    try:
+        return dumps(dict(source)).decode()
+    except (TypeError, ValueError):
+        raise Misuse("credentials= cannot be used: it is not the JSON of a service account's key") from None
+
+
+def _as_key(text: str) -> Any:
+    try:
+        return loads(text)
+    except ValueError:
+        raise Misuse("credentials= cannot be used: it is not the JSON of a service account's key") from None
 
 
 def _revealed(source: Secret) -> str:

@@ -17,7 +17,6 @@ from arshai_kit.models import Model
 __all__ = ["PROVIDERS", "Provider", "model"]
 
 _SERVED: Final = re.compile(r"(?P<name>.+?)@(?P<base_url>https?://.+)", re.DOTALL)
-_PASSWORD: Final = re.compile(r"(?<=//)[^/@]*@")
 
 
 @frozen(eq=False, repr=False)
@@ -37,8 +36,7 @@ def _of(module: str, name: str, **fixed: Any) -> Callable[..., Model]:
     """The constructor *name* of *module*, imported when a model is made."""
 
     def make(rest: str, **options: Any) -> Model:
-        found: Model = getattr(import_module(f"arshai_kit.{module}"), name)(rest, **fixed, **options)
-        return found
+        return _made(getattr(import_module(f"arshai_kit.{module}"), name), rest, fixed, options)
 
     return make
 
@@ -49,13 +47,27 @@ def _served(rest: str, **options: Any) -> Model:
     found = _SERVED.fullmatch(rest)
     if found is None:
         raise Misuse("a server is named as openai-compatible:NAME@URL, as in llama3.2@http://localhost:11434/v1")
-    return openai_compatible(found["name"], base_url=found["base_url"], **options)
+    return _made(openai_compatible, found["name"], {"base_url": found["base_url"]}, options)
 
 
 def _local(rest: str, **options: Any) -> Model:
     from arshai_kit.local import local
 
-    return local(rest or None, **options)
+    return _made(local, rest or None, {}, options)
+
+
+def _made(make: Callable[..., Any], rest: str | None, fixed: Mapping[str, Any], options: Mapping[str, Any]) -> Model:
+    """What *make* makes of *rest*; refuses those of *options* that it does not take, or that the name says already."""
+    from inspect import signature
+
+    spots = signature(make).parameters
+    if said := {*fixed, next(iter(spots))} & options.keys():
+        raise Misuse(f"{', '.join(sorted(said))}= is said by the name already: leave it out, or take another name")
+    unknown = options.keys() - spots.keys()
+    if unknown and all(spot.kind is not spot.VAR_KEYWORD for spot in spots.values()):
+        raise Misuse(f"{make.__name__} has no option {', '.join(sorted(unknown))}; known are {', '.join([*spots][1:])}")
+    found: Model = make(rest, **fixed, **options)
+    return found
 
 
 _OPENAI: Final = (("OPENAI_API_KEY",),)
@@ -110,5 +122,16 @@ azure:DEPLOYMENT, gemini:NAME, openrouter:MAKER/NAME, openai-compatible:NAME@URL
     provider = PROVIDERS.get(word)
     if provider is None or (not rest and (colon or word != "local")):
         forms = ", ".join(each.form for each in PROVIDERS.values())
-        raise Misuse(f"{_PASSWORD.sub('…@', text)!r} names no model; there are {forms}")
+        raise Misuse(f"{_shown(text)!r} names no model; there are {forms}")
     return provider.make(rest, **options)
+
+
+def _shown(text: str) -> str:
+    """*text* without what may be a secret in it, if it has an address.
+
+    >>> _shown("gmini:pro"), _shown("server:llama@http://me:pass@example.org/v1?key=sk-1")
+    ('gmini:pro', 'server:…@example.org/v1')
+    """
+    before, at, after = text.partition("?")[0].partition("#")[0].rpartition("@")
+    word, colon, _ = before.partition(":")
+    return f"{word if colon else ''}{colon}…@{after}" if at else before + after

@@ -12,7 +12,7 @@ from arshai_kit.effects import Plan, Request, Secret
 from arshai_kit.errors import MissingKey, Misuse
 from arshai_kit.faces import blocking
 from arshai_kit.models import UNKNOWN, Capabilities, Endpoint
-from arshai_kit.providers.common import Headers, Options, address, checked, chosen_key, named, pairs
+from arshai_kit.providers.common import Headers, Options, address, checked, chosen_key, named, pairs, told
 from arshai_kit.providers.compatible import Api, spoken
 from arshai_kit.records import Response
 
@@ -46,17 +46,19 @@ def openai(
     >>> openai("gpt-5.6-luna", api_key="", reasoning="low").name
     'gpt-5.6-luna'
     """
-    sender = {"OpenAI-Organization": (organization, "OPENAI_ORG_ID"), "OpenAI-Project": (project, "OPENAI_PROJECT_ID")}
-    told = [(header, value) for header, found in sender.items() if (value := _given(*found))]
+    sender = {
+        "OpenAI-Organization": _given(told("organization", organization), "OPENAI_ORG_ID"),
+        "OpenAI-Project": _given(told("project", project), "OPENAI_PROJECT_ID"),
+    }
     settings = checked(options)
     settings.setdefault("capabilities", known(name))
     return Endpoint(
         name=named(name),
-        base_url=address(_given(base_url, "OPENAI_BASE_URL") or _ADDRESS),
+        base_url=address(_given(told("base_url", base_url), "OPENAI_BASE_URL") or _ADDRESS),
         dialect=spoken(api, **STYLE),
         provider="openai",
         api_key=_key(api_key),
-        headers=(*told, *pairs(headers)),
+        headers=(*[each for each in sender.items() if each[1]], *pairs(headers)),
         **settings,
     )
 

@@ -59,7 +59,7 @@ def _routing(models: Any, provider: Mapping[str, Any] | None, plugins: Any, tran
     """What is given of OpenRouter's own fields."""
     found: dict[str, Any] = {
         "models": list(_texts("models", models)) or None,
-        "provider": None if provider is None else dict(provider),
+        "provider": None if provider is None else dict(_fields("provider", provider, {"sort": "price"})),
         "plugins": [{"id": each} if isinstance(each, str) else each for each in _several("plugins", plugins)] or None,
         "transforms": None if transforms is None else list(_texts("transforms", transforms)),
     }
@@ -67,15 +67,21 @@ def _routing(models: Any, provider: Mapping[str, Any] | None, plugins: Any, tran
 
 
 def _extra(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    extra = settings.get("extra") or {}
-    if not isinstance(extra, Mapping):
-        raise Misuse(f"extra= takes fields for the body of the request, as in {{'user': 'ann'}}, not {extra!r}")
-    return extra
+    extra = settings.get("extra")
+    return _fields("extra", {} if extra is None else extra, {"user": "ann"})
+
+
+def _fields(name: str, given: Any, like: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise Misuse(f"{name}= takes fields for the body of the request, as in {like}, not {given!r}")
+    return given
 
 
 def _several(name: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, str | Mapping):
         raise Misuse(f"{name}= takes several: [{given!r}]")
+    if not isinstance(given, Iterable):
+        raise Misuse(f"{name}= takes several, not {given!r}")
     return tuple(given)
 
 
