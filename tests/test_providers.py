@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
+from decimal import Decimal
+from functools import partial
+from inspect import signature
+from math import inf, nan
 from typing import Any
 
 import pytest
 from attrs import frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from arshai_kit import complete, file, request, user
+from arshai_kit import Finished, TextDelta, complete, file, request, stream, user
 from arshai_kit.dialects.chat import CHAT
-from arshai_kit.effects import Secret
-from arshai_kit.errors import MissingKey, Misuse
-from arshai_kit.models import Capabilities, evolve
-from arshai_kit.providers import gateway, model, openai_compatible, openrouter
+from arshai_kit.effects import Reply, Secret
+from arshai_kit.errors import ArshaiError, MissingKey, Misuse
+from arshai_kit.models import Capabilities, Endpoint, evolve
+from arshai_kit.providers import (
+    Options,
+    azure,
+    azure_embedder,
+    gateway,
+    gemini,
+    gemini_embedder,
+    model,
+    openai,
+    openai_compatible,
+    openai_compatible_embedder,
+    openai_embedder,
+    openrouter,
+)
+from arshai_kit.providers.embedders import EmbedderOptions
+from arshai_kit.providers.gemini import vertex_address
 from arshai_kit.providers.named import PROVIDERS
+from arshai_kit.records import ToolSpec
 from arshai_kit.retry import Retry
-from tests.badinput.ways import answering, body, message, model_at
+from tests.badinput.ways import DONE, answering, body, chunk, message, model_at, sent
 
 BASE = "http://localhost:11434/v1"
 
@@ -83,11 +107,44 @@ def test_what_is_no_address_is_refused_with_what_one_looks_like(address: Any) ->
         openai_compatible("m", base_url=address)
 
 
-@pytest.mark.parametrize("address", ["https://user:pass@x.example/v1", "https://user@x.example/v1"])
-def test_an_address_holds_no_secret(address: str) -> None:
-    with pytest.raises(Misuse, match="api_key=") as caught:
-        openai_compatible("m", base_url=address)
-    assert "pass@" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("https://user:hush@x.example/v1", "api_key="),
+        ("https://hush@x.example/v1", "api_key="),
+        ("https://x.example/v1?key=hush", r"\(key=…\); pass it as api_key="),
+        ("https://x.example/v1?a=b&subscription%2Dkey=hush", r"\(subscription-key=…\); pass it as api_key="),
+        ("https://x.example/v1?access_token=hush&x=1", r"\(access_token=…\); pass it as api_key="),
+        ("https://x.example/v1#key=hush", r"\(key=…\); pass it as api_key="),
+        ("user:hush@x.example/v1", "is no address"),
+        ("https://user:hu/hush@x y/v1", "is no address"),
+        ("x.example/v1?key=hush", "is no address"),
+    ],
+)
+def test_an_address_holds_no_secret_and_no_error_shows_one(address: str, says: str) -> None:
+    plain = openai_compatible("m", base_url=BASE, api_key="")
+    makers: list[Callable[[], object]] = [
+        lambda: openai_compatible("m", base_url=address, api_key=""),
+        lambda: gateway(plain, base_url=address),
+        lambda: evolve(plain, base_url=address),
+        lambda: openai_embedder("m", base_url=address, api_key="k"),
+        lambda: gemini("m", base_url=address, api_key="k"),
+    ]
+    for make in makers:
+        with pytest.raises(Misuse, match=says) as caught:
+            make()
+        assert "hush" not in str(caught.value)
+    with pytest.raises(Misuse) as caught:
+        model(f"openai-compatible:m@{address}")
+    assert "hush" not in str(caught.value)
+    with pytest.raises(Misuse) as caught:
+        model(f"opena1:m@{address}")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["?api-version=1", "?design=1&tokens=3", "?key=", "?keyspace=a"])
+def test_an_address_may_say_more(query: str) -> None:
+    assert openai_compatible("m", base_url=f"https://x.example/v1{query}").base_url.endswith(query)
 
 
 @pytest.mark.parametrize("key", ["two words", "tab\tbed", "schlüssel"])
@@ -170,6 +227,173 @@ def test_openrouter_wants_a_key_and_names_its_place(monkeypatch: pytest.MonkeyPa
 def test_what_openrouter_cannot_take_is_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(Misuse, match=says):
         openrouter("a/b", api_key="", **wrong)
+
+
+# Who gets what is opaque
+
+SEALED: dict[str, Any] = {
+    "responses": {
+        "status": "completed",
+        "output": [
+            {"type": "reasoning", "id": "rs_1", "encrypted_content": "gAAAAAB", "summary": []},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]},
+        ],
+    },
+    "chat": message({"content": "Hi", "reasoning_details": [{"type": "reasoning.encrypted", "data": "gAAAAAB"}]}),
+    "gemini": {
+        "candidates": [{"content": {"parts": [{"text": "Hi", "thoughtSignature": "gAAAAAB"}]}, "finishReason": "STOP"}]
+    },
+}
+ELSEWHERE = ("https://gw.example/v1", "https://api.openai.com.example/v1", "http://localhost:4000/v1")
+
+
+@pytest.mark.parametrize(
+    ("make", "homes", "spoken"),
+    [
+        (openai, ("https://api.openai.com/v1", "https://eu.api.openai.com/v1"), "responses"),
+        (partial(openai, api="chat"), ("https://api.openai.com/v1", "https://API.openai.com:443/v1"), "chat"),
+        (openrouter, ("https://openrouter.ai/api/v1", "https://openrouter.ai/api/v1/"), "chat"),
+        (gemini, ("https://generativelanguage.googleapis.com/v1beta",), "gemini"),
+        (
+            partial(gemini, token=lambda: "t"),
+            tuple(vertex_address("p", place) for place in ("global", "us", "europe-west4")),
+            "gemini",
+        ),
+    ],
+)
+def test_what_a_host_sealed_goes_back_to_it_and_to_no_other(make: Any, homes: tuple[str, ...], spoken: str) -> None:
+    models = [make("m", api_key="k", base_url=url) for url in (*homes, *ELSEWHERE)]
+    for asked in models:
+        first = asked.dialect.parse(asked, Reply(200, (), json.dumps(SEALED[spoken]).encode()))
+        assert first.provider == asked.provider
+        reached = [each for each in models if b"gAAAAAB" in request(each, (first, "And now?")).content]
+        assert reached == (models[: len(homes)] if asked.base_url in homes else [asked])
+
+
+def test_two_resources_on_azure_share_nothing_that_is_sealed() -> None:
+    one, other = (azure("m", endpoint=f"https://{name}.openai.azure.com", api_key="k") for name in ("east", "west"))
+    first = one.dialect.parse(one, Reply(200, (), json.dumps(SEALED["responses"]).encode()))
+    assert [b"gAAAAAB" in request(each, (first, "And now?")).content for each in (one, other)] == [True, False]
+
+
+# Streams that begin with an error
+
+EVENTS: dict[str, tuple[bytes, ...]] = {
+    "chat": (chunk({"content": "Hello"}), chunk({}, "stop"), DONE),
+    "responses": (
+        b'data: {"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"Hello"}\n\n',
+        b'data: {"type":"response.completed","response":{"output":[]}}\n\n',
+    ),
+    "gemini": (b'data: {"candidates":[{"content":{"parts":[{"text":"Hello"}]},"finishReason":"STOP"}]}\n\n',),
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "spoken", "error"),
+    [
+        (openai, "responses", {"type": "error", "code": "server_error", "message": "m", "param": None}),
+        (openai, "responses", {"type": "response.failed", "response": {"error": {"code": "server_error"}}}),
+        (openai, "responses", {"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}}),
+        (openrouter, "chat", {"error": {"code": "server_error", "message": "m"}}),
+        (openrouter, "chat", {"error": {"type": "overloaded_error", "message": "Overloaded"}}),
+        (openrouter, "chat", {"choices": [{"index": 0, "delta": {}, "error": {"code": 502, "message": "m"}}]}),
+        (gemini, "gemini", {"error": {"status": "UNAVAILABLE", "message": "m"}}),
+        (gemini, "gemini", [{"error": {"code": 503, "status": "UNAVAILABLE", "message": "m"}}]),
+    ],
+)
+def test_a_stream_that_begins_with_an_error_that_may_pass_is_asked_for_again(
+    make: Any, spoken: str, error: Any
+) -> None:
+    from tenacity import wait_none
+
+    began = [b'data: {"type":"response.created","response":{"id":"r"}}\n\n'] if spoken == "responses" else []
+    broken = sent(*began, b"data: " + json.dumps(error).encode() + b"\n\n")
+    with answering(broken, broken, sent(*EVENTS[spoken])) as server:
+        asked = make("m", api_key="k", base_url=f"{server.url}/v1", retry=Retry(wait=wait_none()))
+        *told, last = stream(asked, "Hi")
+        assert len(server.heads) == 3
+    assert isinstance(last, Finished)
+    assert [event.text for event in told if isinstance(event, TextDelta)] == [last.response.text] == ["Hello"]
+
+
+# Nonsense
+
+TEXTS = ("", " ", "m", "two words", "a\nb", "\x00", "é", "\ud800", "openai:", ":", "a:b", "http://x", "https://[1")
+JUNK = st.one_of(
+    st.sampled_from((*TEXTS, "chat", "responses", "none", "required")),
+    st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([10**400, -1.5, inf, nan, 1j, Decimal("1.5")]),
+    st.sampled_from([b"x", object(), int, len, Ellipsis, Secret(""), Secret("k"), Secret("é"), range(2), {1}, Retry()]),
+    st.sampled_from([[], (), {}, [None], [[1]], ["a"], [("a", "b")], {"a": object()}, {1: 2}, {"a": {1}}, {"": ""}]),
+    st.sampled_from([Capabilities(), {"x": nan}, {"a\n": "b"}, {"a": "b\r\nc: d"}, {"tools": 5}, {"tools": None}]),
+)
+MAKERS: tuple[tuple[Callable[..., Any], dict[str, Any], type], ...] = (
+    (openai, {"name": "m", "api_key": "k"}, Options),
+    (azure, {"deployment": "m", "api_key": "k", "endpoint": "https://me.openai.azure.com"}, Options),
+    (gemini, {"name": "m", "api_key": "k"}, Options),
+    (openrouter, {"name": "m", "api_key": "k"}, Options),
+    (openai_compatible, {"name": "m", "api_key": "k", "base_url": BASE}, Options),
+    (gateway, {"model": openai_compatible("m", base_url=BASE, api_key="k")}, dict),
+    (openai_embedder, {"name": "m", "api_key": "k"}, EmbedderOptions),
+    (azure_embedder, {"deployment": "m", "api_key": "k", "endpoint": "https://me.openai.azure.com"}, EmbedderOptions),
+    (gemini_embedder, {"name": "m", "api_key": "k"}, EmbedderOptions),
+    (openai_compatible_embedder, {"name": "m", "api_key": "k", "base_url": BASE}, EmbedderOptions),
+)
+
+
+def _arguments(make: Callable[..., Any], options: type) -> list[str]:
+    """The names of all that *make* takes."""
+    own = [name for name, spot in signature(make).parameters.items() if spot.kind is not spot.VAR_KEYWORD]
+    return [*own, *getattr(options, "__annotations__", {})]
+
+
+@pytest.mark.parametrize(("make", "fine", "options"), [pytest.param(*each, id=each[0].__name__) for each in MAKERS])
+def test_whatever_is_passed_makes_a_model_or_an_error_of_ours(
+    make: Callable[..., Any], fine: dict[str, Any], options: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "mine")  # or Google would be asked
+    names = _arguments(make, options)
+
+    @settings(max_examples=20 * len(names))
+    @given(name=st.sampled_from(names), value=JUNK)
+    def law(name: str, value: Any) -> None:
+        with suppress(ArshaiError):
+            found = make(**{**fine, name: value})
+            if isinstance(found, Endpoint) and found.token is None:
+                request(found, "Hi", tools=[ToolSpec("look")])
+                repr(found), hash(found)
+
+    law()
+
+
+@given(
+    text=st.one_of(
+        JUNK,
+        st.builds(
+            "{}{}{}".format,
+            st.sampled_from([*PROVIDERS, "x", ""]),
+            st.sampled_from(["", ":", "::", " : "]),
+            st.sampled_from(TEXTS),
+        ),
+    )
+)
+def test_any_text_names_a_model_or_is_refused_by_name(text: Any) -> None:
+    with suppress(ArshaiError):
+        model(text, api_key="k")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        ("local", {"api_key": "k"}, "local has no option api_key; known are temperature, "),
+        ("openai:m", {"temprature": 1}, "no option temprature; "),
+        ("openai:m", {"name": "n"}, "name= is said by the name already"),
+        ("openai-chat:m", {"api": "responses"}, "api= is said by the name already"),
+        (f"openai-compatible:m@{BASE}", {"base_url": BASE}, "base_url= is said by the name already"),
+    ],
+)
+def test_options_that_a_name_does_not_take_are_refused(text: str, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(Misuse, match=says):
+        model(text, **options)
 
 
 # Gateways

@@ -16,7 +16,7 @@ from tests.dialects.wires import arguments, names, pieces, words
 __all__ = ["ENDPOINT", "Wire", "bodies", "events", "outputs", "sse"]
 
 ENDPOINT = Endpoint(
-    name="model", base_url="https://x.example/v1", dialect=RESPONSES, api_key="sk-secret", provider="openai"
+    name="model", base_url="https://api.openai.com/v1", dialect=RESPONSES, api_key="sk-secret", provider="openai"
 )
 
 Wire = dict[str, Any]

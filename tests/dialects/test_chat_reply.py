@@ -21,6 +21,7 @@ from arshai_kit.errors import (
     BadReply,
     BadRequest,
     ContentTooLong,
+    Misuse,
     NotFound,
     ProviderError,
     RateLimited,
@@ -348,10 +349,13 @@ def test_no_error_shows_a_key() -> None:
 def test_no_error_shows_a_key_of_the_address(name: str) -> None:
     body = b'{"error": {"message": "hidden-key7 is wrong, and hidden-key8\\/9"}}'
     for query in (
-        f"?{name}=hidden-key7&a=b",
+        f"?{name}2=hidden-key7&a=b",
         f"?a=b&x{name}2=hidden-key7#hash",
-        f"?{name}=hidden-key7&key=hidden-key8/9",
+        f"?{name}2=hidden-key7&key2=hidden-key8/9",
     ):
+        with pytest.raises(Misuse, match=r"holds a key \(.*=…\); pass it as api_key=") as refused:
+            evolve(ENDPOINT, base_url=f"https://x.example/v1{query.replace('2=', '=')}")
+        assert "hidden-key" not in str(refused.value)
         model = evolve(ENDPOINT, base_url=f"https://x.example/v1{query}")
         with pytest.raises(ProviderError) as caught:
             parse(model, Reply(400, (), body))
@@ -504,6 +508,28 @@ def test_an_error_keeps_what_came_with_it_but_for_keys() -> None:
 def test_an_error_with_a_good_status_is_an_error(error: Wire, kind: type[ProviderError], status: int | None) -> None:
     found = failing({"error": error})
     assert (type(found), found.status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        ({"code": "server_error"}, True),
+        ({"type": "overloaded_error"}, True),
+        ({"status": "UNAVAILABLE"}, True),
+        ({"status": "DEADLINE_EXCEEDED"}, True),
+        ({"code": "rate_limit_exceeded", "type": None}, True),
+        ({"code": 503}, True),
+        ({"code": "insufficient_quota"}, False),
+        ({"code": "invalid_prompt"}, False),
+        ({"code": "server_error", "type": "context_length_exceeded"}, False),
+        ({"code": "image_content_policy_violation"}, False),
+        ({"code": "invalid_api_key"}, False),
+        ({}, False),
+    ],
+)
+def test_without_a_status_a_code_says_whether_another_try_makes_sense(error: Wire, passes: bool) -> None:
+    assert transient(failing({"error": {"message": "m", **error}})) is passes
+    assert not transient(failing({"error": {"message": "m", **error}}, x_should_retry="false"))
 
 
 def test_an_error_of_the_first_candidate_holds_what_came() -> None:

@@ -332,7 +332,7 @@ def test_parts_of_all_kinds(part: Part, expected: Wire) -> None:
 
 
 def test_parts_that_have_no_place_in_content_are_left_out() -> None:
-    assert sent(user("a", Thinking("b"), ToolCall("c", "f"), Opaque("e", "f"))) == [{"role": "user", "content": "a"}]
+    assert sent(user("a", Thinking("b"), Opaque("e", "f"))) == [{"role": "user", "content": "a"}]
 
 
 def test_results_are_paired_by_id_one_message_each() -> None:
@@ -401,6 +401,29 @@ def test_a_call_in_the_shape_before_tool_calls_is_answered_in_that_shape() -> No
     ]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        user("Hi", ToolCall("c", "add")),
+        Message("system", (ToolCall("c", "add"),)),
+        Message("tool", (ToolResult("c", "add", "3"), ToolCall("c", "add"))),
+        user(ToolResult("c", "add", "3"), ToolCall("c", "add")),
+        tool_result("c", (ToolCall("c", "add"),), name="add"),
+    ],
+)
+def test_a_call_that_the_model_did_not_make_is_refused(said: Message) -> None:
+    with pytest.raises(Misuse, match=r"the call of 'add' .* assistant\(ToolCall\(…\)\)"):
+        sent(said)
+
+
+def test_tools_that_extra_takes_back_are_not_chosen_from() -> None:
+    ask = Ask((user("Hi"),), (ToolSpec("add"),), Settings(tool_choice="required", parallel_tool_calls=False))
+    assert body(ask, evolve(ENDPOINT, extra={"tools": None})) == body()
+    given = evolve(ENDPOINT, extra={"tools": None, "tool_choice": "none"})
+    assert body(ask, given) == {**body(), "tool_choice": "none"}
+    assert body(ask, evolve(ENDPOINT, extra={"tools": []}))["tool_choice"] == "required"
+
+
 # What came goes back, and only to where it came from
 
 
@@ -461,6 +484,28 @@ def test_a_list_of_content_goes_back_as_it_was(content: list[Wire]) -> None:
 def test_what_only_some_providers_send_goes_back_as_it_was(more: Wire) -> None:
     (back,) = sent(said({"role": "assistant", "content": None, **more}))
     assert back == {"role": "assistant", "content": "", **more}
+
+
+THOUGHT = {"type": "reasoning.text", "text": "Hm.", "format": "unknown", "index": 0}
+
+
+@pytest.mark.parametrize(
+    ("under", "details", "back"),
+    [
+        ("reasoning_content", [THOUGHT], {"reasoning_content"}),
+        ("reasoning_content", [{**THOUGHT, "text": "H"}, {**THOUGHT, "text": "m.", "sig": ""}], {"reasoning_content"}),
+        ("reasoning_content", [{**THOUGHT, "signature": "s"}], {"reasoning_content", "reasoning_details"}),
+        ("reasoning_content", [{**THOUGHT, "text": "Other."}], {"reasoning_content", "reasoning_details"}),
+        ("reasoning_content", [THOUGHT, {"type": "sealed", "data": "d"}], {"reasoning_content", "reasoning_details"}),
+        ("reasoning", [THOUGHT], {"reasoning", "reasoning_details"}),
+        ("", [THOUGHT], {"reasoning_details"}),
+    ],
+)  # fmt: skip
+def test_a_thought_goes_back_once_where_its_details_are_but_the_same_words(
+    under: str, details: list[Wire], back: set[str]
+) -> None:
+    wire = {"role": "assistant", "content": "", **({under: "Hm."} if under else {}), "reasoning_details": details}
+    assert sent(said(wire)) == [{name: value for name, value in wire.items() if name in back | {"role", "content"}}]
 
 
 @given(wire=assistants())

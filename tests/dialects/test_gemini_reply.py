@@ -16,12 +16,14 @@ from arshai_kit.errors import (
     BadRequest,
     NotFound,
     ProviderError,
+    RateLimited,
     ServerFailed,
     StreamIncomplete,
     Unauthorized,
 )
 from arshai_kit.records import Audio, File, Image, Logprob, Opaque, RateLimit, Response, Text, Thinking, ToolCall
-from tests.dialects.test_gemini_stream import ENDPOINT, Wire, answer, whole
+from arshai_kit.retry import transient
+from tests.dialects.test_gemini_stream import ENDPOINT, Wire, answer, heard, whole
 
 
 def failing(body: Any, status: int = 400, *headers: tuple[str, str]) -> ProviderError:
@@ -196,6 +198,31 @@ def test_errors_in_other_shapes_are_errors() -> None:
     assert type(failing({"error": "words"}, 500)) is ServerFailed
     assert type(failing([], 503)) is ServerFailed
     assert "base_url" in str(failing(b"", 302, ("location", "https://elsewhere.example/")))
+
+
+def test_an_error_keeps_what_google_says_as_it_says_it() -> None:
+    quota = {
+        "quotaMetric": "generate_requests",
+        "quotaId": "PerDay",
+        "quotaDimensions": {"model": "m"},
+        "quotaValue": "50",
+    }
+    details = [
+        {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [quota]},
+        {"@type": "type.googleapis.com/google.rpc.Help", "links": [{"url": "https://ai.google.dev/limits"}]},
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "26.471385729s"},
+    ]
+    body = {"error": {"code": 429, "message": "AIza-secret: no.", "status": "RESOURCE_EXHAUSTED", "details": details}}
+    kept = {"error": {**body["error"], "message": "***: no."}}
+    with pytest.raises(RateLimited) as streamed:
+        heard([body])
+    for error in (failing(body, 429), failing([body], 429), failing(body, 200), streamed.value):
+        assert type(error) is RateLimited
+        assert json.loads(json.dumps(error.details)) == kept
+        assert (error.status, error.code, error.retry_after) == (429, "RESOURCE_EXHAUSTED", 26.471385729)
+        assert transient(error)
+    for delay in ("1e9s", "-1s", "1.5", "99999999s", "٣s", 5):
+        assert failing({"error": {"code": 503, "details": [{"retryDelay": delay}]}}, 503).retry_after is None
 
 
 def test_the_header_that_tells_when_to_come_back_goes_before_the_details() -> None:

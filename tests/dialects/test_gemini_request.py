@@ -51,13 +51,16 @@ def shaped(output: OutputSpec) -> Wire:
 def test_the_address_names_the_model_and_the_key_is_in_a_header() -> None:
     ask = Ask((user("Hi"),))
     plain, streaming = GEMINI.build(ENDPOINT, ask, False), GEMINI.build(ENDPOINT, ask, True)
-    assert plain.url == "http://127.0.0.1:1/v1beta/models/gemini-3-flash:generateContent"
-    assert streaming.url == "http://127.0.0.1:1/v1beta/models/gemini-3-flash:streamGenerateContent?alt=sse"
+    assert plain.url == "https://generativelanguage.googleapis.com/v1beta/models/gemini-3-flash:generateContent"
+    assert (
+        streaming.url
+        == "https://generativelanguage.googleapis.com/v1beta/models/gemini-3-flash:streamGenerateContent?alt=sse"
+    )
     assert plain.content == streaming.content == b'{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}'
     key = dict(plain.headers)["x-goog-api-key"]
     assert not isinstance(key, str)
     assert (key.reveal(), "AIza" in plain.url) == ("AIza-secret", False)
-    tuned = evolve(ENDPOINT, name="tunedModels/mine", base_url="http://127.0.0.1:1/v1beta?x=1")
+    tuned = evolve(ENDPOINT, name="tunedModels/mine", base_url="https://generativelanguage.googleapis.com/v1beta?x=1")
     assert GEMINI.build(tuned, ask, True).url.endswith("/v1beta/tunedModels/mine:streamGenerateContent?x=1&alt=sse")
 
 
@@ -183,6 +186,11 @@ def test_tools_and_how_they_are_chosen() -> None:
         sent(tools=(GO,), parallel_tool_calls=False)
 
 
+def test_tools_that_extra_takes_back_are_not_chosen_from() -> None:
+    body = sent(tools=(GO,), tool_choice="go", parallel_tool_calls=False, extra={"tools": None})
+    assert body == sent()
+
+
 def test_extra_is_merged_in_and_tools_of_google_s_are_added_to_ours() -> None:
     extra: Wire = {
         "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
@@ -279,6 +287,19 @@ def test_results_stand_in_the_order_of_their_calls_with_ids_only_if_the_api_gave
         {"name": "lost", "response": {"output": "?"}},
     ]
     assert sent(user("Hi"), assistant(*calls), *results)["contents"][-1]["parts"][0]["functionResponse"]["id"] == "a"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        user("Hi", ToolCall("c", "go")),
+        Message("system", (ToolCall("c", "go"),)),
+        Message("tool", (ToolResult("c", "go", "3"), ToolCall("c", "go"))),
+    ],
+)
+def test_a_call_that_the_model_did_not_make_is_refused(said: Message) -> None:
+    with pytest.raises(Misuse, match=r"the call of 'go' .* assistant\(ToolCall\(…\)\)"):
+        sent(said, user("Hi"))
 
 
 def test_media_are_in_a_result_where_they_can_be_and_behind_it_where_not() -> None:

@@ -25,7 +25,7 @@ Wire = dict[str, Any]
 
 ENDPOINT = Endpoint(
     name="gemini-3-flash",
-    base_url="http://127.0.0.1:1/v1beta",
+    base_url="https://generativelanguage.googleapis.com/v1beta",
     dialect=GEMINI,
     provider="gemini",
     api_key="AIza-secret",

@@ -66,7 +66,7 @@ def test_a_question_leaves_no_state_behind() -> None:
         "include": ["reasoning.encrypted_content"],
     }
     assert body(stream=True) == {**body(), "stream": True}
-    assert build(ENDPOINT, ASK, False).url == "https://x.example/v1/responses"
+    assert build(ENDPOINT, ASK, False).url == "https://api.openai.com/v1/responses"
 
 
 @pytest.mark.parametrize(
@@ -303,6 +303,25 @@ def test_items_of_a_user_stand_by_themselves() -> None:
     assert sent(user(approval)) == [{"type": "mcp_approval_response", "approve": True}]
     foreign = Opaque("x", {"type": "x"}, state={"chat": "openai"})
     assert sent(user(foreign), assistant(foreign), assistant()) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        user("Hi", ToolCall("c", "add")),
+        Message("system", (ToolCall("c", "add"),)),
+        Message("tool", (ToolResult("c", "add", "3"), ToolCall("c", "add"))),
+        tool_result("c", (ToolCall("c", "add"),), name="add"),
+    ],
+)
+def test_a_call_that_the_model_did_not_make_is_refused(said: Message) -> None:
+    with pytest.raises(Misuse, match=r"the call of 'add' .* assistant\(ToolCall\(…\)\)"):
+        sent(said)
+
+
+def test_tools_that_extra_takes_back_are_not_chosen_from() -> None:
+    ask = Ask((user("Hi"),), (ToolSpec("add"),), Settings(tool_choice="required", parallel_tool_calls=False))
+    assert body(ask, evolve(ENDPOINT, extra={"tools": None})) == body()
 
 
 # What the model said

@@ -42,7 +42,12 @@ def _dumped(value: Any, spaced: bool) -> str:
 
 
 details = st.fixed_dictionaries(
-    {"type": st.just("reasoning.text"), "text": words, "format": st.just("anthropic"), "index": st.just(0)},
+    {
+        "type": st.just("reasoning.text"),
+        "text": words.map("{} in detail".format),  # what only says the same again does not go back
+        "format": st.just("anthropic"),
+        "index": st.just(0),
+    },
     optional={"signature": words},
 ) | st.fixed_dictionaries({"type": st.just("reasoning.encrypted"), "data": words, "index": st.just(1)})
 

@@ -30,7 +30,11 @@ from tests.wire.agreement import (
 __all__ = ["disagreements", "endpoint", "goes_back", "history", "outcome", "sent_back", "told"]
 
 endpoint = Endpoint(
-    name="recorded", base_url="http://127.0.0.1/v1", dialect=RESPONSES, api_key="sk-not-a-real-key", provider="openai"
+    name="recorded",
+    base_url="https://api.openai.com/v1",
+    dialect=RESPONSES,
+    api_key="sk-not-a-real-key",
+    provider="openai",
 )
 
 Wire = dict[str, Any]

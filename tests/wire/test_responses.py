@@ -161,7 +161,11 @@ def test_what_is_kept_is_asked_for_as_recorded() -> None:
     assert queued is not None
     assert (queued.finish_reason, queued.raw_finish_reason, queued.text) == ("other", "queued", "")
     asked = retrieval(endpoint, queued.id)
-    assert (asked.method, asked.url, asked.content) == (second["method"], f"http://127.0.0.1{second['url_path']}", b"")
+    assert (asked.method, asked.url, asked.content) == (
+        second["method"],
+        f"https://api.openai.com{second['url_path']}",
+        b"",
+    )
     done, _ = outcome(second)
     assert done is not None
     assert (done.finish_reason, done.raw_finish_reason, bool(done.text)) == ("stop", "completed", True)

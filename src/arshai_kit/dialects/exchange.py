@@ -5,21 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from arshai_kit._json import dumps
 from arshai_kit.effects import Request, Secret
 from arshai_kit.errors import Misuse
-from arshai_kit.models import Endpoint
-from arshai_kit.records import RateLimit
+from arshai_kit.models import Ask, Endpoint, Settings
+from arshai_kit.records import RateLimit, ToolCall
 
-__all__ = ["authorization", "located", "posted", "rate_limits", "signature", "under"]
+__all__ = ["authorization", "has_tools", "located", "misplaced", "posted", "rate_limits", "signature", "under"]
 
 _LIMIT: Final = re.compile(r"(?:x-)?ratelimit-(limit|remaining|reset)(?:-(.+))?")
 _DURATION: Final = re.compile(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
 _UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _EPOCH: Final = 1e9
-_ANY: Final = "openai-compatible"
+_HOMES: Final = {
+    "openai": "api.openai.com",
+    "gemini": "generativelanguage.googleapis.com",
+    "vertex": "googleapis.com",
+    "openrouter": "openrouter.ai",
+}
+"""Where those live who live in one place; what calls itself so elsewhere is somebody else."""
 
 
 def posted(endpoint: Endpoint, url: str, body: Mapping[str, Any], *, stream: bool = False) -> Request:
@@ -79,20 +85,40 @@ def under(base_url: str, path: str) -> str:
 def _signature(provider: str, base_url: str) -> str:
     from urllib.parse import urlsplit
 
-    host = urlsplit(base_url).hostname or ""
-    here = host in {"localhost", "::1"} or host.endswith(".localhost") or host.startswith("127.")
-    return provider if provider != _ANY or here else f"{provider}@{host}"
+    host, home = urlsplit(base_url).hostname or "", _HOMES.get(provider)
+    if host in {"localhost", "::1"} or host.endswith(".localhost") or host.startswith("127."):
+        return provider if home is None else f"{provider}@localhost"
+    return provider if home is not None and f".{host}".endswith(f".{home}") else f"{provider}@{host}"
 
 
 def signature(endpoint: Endpoint) -> str:
     """Who *endpoint* is, for the state on what it sends, which goes back to none but it.
 
-    Servers that have no name of their own here are told apart by their host; all on this machine are one.
+    Whoever is not at home is told apart by the host: a gateway before OpenAI, a resource on Azure, whatever is
+    compatible. All on this machine are one.
 
     >>> signature(Endpoint(name="m", base_url="https://api.example.org/v1", dialect=None))
     'openai-compatible@api.example.org'
     """
     return _signature(endpoint.provider, endpoint.base_url)
+
+
+def has_tools(ask: Ask, settings: Settings) -> bool:
+    """Whether tools go out with *ask*, so that it makes sense to say how they are chosen: `extra` may take them back.
+
+    >>> has_tools(Ask(()), Settings(extra={"tools": [{"type": "web_search"}]})), has_tools(Ask(()), Settings())
+    (True, False)
+    """
+    added = settings.extra.get("tools", ())
+    return added is not None and bool(ask.tools or added)
+
+
+def misplaced(part: ToolCall, _: Any = None) -> NoReturn:
+    """Refuse *part*, which stands where the model does not speak: no provider takes it there."""
+    raise Misuse(
+        f"the call of {part.name!r} is in a message that is not the model's: calls belong into an assistant's message, "
+        "assistant(ToolCall(…)); what a tool gave back is a tool_result(…)"
+    )
 
 
 def rate_limits(headers: Iterable[tuple[str, str]]) -> tuple[RateLimit, ...]:

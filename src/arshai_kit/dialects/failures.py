@@ -23,7 +23,7 @@ from arshai_kit.errors import (
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Response
 
-__all__ = ["Headers", "came", "decoded", "failed", "failure", "request_id", "retry_after", "scrubbed", "shown"]
+__all__ = ["Headers", "came", "decoded", "failed", "failure", "kept", "request_id", "retry_after", "scrubbed", "shown"]
 
 Headers = Iterable[tuple[str, str]]
 
@@ -45,12 +45,13 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
     429: RateLimited,
 }
 _BY_CODE: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
-    (re.compile(r"rate.?limit|quota|too_many_requests|resource_exhausted|credit|billing", re.I), RateLimited),
+    (re.compile(r"rate.?limit|quota|too_many_requests|slow_down|resource_exhausted|credit|billing", re.I), RateLimited),
     (re.compile(r"api_key|authenticat|unauthori[sz]ed|permission|forbidden", re.I), Unauthorized),
     (re.compile(r"not_?found", re.I), NotFound),
-    (re.compile(r"server|overload|unavailable|internal|timeout|upstream", re.I), ServerFailed),
+    (re.compile(r"server|overload|unavailable|internal|timeout|deadline|upstream", re.I), ServerFailed),
     (re.compile(r"invalid|bad_?request|content_filter|unsupported|unprocessable|tool_use_failed", re.I), BadRequest),
 )
+_PASSING = frozenset({RateLimited, ServerFailed})
 _TOO_LONG = re.compile(
     r"context.{0,3}(length|window|limit)|maximum context|too.many.(prompt.|input.)?tokens|(prompt|input|messages) "
     r"(is|are) too long|too.long.*(context|tokens)|reduce the length|exceeds?.{0,40}(context|token limit)",
@@ -101,13 +102,15 @@ def failure(
 ) -> ProviderError:
     """The error that *body* tells: parsed JSON in any of the shapes that providers use, or text.
 
-    Without an HTTP *status* of its own, one that the body names counts.
+    Without an HTTP *status* of its own, one that the body names counts, and without that the words of its code: what
+    they say may pass is as worth another try as with a status.
     """
-    body = body[0] if isinstance(body, list) and body else body
+    body = _only(body)
     inner, clean = _inner(body), partial_of(scrubbed, endpoint)
     code, message = clean(_first(inner, _CODE)), _message(inner, clean) or shown(endpoint, _written(body))
     status = status or next(filter(None, map(_as_status, (inner.get(key) for key in _STATUS))), None)
-    kind = _kind(status, f"{inner.get('code')} {inner.get('type')}", message)
+    words = " ".join([str(inner.get(name)) for name in ("code", "type", "status")])
+    kind = _kind(status, words, message)
     if kind is Unauthorized and not _secrets(endpoint):
         variable = re.sub(r"\W", "_", endpoint.provider).upper() + "_API_KEY"
         message += f" (no key was sent: pass api_key= or set {variable})"
@@ -117,24 +120,34 @@ def failure(
         code=code,
         retry_after=retry_after(headers),
         request_id=clean(request_id(headers) or _first(body if isinstance(body, dict) else {}, ("request_id",))),
-        should_retry=_should_retry(inner, headers),
-        details=_details(body, clean),
+        should_retry=_should_retry(
+            inner, headers, passing=status is None and kind in _PASSING and _says(words) is kind
+        ),
+        details=kept(endpoint, body),
         partial=partial,
     )
 
 
-def _should_retry(inner: Mapping[str, Any], headers: Headers) -> bool | None:
-    """Whether the provider says that trying again makes sense, if it does."""
+def _should_retry(inner: Mapping[str, Any], headers: Headers, *, passing: bool) -> bool | None:
+    """Whether the provider says that trying again makes sense, if it does: in a header, or by a code *passing* soon."""
     said = {"true": True, "false": False}.get(dict(headers).get("x-should-retry", "").lower())
+    if said is not None:
+        return said
     spent = any(isinstance(each := inner.get(name), str) and _SPENT.search(each) for name in _CODE)
-    return False if said is None and spent else said
+    return False if spent else True if passing else None
 
 
-def _details(body: Any, clean: Callable[[str], str]) -> Json:
-    """What *body* tells, without keys; nothing if it is no JSON or too large to be kept with an error."""
+def kept(endpoint: Endpoint, body: Any) -> Json:
+    """What *body* tells, without the keys of *endpoint*; nothing if it is no JSON or too large for an error."""
+    body = _only(body)
     if not isinstance(body, dict | list) or _deep(body):
         return None
-    return freeze(_cleaned(body, clean)) if len(dumps(body)) <= _MOST else None
+    return freeze(_cleaned(body, partial_of(scrubbed, endpoint))) if len(dumps(body)) <= _MOST else None
+
+
+def _only(body: Any) -> Any:
+    """*body*, or the first of a list of them, which some make of one."""
+    return body[0] if isinstance(body, list) and body else body
 
 
 def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
@@ -296,8 +309,13 @@ def _kind(status: int | None, code: str, message: str) -> type[ProviderError]:
     if status in {None, 400, 409, 413, 422} and _TOO_LONG.search(f"{code} {message}"):
         return ContentTooLong
     if status is None:
-        return next((kind for pattern, kind in _BY_CODE if pattern.search(code)), ServerFailed)
+        return _says(code) or ServerFailed
     return _BY_STATUS.get(status, ServerFailed if status >= 500 else BadRequest)
+
+
+def _says(words: str) -> type[ProviderError] | None:
+    """What the *words* of a code stand for, if they are known."""
+    return next((kind for pattern, kind in _BY_CODE if pattern.search(words)), None)
 
 
 def _seconds(text: str) -> float | None:

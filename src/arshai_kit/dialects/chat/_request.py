@@ -11,7 +11,8 @@ from attrs import field, frozen
 
 from arshai_kit._json import dumps, loads
 from arshai_kit._record import Record
-from arshai_kit.dialects.exchange import located, posted, signature, under
+from arshai_kit.dialects.chat._message import detail_text, void
+from arshai_kit.dialects.exchange import has_tools, located, misplaced, posted, signature, under
 from arshai_kit.effects import Request
 from arshai_kit.errors import Misuse
 from arshai_kit.fetching import MustFetch
@@ -35,6 +36,8 @@ _SENT = (
 _OF_TOOLS = frozenset({"auto", "none", "required"})
 _FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a", "x-m4a": "m4a"}
 _CALLING = frozenset({"tool_calls", "function_call"})
+_OF_WORDS = frozenset({"type", "text", "format", "index", "id"})
+"""What a detail of a thought holds that is no more than words."""
 _STAYS = frozenset({"provider_metadata", "executed_tools", "channel", "token_ids", "prefix"})
 """Fields that are only ever told: sent back, they are refused or of no use."""
 
@@ -80,7 +83,7 @@ def body(endpoint: Endpoint, ask: Ask, style: Style, *, stream: bool) -> Wire:
     _set(wire, settings, style)
     if ask.tools:
         wire["tools"] = [_tool(spec) for spec in ask.tools]
-    if ask.tools or "tools" in settings.extra:
+    if has_tools(ask, settings):
         _choose(wire, settings)
     if ask.output is not None:
         wire["response_format"] = _shape(ask.output, style)
@@ -264,11 +267,22 @@ def _thinking(wire: Wire, part: Thinking, provider: str) -> bool:
     state = _ours(part, provider)
     if "part" in state:
         return False
-    if "details" in state:
+    if "details" in state and not _says_again(state, part.text):
         wire["reasoning_details"] = [*wire.get("reasoning_details", ()), *state["details"]]
     if "field" in state:
         wire[state["field"]] = wire.get(state["field"], "") + part.text
     return True
+
+
+def _says_again(state: Mapping[str, Any], text: str) -> bool:
+    """Whether the details of a thought are but the *text* that goes back under a name of its own.
+
+    Who tells it in `reasoning_content` takes it there; who tells it in `reasoning` takes the details, as OpenRouter.
+    """
+    details = [each for each in state["details"] if isinstance(each, dict)]
+    if state.get("field") != "reasoning_content" or "".join(map(detail_text, details)) != text:
+        return False
+    return all(void(value) for each in details for name, value in each.items() if name not in _OF_WORDS)
 
 
 def _called(wire: Wire, part: ToolCall, provider: str) -> bool:
@@ -382,6 +396,6 @@ _CONTENT: dict[type, Callable[[Any, str], list[Any]]] = {
     Audio: _audio,
     Thinking: _thought,
     Opaque: _unknown,
-    ToolCall: _nothing,
+    ToolCall: misplaced,  # the model's own are told before
     ToolResult: _nothing,
 }

@@ -10,6 +10,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from arshai_kit._json import loads
+from arshai_kit.dialects.exchange import misplaced, signature
 from arshai_kit.errors import Unsupported
 from arshai_kit.fetching import MustFetch
 from arshai_kit.models import Endpoint, written
@@ -58,14 +59,15 @@ class _Reader:
 def instruction(messages: Iterable[Message], provider: str) -> Wire | None:
     """What the system says in *messages*, wherever it does: Gemini has one place for it."""
     reader = _Reader(provider, fresh=False)
-    said = [wire for each in messages if each.role == "system" for part in each.parts for wire in _wires(part, reader)]
+    told = [part for each in messages if each.role == "system" for part in each.parts]
+    said = [wire for part in told for wire in _told(part, reader)]
     return {"parts": said} if said else None
 
 
 def contents(messages: Iterable[Message], endpoint: Endpoint) -> list[Wire]:
     """The turns of *messages*, but for what the system says; the results of a turn's tools are one turn."""
     fresh = generation(endpoint.name)
-    reader = _Reader(endpoint.provider, fresh=fresh is None or fresh >= 3)
+    reader = _Reader(signature(endpoint), fresh=fresh is None or fresh >= 3)
     found: list[Wire] = []
     calls: Calls = {}
     results: list[Part] = []
@@ -92,7 +94,7 @@ def _asked(message: Message, calls: Calls, reader: _Reader) -> list[Wire]:
             answer, media = _answer(part, calls, reader)
             wires += [answer, *media]
         else:
-            wires += _said(part, reader)
+            wires += _told(part, reader)
     return wires
 
 
@@ -105,6 +107,11 @@ def _model(message: Message, reader: _Reader) -> Iterator[Wire]:
             wires[called[0]] = {**wires[called[0]], "thoughtSignature": _UNSIGNED}
     if wires:
         yield {"role": "model", "parts": wires}
+
+
+def _told(part: Any, reader: _Reader) -> list[Wire]:
+    """*part*, told to the model, which alone makes calls."""
+    return misplaced(part) if type(part) is ToolCall else _said(part, reader)
 
 
 def _said(part: Any, reader: _Reader) -> list[Wire]:
@@ -124,7 +131,7 @@ def _answers(parts: list[Part], calls: Calls, reader: _Reader) -> list[Wire]:
         answer, media = _answer(result, calls, reader)
         wires.append(answer)
         behind += media
-    wires += behind + [wire for part in parts for wire in _said(part, reader)]  # a result is none of these
+    wires += behind + [wire for part in parts for wire in _told(part, reader)]  # a result is none of these
     return [{"role": "user", "parts": wires}] if wires else []
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from arshai_kit._json import loads
-from arshai_kit.dialects.failures import failed, failure
+from arshai_kit.dialects.failures import failed, failure, kept
 from arshai_kit.effects import Reply
 from arshai_kit.errors import BadRequest, ProviderError, Unauthorized
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Response
 
 __all__ = ["refused", "told"]
+
+_DELAY: Final = re.compile(r"\d{1,7}(\.\d{1,9})?s", re.ASCII)
 
 
 def refused(endpoint: Endpoint, reply: Reply) -> ProviderError:
@@ -37,9 +40,10 @@ def told(
     """The error that *body* tells, also one of a list; a key that is refused is no mistake of the request."""
     inner = _inner(body)
     word, number = inner.get("status"), inner.get("code")
-    if isinstance(word, str) and isinstance(number, int):
-        body = {"error": {**inner, "code": word, "status": number}}
-    error = failure(endpoint, body, status=status, headers=headers, partial=partial)
+    swapped = {"error": {**inner, "code": word, "status": number}}
+    is_usual = isinstance(word, str) and isinstance(number, int)
+    error = failure(endpoint, swapped if is_usual else body, status=status, headers=headers, partial=partial)
+    error.details = kept(endpoint, body)  # as Google put it
     if error.retry_after is None:
         error.retry_after = next(_delays(inner), None)
     if isinstance(error, BadRequest) and any(reason.startswith("API_KEY") for reason in _reasons(inner)):
@@ -73,9 +77,8 @@ def _reasons(inner: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _delays(inner: Mapping[str, Any]) -> Iterator[float]:
-    """The seconds to wait, as in `{"retryDelay": "48.9s"}`."""
+    """The seconds to wait, as in `{"retryDelay": "48.912345678s"}`."""
     for each in _details(inner):
         delay = each.get("retryDelay")
-        number = delay.removesuffix("s") if isinstance(delay, str) else ""
-        if number.replace(".", "", 1).isdecimal() and number.isascii() and len(number) < 9:
-            yield float(number)
+        if isinstance(delay, str) and _DELAY.fullmatch(delay):
+            yield float(delay[:-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from arshai_kit.dialects.exchange import rate_limits
+from arshai_kit.dialects.exchange import rate_limits, signature
 from arshai_kit.dialects.failures import request_id
 from arshai_kit.dialects.gemini._parts import about, feedback, parts
 from arshai_kit.errors import BadReply
@@ -59,7 +59,7 @@ _COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_t
 
 def response(endpoint: Endpoint, body: Wire, headers: Headers = ()) -> Response:
     """The response that *body* gives; one without candidates says why the prompt was refused."""
-    provider, called = endpoint.provider, request_id(headers)
+    provider, called = signature(endpoint), request_id(headers)
     found = _candidates(body)
     refused = tuple(feedback(body, provider))
     if not found and not refused:
@@ -73,7 +73,7 @@ def response(endpoint: Endpoint, body: Wire, headers: Headers = ()) -> Response:
         usage(body),
         None,
         _text(body.get("modelVersion")),
-        provider,
+        endpoint.provider,
         _text(body.get("responseId")),
         called,
         candidates=answers if len(answers) > 1 else (),
@@ -90,7 +90,7 @@ def finished(raw: Any, provider: str) -> FinishReason:
     ('length', 'error', 'content_filter', 'other')
     """
     if type(raw) is int:
-        names = _VERTEX_NUMBERS if provider == "vertex" else _NUMBERS
+        names = _VERTEX_NUMBERS if provider.startswith("vertex") else _NUMBERS
         raw = names[raw] if 0 <= raw < len(names) else ""
     return _FINISH.get(str(raw).upper(), "other")
 

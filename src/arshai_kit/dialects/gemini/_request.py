@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from arshai_kit.dialects.exchange import posted, under
+from arshai_kit.dialects.exchange import has_tools, posted, signature, under
 from arshai_kit.dialects.gemini._contents import contents, generation, instruction
 from arshai_kit.dialects.gemini._schema import reduced
 from arshai_kit.effects import Request
@@ -91,7 +91,7 @@ def body(endpoint: Endpoint, ask: Ask) -> Wire:
         )
     _check_hosted(endpoint.name, ask, settings)
     wire: Wire = {"contents": said}
-    if (system := instruction(ask.messages, endpoint.provider)) is not None:
+    if (system := instruction(ask.messages, signature(endpoint))) is not None:
         wire["systemInstruction"] = system
     config = _config(settings, endpoint.name)
     if ask.output is not None:
@@ -100,7 +100,7 @@ def body(endpoint: Endpoint, ask: Ask) -> Wire:
         wire["generationConfig"] = config
     if ask.tools:
         wire["tools"] = [{"functionDeclarations": [_declared(spec) for spec in ask.tools]}]
-    if ask.tools or "tools" in settings.extra:
+    if has_tools(ask, settings):
         wire |= _choice(endpoint, ask, settings)
     return _merged(wire, settings.extra)
 

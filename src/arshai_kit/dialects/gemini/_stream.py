@@ -11,6 +11,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from arshai_kit._json import freeze, loads
+from arshai_kit.dialects.exchange import signature
 from arshai_kit.dialects.failures import request_id, shown
 from arshai_kit.dialects.gemini._candidate import Candidate
 from arshai_kit.dialects.gemini._failure import told as failure
@@ -81,7 +82,7 @@ class Told:
     def _candidate(self, wire: dict[str, Any], out: list[Event]) -> None:
         index = wire.get("index")
         index = index if type(index) is int else 0
-        found = self.candidates.setdefault(index, Candidate(self.endpoint.provider))
+        found = self.candidates.setdefault(index, Candidate(signature(self.endpoint)))
         if index == 0:
             self.first = found
         found.add(wire, out if index == 0 else [])

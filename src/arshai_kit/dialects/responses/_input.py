@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from arshai_kit.dialects.exchange import misplaced
 from arshai_kit.errors import Unsupported
 from arshai_kit.fetching import MustFetch
 from arshai_kit.models import written
@@ -130,6 +131,7 @@ _TOLD: dict[type, Callable[[Any, str], Iterator[Wire]]] = {
     File: _file,
     Audio: _audio,
     Opaque: _entry,
+    ToolCall: misplaced,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve
 
 from arshai_kit._json import dumps, loads
-from arshai_kit.dialects.exchange import posted, signature, under
+from arshai_kit.dialects.exchange import has_tools, posted, signature, under
 from arshai_kit.dialects.responses._input import items
 from arshai_kit.effects import Request
 from arshai_kit.errors import Misuse, Unsupported
@@ -69,7 +69,7 @@ def body(endpoint: Endpoint, ask: Ask, *, stream: bool) -> Wire:
     _set(wire, settings)
     if ask.tools:
         wire["tools"] = [_tool(spec) for spec in ask.tools]
-    if ask.tools or "tools" in settings.extra:
+    if has_tools(ask, settings):
         _choose(wire, settings)
     if ask.output is not None:
         wire["text"] = {"format": _shape(ask.output)}
