@@ -110,6 +110,7 @@ class AsyncSteps(Steps):
         self._answered: Any = None
         self._ended: Any = None
         self._leaving = False
+        self._stepping = False
         self._answer: _Answer = _LAST
 
     @property
@@ -147,24 +148,30 @@ class AsyncSteps(Steps):
         try:
             await self._answered.wait()
         except get_cancelled_exc_class():
-            self._leaving = True
-            self._scope.cancel()
-            self._asked.set()
+            self.busy = self._stepping  # else it is idle, and has its time to end
+            self._leave()
             raise
+
+    def _leave(self) -> None:
+        """Have its task end; what nobody waits for is cancelled."""
+        self._leaving = True
+        if self._stepping:
+            self._scope.cancel()
+        self._asked.set()
 
     async def aclose(self) -> None:
         """Have its task close it, even while this one is being cancelled; after the step that is under way, if any."""
-        from anyio import CancelScope
+        from anyio import move_on_after
 
-        self._leaving = True
         if self._scope is None:
             self._open()
-            self._asked.set()
+            self._leave()
             await self._live()
-            return
-        self._asked.set()
-        if not self.busy:
-            with CancelScope(shield=True):
+        elif self.busy:
+            self._leaving = True
+        else:
+            self._leave()
+            with move_on_after(PATIENCE, shield=True):
                 await self._ended.wait()
             self.told()
 
@@ -194,6 +201,8 @@ class AsyncSteps(Steps):
                     return
             except get_cancelled_exc_class() as cancelled:  # by what no shield stops, like asyncio.timeout
                 self._answer, held = await self._performed(self._generator.athrow(cancelled)), True
+                if _cancelled():
+                    return
                 continue
             if not held:
                 self._answer = await self._performed(anext(self._generator))
@@ -216,6 +225,7 @@ class AsyncSteps(Steps):
     async def _performed(self, step: Any) -> _Answer:
         from anyio import current_effective_deadline, get_cancelled_exc_class
 
+        self._stepping = True
         try:
             return (False, await step), None
         except StopAsyncIteration:
@@ -226,6 +236,8 @@ class AsyncSteps(Steps):
             return (True, None), error
         except BaseException as error:  # noqa: BLE001  # it is for whoever asked
             return (True, None), error
+        finally:
+            self._stepping = False
 
     async def _end(self) -> None:
         """Close it; the scope around all that it has entered gives it its time."""
@@ -237,7 +249,7 @@ class AsyncSteps(Steps):
         except get_cancelled_exc_class():
             raise
         except BaseExceptionGroup as errors:  # a task group wraps even the request to end
-            if (rest := errors.split(GeneratorExit)[1]) is not None:
+            if (rest := errors.split((GeneratorExit, get_cancelled_exc_class()))[1]) is not None:
                 self.failed(rest)
         except BaseException as error:  # noqa: BLE001  # the loop goes on, whatever a foreign `finally` raises
             self.failed(error)
@@ -245,6 +257,13 @@ class AsyncSteps(Steps):
 
 _Answer: TypeAlias = tuple[tuple[bool, Any], BaseException | None]
 _LAST: Final[_Answer] = ((True, None), None)
+
+
+def _cancelled() -> bool:
+    """Whether somebody still wants this task to end: what has cancelled it for itself alone has taken that back."""
+    from asyncio import current_task
+
+    return (task := current_task()) is not None and task.cancelling() > 0
 
 
 def settle(function: Any, group: Any) -> None:

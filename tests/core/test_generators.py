@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from arshai_kit.faces import AsyncStream, Stream, drive
 from arshai_kit.scope import Limits, current, using
 from arshai_kit.testing import recorded, replayed, scripted
 from arshai_kit.tools import answered, toolbox
-from tests.core.worlds import World, everywhere, listening
+from tests.core.worlds import World, everywhere, listening, on_both
 from tests.transport.server import SOON, eventually
 
 MODEL = openai_compatible("toy", base_url="http://127.0.0.1:9/v1", api_key="")
@@ -236,6 +236,25 @@ def test_a_generator_that_is_always_quick_ends_with_its_time_too(world: World, n
     assert ran.error == f"TimeoutError: {name} took longer than 5 s"
     assert ran.seconds == 7
     assert counting.closed == [name]
+
+
+@everywhere
+@pytest.mark.parametrize(("second", "told"), [(4.9995, "slow took longer than 5 s"), (4.998, "not so soon")])
+def test_a_timer_that_rings_a_tick_early_is_no_time_out_of_its_own(world: World, second: float, told: str) -> None:
+    """The clocks of timers and of the day differ a little; what a generator says long before its time is its own."""
+    seconds = iter([0.0, 0.0, 0.0, second, second])
+
+    def now(_: Any, __: Any) -> Plan[float]:
+        yield from ()
+        return next(seconds)
+
+    def slow() -> Iterator[int]:
+        raise TimeoutError("not so soon")
+        yield 1
+
+    with using(layers=[{Now: now}]):
+        ran = world.run(lambda: answered(ToolCall("1", "slow"), toolbox([tool(slow, timeout=5.0)])))
+    assert ran.error == f"TimeoutError: {told}"
 
 
 @everywhere
@@ -660,3 +679,235 @@ def test_what_a_generator_asks_is_part_of_its_own_answer(world: World, kind: str
         assert world.run(lambda: run.plan(agent, "Go!")) == "Hello"
     with replayed(tmp_path / "kept.jsonl"):
         assert world.run(lambda: run.plan(agent, "Go!")) == "Hello"
+
+
+# -- who closes an async generator, and when --
+
+
+class Ending:
+    """An async generator that takes a while to end; *closed* says that it could."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+        self.go = anyio.Event()
+
+    async def idle(self) -> AsyncIterator[int]:
+        """Tell numbers, never waiting."""
+        try:
+            for number in range(1_000):
+                yield number
+        finally:
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            self.closed.append("idle")
+
+    async def waiting(self) -> AsyncIterator[int]:
+        """Tell one number, and the next when it is time."""
+        try:
+            yield 1
+            await self.go.wait()
+            yield 2
+        finally:
+            self.closed.append("waiting")
+
+
+@on_both
+@pytest.mark.parametrize("ticks", range(8))
+def test_a_step_that_is_cancelled_cuts_only_what_it_has_begun(backend: str, ticks: int) -> None:
+    """A generator that is idle, before its step or after it, ends as if nobody had asked."""
+
+    async def main() -> list[str]:
+        ending = Ending()
+        steps = AsyncSteps(ending.idle())
+        async with anyio.create_task_group() as group:
+            steps.group = group
+            assert await steps() == (False, 0)
+            async with anyio.create_task_group() as asking:
+                asking.start_soon(_ask_on, steps)
+                for _ in range(ticks):
+                    await anyio.lowlevel.checkpoint()
+                asking.cancel_scope.cancel()
+            await steps.aclose()
+        return ending.closed
+
+    assert anyio.run(main, backend=backend) == ["idle"]
+
+
+async def _ask_on(steps: AsyncSteps) -> None:
+    while not (await steps())[0]:
+        await anyio.lowlevel.checkpoint()
+
+
+@on_both
+def test_a_generator_is_closed_behind_the_step_that_is_under_way(backend: str) -> None:
+    """Who closes it does not wait for that, and whoever has asked gets the answer; then there are no more."""
+
+    async def main() -> None:
+        ending, told = Ending(), []
+        steps = AsyncSteps(ending.waiting())
+
+        async def ask() -> None:
+            told.append(await steps())
+
+        async with anyio.create_task_group() as group:
+            steps.group = group
+            await steps()
+            async with anyio.create_task_group() as asking:
+                asking.start_soon(ask)
+                await anyio.wait_all_tasks_blocked()
+                await steps.aclose()
+                assert (told, ending.closed) == ([], [])
+                ending.go.set()
+        assert (told, ending.closed) == ([(False, 2)], ["waiting"])
+        assert await steps() == (True, None)
+
+    anyio.run(main, backend=backend)
+
+
+@on_both
+@pytest.mark.parametrize("stepped", [0, 1])
+def test_an_async_generator_is_closed_once(backend: str, stepped: int) -> None:
+    """However many close it at the same time, all of them wait for its end."""
+
+    async def main() -> None:
+        ending = Ending()
+        steps = AsyncSteps(ending.idle())
+
+        async def close() -> None:
+            await steps.aclose()
+            assert steps.over
+
+        async with anyio.create_task_group() as group:
+            steps.group = group
+            for _ in range(stepped):
+                await steps()
+            async with anyio.create_task_group() as closing:
+                for _ in range(3):
+                    closing.start_soon(close)
+            await steps.aclose()
+        assert ending.closed == ["idle"] * stepped
+
+    anyio.run(main, backend=backend)
+
+
+def test_what_a_generator_does_that_nobody_has_asked_is_cancelled_with_it() -> None:
+    """A deadline of its own has woken it while it was idle."""
+    closed: list[str] = []
+
+    async def main() -> None:
+        woken, deadlines = anyio.Event(), []
+
+        async def late() -> AsyncIterator[int]:
+            try:
+                async with asyncio.timeout(SOON) as timeout:
+                    deadlines.append(timeout)
+                    yield 1
+            except TimeoutError:
+                woken.set()
+                await anyio.sleep_forever()
+            finally:
+                closed.append("late")
+
+        steps = AsyncSteps(late())
+        async with anyio.create_task_group() as group:
+            steps.group = group
+            assert await steps() == (False, 1)
+            deadlines[0].reschedule(0.0)
+            await woken.wait()
+            with anyio.fail_after(SOON):
+                await steps.aclose()
+
+    asyncio.run(main())
+    assert closed == ["late"]
+
+
+def test_a_loop_that_ends_is_not_held_up_by_a_generator_that_will_not() -> None:
+    """Its stream has been forgotten; the loop cancels all tasks that are left, and waits for them."""
+    closed, over = [], threading.Event()
+
+    async def stubborn(_prompt: str) -> AsyncIterator[str]:
+        try:
+            while True:
+                with suppress(asyncio.CancelledError):
+                    yield "one"
+        finally:
+            closed.append("stubborn")
+
+    async def main() -> None:
+        events = await AsyncStream(stream.plan(stubborn, "Go!")).__aenter__()
+        assert await anext(events) == TextDelta("one")
+        kept.append(events)
+
+    def runs() -> None:
+        asyncio.run(main())
+        over.set()
+
+    kept: list[Any] = []
+    threading.Thread(target=runs, daemon=True).start()
+    assert over.wait(SOON)
+    assert closed == ["stubborn"]
+
+
+@listening
+def test_a_group_that_takes_too_long_to_end_is_cut_without_a_word(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module in (_steps, _drive, _adrive):
+        monkeypatch.setattr(module, "PATIENCE", 0.01)
+    ended = threading.Event()
+
+    async def child() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+
+    async def grouping(_prompt: str) -> AsyncIterator[str]:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(child)
+                await anyio.lowlevel.checkpoint()
+                yield "one"
+        finally:
+            ended.set()
+
+    with caplog.at_level(logging.ERROR):
+        leave(world, lambda: stream.plan(grouping, "Go!"), lambda event: isinstance(event, TextDelta))
+        assert ended.wait(SOON)
+    assert caplog.records == []
+
+
+@everywhere
+@pytest.mark.parametrize("library", [True, False])
+def test_what_fails_beside_an_idle_generator_is_told_by_its_next_step(world: World, library: bool) -> None:
+    if not library and world.backend == "trio":
+        pytest.skip("the group is of the other library")
+
+    async def fails() -> None:
+        raise KeyError("beside")
+
+    async def anyios() -> AsyncIterator[str]:
+        async with anyio.create_task_group() as group:
+            yield "one"
+            group.start_soon(fails)
+            yield "two"
+            await anyio.sleep_forever()
+
+    async def asyncios() -> AsyncIterator[str]:
+        async with asyncio.TaskGroup() as group:
+            yield "one"
+            group.create_task(fails())
+            yield "two"
+            await anyio.sleep_forever()
+
+    def plan() -> Plan[Any]:
+        steps = AsyncSteps(anyios() if library else asyncios())
+        told = (yield from Call(steps)), (yield from Call(steps))
+        yield from Sleep(0.01)
+        with pytest.raises(ExceptionGroup) as caught:
+            yield from Call(steps)
+        assert isinstance(caught.value.exceptions[0], KeyError)
+        return told, (yield from Call(steps))
+
+    assert world.run(plan) == (((False, "one"), (False, "two")), (True, None))
