@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import cached_property, update_wrapper
 from inspect import Signature, signature
-from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from types import MethodType, TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from arshai_kit._adrive import AsyncRun, adrive
 from arshai_kit._drive import NO_OUTCOME, Run, drive
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 T = TypeVar("T")
 
 
@@ -165,8 +166,15 @@ def _signature(face: Any) -> Signature:
     return found.replace(return_annotation=face.__annotations__["return"]) if "return" in said else found
 
 
+def _reduced(plan: Any) -> Any:
+    """What a face of *plan* is pickled as: its name, like any function, or the face of that name of an instance."""
+    if isinstance(plan, MethodType):
+        return getattr, (plan.__self__, plan.__name__)
+    return plan.__qualname__
+
+
 class Blocking(Generic[P, T]):
-    """A plan's blocking face: calling it runs *plan* to its end."""
+    """A plan's blocking face: calling it runs *plan* to its end. In a class it binds, like any function."""
 
     def __init__(self, plan: Callable[P, Plan[T]]) -> None:
         self.plan = plan
@@ -179,8 +187,15 @@ class Blocking(Generic[P, T]):
     def __repr__(self) -> str:
         return f"<function {self.plan.__name__}>"
 
-    def __reduce__(self) -> str:
-        return self.plan.__qualname__  # pickled by its name, like any function
+    def __reduce__(self) -> Any:
+        return _reduced(self.plan)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self: Blocking[Concatenate[Any, Q], T], instance: object, owner: type) -> Blocking[Q, T]: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else Blocking(MethodType(self.plan, instance))
 
     __signature__ = property(_signature)
 
@@ -191,7 +206,7 @@ class Blocking(Generic[P, T]):
 
 
 class Streaming(Generic[P]):
-    """A plan's streaming face: calling it gives the events of *plan* as they happen."""
+    """A plan's streaming face: calling it gives the events of *plan* as they happen. It binds, as above."""
 
     def __init__(self, plan: Callable[P, Plan[Any]]) -> None:
         self.plan = plan
@@ -204,8 +219,15 @@ class Streaming(Generic[P]):
     def __repr__(self) -> str:
         return f"<function {self.plan.__name__}>"
 
-    def __reduce__(self) -> str:
-        return self.plan.__qualname__  # as above
+    def __reduce__(self) -> Any:
+        return _reduced(self.plan)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self: Streaming[Concatenate[Any, Q]], instance: object, owner: type) -> Streaming[Q]: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else Streaming(MethodType(self.plan, instance))
 
     __signature__ = property(_signature)
 
@@ -233,6 +255,13 @@ class Awaiting(Generic[P, T]):
     def __reduce__(self) -> tuple[Any, ...]:
         return awaiting, (self.face,)
 
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self: Awaiting[Concatenate[Any, Q], T], instance: object, owner: type) -> Awaiting[Q, T]: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else Awaiting(self.face.__get__(instance, owner))
+
     __signature__ = property(_signature)
 
 
@@ -253,6 +282,13 @@ class AwaitingStream(Generic[P]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return awaiting_stream, (self.face,)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self: AwaitingStream[Concatenate[Any, Q]], instance: object, owner: type) -> AwaitingStream[Q]: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else AwaitingStream(self.face.__get__(instance, owner))
 
     __signature__ = property(_signature)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import pydoc
 import threading
 from collections.abc import Generator, Iterator
-from typing import Any, cast, get_type_hints
+from typing import Any, assert_type, cast, get_type_hints
 
 import anyio
 import anyio.lowlevel
@@ -161,6 +162,59 @@ def test_a_method_may_have_a_plan_too() -> None:
 
     assert repr(Streaming(Agent().asked)) == "<function asked>"
     assert blocking(Agent().asked)("x") == "x"
+
+
+class Desk:
+    """Answers with its *name*; both faces of what it does are its methods."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Desk) and self.name == other.name
+
+    __hash__ = None  # type: ignore[assignment]  # a face of it needs none
+
+    @blocking
+    def asked(self, prompt: str, *, loud: bool = False) -> Plan[str]:
+        """Answer *prompt*."""
+        yield from Emit((TextDelta(prompt),))
+        return f"{self.name}: {prompt.upper() if loud else prompt}"
+
+    @streaming
+    def told(self, prompt: str) -> Plan[str]:
+        """Tell *prompt*."""
+        return (yield from self.asked.plan(prompt))
+
+    asked_later = awaiting(asked)
+    told_later = awaiting_stream(told)
+
+
+@on_both
+def test_a_face_in_a_class_is_a_method(backend: str) -> None:
+    desk = Desk("desk")
+
+    async def main() -> Any:
+        async with desk.told_later("x") as events:
+            return await desk.asked_later("x", loud=True), [event async for event in events]
+
+    assert (assert_type(desk.asked("x", loud=True), str), list(desk.told("x"))) == ("desk: X", [TextDelta("x")])
+    assert anyio.run(main, backend=backend) == ("desk: X", [TextDelta("x")])
+    assert Desk.asked(desk, "x") == drive(desk.asked.plan("x")) == drive(call(desk.asked_later, "x")) == "desk: x"
+    assert drive(Desk.told_later.plan(desk, "x")) == "desk: x"
+
+
+@pytest.mark.parametrize("name", ["asked", "told", "asked_later", "told_later"])
+def test_a_method_says_what_it_takes(name: str) -> None:
+    face, whole = getattr(Desk("desk"), name), getattr(Desk, name)
+    assert list(inspect.signature(whole).parameters)[:2] == ["self", "prompt"]
+    assert list(inspect.signature(face).parameters) == list(inspect.signature(whole).parameters)[1:]
+    assert face.__doc__ == whole.__doc__
+    for each in (face, whole):
+        assert f"{each.__name__}{inspect.signature(each)}" in pydoc.plain(pydoc.render_doc(each))
+    assert face.__doc__ in pydoc.plain(pydoc.render_doc(Desk))
+    again = pickle.loads(pickle.dumps(face))
+    assert (type(again), again.plan.__self__, again.plan.__func__) == (type(face), Desk("desk"), whole.plan)
 
 
 # Worlds of one's own
