@@ -432,12 +432,24 @@ def test_a_block_that_fails_keeps_what_it_has_and_says_why_it_failed(tmp_path: P
 
 
 def test_a_recording_replaces_the_one_before(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    for _ in range(2):
+    """Others may read it as they may read any file, and a run that fails replaces nothing."""
+    path, plain = tmp_path / "x.jsonl", tmp_path / "plain"
+    plain.touch()
+    for naps in ((0, 0), (0,)):
         with recorded(path):
-            drive(waits(0))
-    assert [each.name for each in tmp_path.iterdir()] == ["x.jsonl"]
-    assert len(path.read_text().splitlines()) == 3
+            drive(waits(*naps))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["plain", "x.jsonl"]
+    assert path.stat().st_mode == plain.stat().st_mode
+    kept = path.read_text()
+    assert len(kept.splitlines()) == 3
+    with pytest.raises(OutOfStock), recorded(path):
+        drive(out_of_stock())
+    assert path.read_text() == kept
+
+
+def out_of_stock() -> Plan[None]:
+    yield from waits(0)
+    raise OutOfStock("no tea")
 
 
 def test_what_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path) -> None:

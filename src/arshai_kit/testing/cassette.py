@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
@@ -34,10 +33,12 @@ _Replay = Generator[tuple[Event, ...], None, Outcome[Any]]
 class recorded(Block):  # noqa: N801  # reads as the statement that it makes: `with recorded(path):`
     """Write down what the world answers to the runs inside the block, for `replayed`.
 
-    The recording is a file of JSON lines, one an answer, written when the block ends, also when it fails. Keys are not
-    in it: headers that carry them are left out, and where else they occur they are replaced by `***`. The runs that a
-    tool starts itself are part of that tool's answer.
+    The recording is a file of JSON lines, one an answer, written when the block ends. It replaces an older one at
+    *path*, as a whole and only when the block does not fail; where there is none yet, what led to the failure is kept.
+    Keys are not in it: headers that carry them are left out, and where else they occur they are replaced by `***`. The
+    runs that a tool starts itself are part of that tool's answer.
 
+    >>> import tempfile
     >>> from random import random
     >>> from arshai_kit import run
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -79,20 +80,22 @@ class recorded(Block):  # noqa: N801  # reads as the statement that it makes: `w
         self._entries.append(entry | (told or {"answer": answer_data(effect, value)}))
         self._secrets |= secrets_of(effect)
 
-    def _end(self, *, failed: bool) -> None:  # noqa: ARG002  # what led to the failure is worth having too
+    def _end(self, *, failed: bool) -> None:
+        if failed and self._path.exists():
+            return
         lines = [{"recording": "arshai_kit", "v": _VERSION, "runs": self._runs}, *masked(self._entries, self._secrets)]
         _write(self._path, b"".join([dumps(line) + b"\n" for line in lines]))
 
 
 def _write(path: Path, data: bytes) -> None:
     """Put *data* in place at once: who reads finds the old file or the new one, whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # `tempfile` makes files that only we can read
     try:
-        with os.fdopen(handle, "wb") as file:
+        with beside.open("xb") as file:
             file.write(data)
-        Path(name).replace(path)
+        beside.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 
@@ -102,6 +105,7 @@ class replayed(Block):  # noqa: N801  # reads as the statement that it makes: `w
     Results and events come as they were recorded. A run that asks for something else, or for more or less, ends with
     `Diverged`, which no plan can catch; so does a block that leaves answers over.
 
+    >>> import tempfile
     >>> from arshai_kit import run
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with recorded(f"{folder}/run.jsonl"):
