@@ -579,10 +579,11 @@ def test_interleaved_calls_start_as_each_is_closed(world: World) -> None:
 def test_equal_calls_that_close_out_of_order_keep_their_ids(world: World) -> None:
     class Backwards(Toy):
         def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
-            calls = [adding("a"), adding("b")]
+            calls = [adding("a"), adding("b"), adding("c")]
             yield from Emit((ToolCallDelta(1, "add", "", calls[1]),))
             yield from Emit((ToolCallDelta(0, "add", "", calls[0]),))
             yield from Emit((ToolCallDelta(0, "add", "", calls[0]),))  # said again: a stream that began anew
+            yield from Emit((ToolCallDelta(2, "add", "", calls[2]),))
             return said(*calls)
 
     ran: list[int] = []
@@ -593,8 +594,8 @@ def test_equal_calls_that_close_out_of_order_keep_their_ids(world: World) -> Non
 
     with pytest.raises(Exhausted) as out:
         world.events(lambda: stream.plan(Backwards(), "Go!", tools=[tool(count, name="add")], eager=True, max_rounds=1))
-    assert len(ran) == 2
-    assert [each.call.id for each in out.value.partial.tool_runs] == ["a", "b"]
+    assert len(ran) == 3
+    assert [each.call.id for each in out.value.partial.tool_runs] == ["a", "b", "c"]
     assert paired(out.value.partial.messages)
 
 
@@ -769,11 +770,15 @@ def test_what_is_neither_model_nor_function_is_no_agent(wrong: Any) -> None:
         run(model, "hi")  # type: ignore[arg-type]  # a type checker refuses it, too
 
 
-def test_a_model_takes_no_arguments_of_an_agent() -> None:
+@pytest.mark.parametrize("ask", [stream, aio.stream])
+def test_a_model_takes_no_arguments_of_an_agent(ask: Any) -> None:
+    """What cannot be asked is refused by the call, before anybody wants an event."""
     with pytest.raises(Misuse, match=r"a model takes no key; evolve\(model, …\)"):
-        list(stream(model, "hi", key=3))
+        ask(model, "hi", key=3)
     with pytest.raises(Misuse, match="a model takes no further arguments"):
-        list(stream(model, "hi", 3))
+        ask(model, "hi", 3)
+    with pytest.raises(Misuse, match="the prompt is empty"):
+        ask(model, "")
 
 
 @everywhere

@@ -100,14 +100,18 @@ def stream(
         given = {"system": system, "output": output, "tools": tuple(box.values()) or None}
         given |= {name: value for name, value in zip(_LIMITS, limits, strict=True) if value != _LIMITS[name]}
         kwargs |= {name: value for name, value in given.items() if value is not None}
-        response = as_response((yield from _agent(model, prompt, *args, **kwargs)))
-    elif args or kwargs:
+        return _finished(_agent(model, prompt, *args, **kwargs))
+    if args or kwargs:
         raise Misuse(
             f"a model takes no {', '.join(kwargs) or 'further arguments'}; evolve(model, …) changes its settings"
         )
-    else:
-        loop = Loop(model, box, wanted(output), *limits)
-        response = yield from loop.run(_conversation(model, prompt, system))
+    loop = Loop(model, box, wanted(output), *limits)
+    return _finished(loop.run(_conversation(model, prompt, system)))
+
+
+def _finished(plan: Plan[Any]) -> Plan[Response]:
+    """What *plan* gives, as a response, and told last."""
+    response = as_response((yield from plan))
     yield from Emit((Finished(response),))
     return response
 
