@@ -716,7 +716,7 @@ class Ending:
 def test_a_step_that_is_cancelled_cuts_only_what_it_has_begun(backend: str, ticks: int) -> None:
     """A generator that is idle, before its step or after it, ends as if nobody had asked."""
 
-    async def main() -> list[str]:
+    async def main() -> None:
         ending = Ending()
         steps = AsyncSteps(ending.idle())
         async with anyio.create_task_group() as group:
@@ -728,9 +728,36 @@ def test_a_step_that_is_cancelled_cuts_only_what_it_has_begun(backend: str, tick
                     await anyio.lowlevel.checkpoint()
                 asking.cancel_scope.cancel()
             await steps.aclose()
-        return ending.closed
+            assert ending.closed == ["idle"]
 
-    assert anyio.run(main, backend=backend) == ["idle"]
+    anyio.run(main, backend=backend)
+
+
+@on_both
+def test_an_end_that_cannot_be_cut_is_not_waited_for(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_steps, "PATIENCE", 0.01)
+
+    async def main() -> None:
+        go = anyio.Event()
+
+        async def shielded() -> AsyncIterator[int]:
+            try:
+                yield 1
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await go.wait()
+
+        steps = AsyncSteps(shielded())
+        async with anyio.create_task_group() as group:
+            steps.group = group
+            await steps()
+            with anyio.fail_after(SOON):
+                await steps.aclose()
+            assert not steps.over
+            go.set()
+        assert steps.over
+
+    anyio.run(main, backend=backend)
 
 
 async def _ask_on(steps: AsyncSteps) -> None:

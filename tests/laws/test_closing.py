@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
+from traceback import walk_tb
 from typing import Any
 
 import anyio
@@ -12,13 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit import Message, ToolCall, aio, run_tools, stream
-from arshai_kit.errors import Exhausted, RateLimited, ScriptError
+from arshai_kit import Message, ToolCall, aio, openai_compatible, run_tools, stream, using
+from arshai_kit.errors import BadReply, Exhausted, RateLimited, ScriptError
 from arshai_kit.models import Ask
 from arshai_kit.records import ToolResult
-from arshai_kit.testing import scripted
-from tests.core.worlds import BACKENDS, WORLDS, World
+from arshai_kit.testing import clock, scripted
+from tests.core.worlds import BACKENDS, WORLDS, World, listening
 from tests.laws.test_streaming import TOOLS, Toy, answers, rounds, said
+from tests.laws.wired import wired
+from tests.test_completion import DONE, chunk
+from tests.transport.server import SOON, Peer, serving
 
 
 def whole(messages: Sequence[Message]) -> bool:
@@ -160,3 +164,39 @@ def test_who_leaves_early_is_not_asked_again() -> None:
 
     assert list(first())[-1] == "ToolFinished"
     assert len(asked) == 1
+
+
+# -- what failed is let go --
+
+
+@listening
+def test_the_connection_of_an_attempt_that_failed_is_closed_before_the_next(world: World) -> None:
+    """A provider that goes on with its reply would else serve two."""
+    closed = threading.Event()
+
+    def behave(peer: Peer) -> None:
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        if peer.number == 0:
+            peer.send(b'data: {"error": {"message": "busy", "code": 503}}\n\n')
+            peer.hung_up()
+            closed.set()
+        else:
+            assert closed.wait(SOON / 2)
+            peer.send(chunk({"content": "Fine."}) + chunk({}, "stop") + DONE)
+
+    with serving(behave) as server, clock():
+        model = openai_compatible("toy", base_url=server.url, api_key="")
+        assert world.run(lambda: stream.plan(model, "Well?")).text == "Fine."
+
+
+@pytest.mark.parametrize("begin", [b"{", b" "], ids=["a whole reply", "before its begin"])
+def test_what_is_too_large_does_not_live_as_long_as_its_error(begin: bytes) -> None:
+    """An error may be kept for long, and its traceback holds what the plans held."""
+    model = openai_compatible("toy", base_url="http://127.0.0.1:9/v1", api_key="", max_body=1_000_000)
+    with using(layers=[wired([begin * 10_000] * 200)]), pytest.raises(BadReply, match="max_body=") as caught:
+        list(stream(model, "Well?"))
+    frames = [frame for frame, _ in walk_tb(caught.value.__traceback__) if frame.f_code.co_name != "on_read"]
+    held = [value for frame in frames for value in frame.f_locals.values() if "models" in frame.f_code.co_filename]
+    parts = [part for value in held for part in (value if isinstance(value, list | tuple) else [value])]
+    assert sum(len(part) for part in parts if isinstance(part, bytes)) <= 3 * 10_000  # the first read and the last
