@@ -2,6 +2,8 @@
 
 *Inline iff alone*: an effect that has no company is performed right here. With company, exchanges and foreign calls go
 to workers, and this thread waits on one queue for whatever comes first: bytes, a tool's result, a timer.
+
+Read `_flight` first: what both drivers know of an effect under way is there. `Run._turns` is the whole of a run.
 """
 
 from __future__ import annotations

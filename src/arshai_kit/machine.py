@@ -3,6 +3,9 @@
 A driver calls `turn`, and is told what to do next: `EVENTS` are to be shown to whoever is streaming, `WORK` is a leaf
 effect to perform, `IDLE` means that every plan waits for an answer, `OVER` that the run has ended. An answer is given
 to `turn` only when every plan waits, one at a time: the sequence of (path, answer) determines the run.
+
+To read on: `effects` says what plans ask for; `_flight` keeps what has been asked of the world and not been answered;
+`_drive` calls `turn` and performs it.
 """
 
 from __future__ import annotations
