@@ -91,13 +91,15 @@ def twice_the_history(site: Site) -> Iterator[Mapping[str, Sampler]]:
 # By hand against arshai_kit, each in a process of its own
 
 
-def apart(what: str, scenario: str = "text", count: tuple[int, int] = (0, 0), *, layer: bool = True) -> Contenders:
+def apart(
+    what: str, scenario: str = "text", count: tuple[int, int] = (0, 0), *, quick: str = "text", layer: bool = True
+) -> Contenders:
     """Let child processes compete: `child.py` says what *what* is; *count* conversations, in full and when quick."""
 
     @contextmanager
     def contenders(site: Site) -> Iterator[Mapping[str, Sampler]]:
         names = (HAND, KIT, LAYER, CONTROL) if layer else (HAND, KIT, CONTROL)
-        arguments = (site.url(scenario), str(site.size(*count)), str(ROOT))
+        arguments = (site.url(quick if site.quick else scenario), str(site.size(*count)), str(ROOT))
         samplers = {name: child(site.environment, what, name, *arguments) for name in names}
         for name in names:
             samplers[name]()
@@ -142,13 +144,13 @@ ROWS = (
         "async-1000",
         "1,000 concurrent streamed conversations, async",
         {"cpu": 1.1, "rss": 1.25, "errors": 0},
-        apart("concurrent", "drip-20-50", (1000, 20)),
+        apart("concurrent", "drip-20-50", (1000, 20), quick="drip-20-1"),
     ),
     Row(
         "threads-200",
         "200 concurrent streamed conversations in threads",
         {"cpu": 1.1, "rss": 1.2, "errors": 0},
-        apart("threads", "drip-20-50", (200, 8)),
+        apart("threads", "drip-20-50", (200, 8), quick="drip-20-1"),
     ),
     Row("import", "`import arshai_kit` against `import httpx`", {"cpu": 0.8}, apart("importing", layer=False), None),
     Row("first-call", "import, model and first call", {"cpu": 1.2}, apart("first_call", layer=False), None),
