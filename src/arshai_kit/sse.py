@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from arshai_kit.errors import too_large
 
 __all__ = ["ServerSent", "Splitter", "events"]
 
+_BLANK = re.compile(rb"\n+")
 _BOM = b"\xef\xbb\xbf"
 _CR, _LF = b"\r\n"
 _DONE = b"[DONE]"
@@ -132,7 +134,10 @@ def _split(data: bytes) -> tuple[list[ServerSent], int]:
             end = data.find(b"\n\n", start)
             if end < 0:
                 break
-            told += events(data[start:end])
+            if end == start:  # a server may send any number of blank lines
+                end = _BLANK.match(data, start).end() - 2  # type: ignore[union-attr]  # it has just been found
+            else:
+                told += events(data[start:end])
         start = end + 2
     return told, start
 

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from arshai_kit import Finished, Response, ToolCall, aio, complete, stream
 from arshai_kit.completion import count_tokens
 from arshai_kit.errors import ProviderError
+from arshai_kit.faces import awaiting
 from arshai_kit.models import Endpoint
 from arshai_kit.providers.openai import retrieve
 from tests.wire import agreement, gemini, responses, test_gemini, test_recordings, test_responses
@@ -68,7 +69,7 @@ async def awaited(model: Endpoint, exchange: Exchange) -> Outcome:
     """What `asked` does, in async code."""
     try:
         if exchange["operation"] == "countTokens":
-            return Outcome(model, tokens=await count_tokens.awaiting(model, "q"))
+            return Outcome(model, tokens=await awaiting(count_tokens)(model, "q"))
         if exchange["stream"]:
             async with aio.stream(model, "q") as told:
                 return Outcome(model, streamed([event async for event in told]))
