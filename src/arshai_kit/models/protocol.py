@@ -74,6 +74,7 @@ class Capabilities(Record):
 
 
 UNKNOWN: Final = Capabilities()
+_INNER: Final = frozenset({"model", "models"})
 _MEDIA: Final = ((Image, "images"), (File, "files"), (Audio, "audio"))
 
 
@@ -198,7 +199,7 @@ def written(call: ToolCall) -> str:
 
 
 def evolve(record: R, **changes: Any) -> R:
-    """*record* with *changes*; a wrapper hands on what is not its own to what it wraps.
+    """*record* with *changes*; a wrapper hands on what is not its own to the model, or the models, that it wraps.
 
     >>> evolve(Capabilities(tools=True), images=False)
     Capabilities(True, images=False)
@@ -208,12 +209,13 @@ def evolve(record: R, **changes: Any) -> R:
         raise Misuse(f"evolve takes a model or another record, not {kind.__name__}")
     own = {spot.name for spot in attrs.fields(kind)}
     foreign = {name: value for name, value in changes.items() if name not in own}
+    changes = {name: value for name, value in changes.items() if name in own}
     if foreign:
-        if "model" not in own:
-            raise Misuse(
-                f"{type(record).__name__} has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(own))}"
-            )
-        changes = {name: value for name, value in changes.items() if name in own}
-        inner = changes.get("model", record.model)  # type: ignore[attr-defined]  # it has one: see above
-        changes["model"] = evolve(inner, **foreign)
+        if inner := own & _INNER:
+            (name,) = inner
+            held: Any = changes.get(name, getattr(record, name))
+            around = name == "model"
+            changes[name] = evolve(held, **foreign) if around else tuple([evolve(each, **foreign) for each in held])
+        else:
+            raise Misuse(f"{kind.__name__} has no {', '.join(sorted(foreign))}; it has {', '.join(sorted(own))}")
     return attrs.evolve(record, **changes)  # type: ignore[misc]  # attrs says so if it is no record

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from arshai_kit._json import Json, freeze
+from arshai_kit._json import EMPTY, Json, freeze
 from arshai_kit._record import Record
 from arshai_kit.records.parts import Part, ToolCall
 from arshai_kit.records.responses import Response
@@ -16,6 +16,7 @@ __all__ = [
     "BackgroundStarted",
     "Event",
     "Finished",
+    "Notice",
     "PartialOutput",
     "StepFinished",
     "StepStarted",
@@ -144,6 +145,21 @@ class StepFinished(Record):
 
 
 @frozen(eq=False, repr=False)
+class Notice(Record):
+    """What was done so that a run goes on: *kind* says what, *name* where, *text* why, *data* the figures, as JSON.
+
+    Wrappers of `arshai_kit.resilience` tell them. After `restarted`, what the model named so told of its reply is void:
+    it begins anew.
+    """
+
+    kind: str
+    name: str
+    text: str = ""
+    data: Json = field(default=EMPTY, converter=freeze)
+    path: str = _path()
+
+
+@frozen(eq=False, repr=False)
 class Finished(Record):
     """The run has ended; always the last event."""
 
@@ -164,6 +180,7 @@ Event: TypeAlias = (
     | BackgroundFailed
     | StepStarted
     | StepFinished
+    | Notice
     | Finished
 )
 

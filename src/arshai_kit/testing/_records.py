@@ -18,6 +18,7 @@ from arshai_kit.records import (
     Image,
     Logprob,
     Message,
+    Notice,
     Opaque,
     Part,
     PartialOutput,
@@ -233,6 +234,7 @@ def events() -> SearchStrategy[Event]:
         st.builds(BackgroundFailed, call, word, **path),
         st.builds(StepStarted, word, word, **path),
         st.builds(StepFinished, word, word, word, **path),
+        st.builds(Notice, word, word, word, json_values(), **path),
         st.builds(Finished, responses(), **path),
     )
 

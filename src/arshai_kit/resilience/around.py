@@ -1,0 +1,104 @@
+"""Around a model, or around an agent: whoever wraps one is asked, or called, in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from attrs import frozen
+
+from arshai_kit._record import Record
+from arshai_kit.effects import Plan
+from arshai_kit.effects import call as calling
+from arshai_kit.errors import Misuse
+from arshai_kit.faces import drive
+from arshai_kit.models import Capabilities, is_model
+
+__all__ = ["AgentAround", "Around", "Policy", "merged", "named", "wrappable"]
+
+T = TypeVar("T")
+
+
+class Policy(Protocol):
+    """What is done around one call, of a model or of an agent."""
+
+    def around(self, make_plan: Callable[[], Plan[T]], name: str) -> Plan[T]:
+        """The answer of a plan that *make_plan* makes anew, as often as it is called, for what is called *name*."""
+        ...
+
+
+@frozen(eq=False, repr=False)
+class Around(Record):
+    """A model that wraps another: its name, its provider and what it takes are those of *model*."""
+
+    model: Any
+
+    @property
+    def name(self) -> str:
+        """What the wrapped model is called."""
+        return self.model.name  # type: ignore[no-any-return]  # a model's name is a string
+
+    @property
+    def provider(self) -> str:
+        """Who provides the wrapped model."""
+        return self.model.provider  # type: ignore[no-any-return]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the wrapped model is known to take."""
+        return self.model.capabilities  # type: ignore[no-any-return]
+
+
+@frozen(eq=False, repr=False)
+class AgentAround(Record):
+    """An agent that wraps another, called as that is; *policy* is what is done around each call."""
+
+    agent: Any
+    policy: Any
+
+    @property
+    def __name__(self) -> str:
+        return named(self.agent)
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
+        """What calling it does, as a plan."""
+        return self.policy.around(lambda: calling(self.agent, *args, **kwargs), named(self.agent))  # type: ignore[no-any-return]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer of the agent."""
+        return drive(self.plan(*args, **kwargs))
+
+
+def wrappable(value: Any, word: str) -> Any:
+    """*value*, if it is a model or an agent; *word* names who wants to wrap it."""
+    if is_model(value) or callable(value):
+        return value
+    raise Misuse(
+        f"{word} wraps a model, or an agent (a function from a prompt to an answer), not {type(value).__name__}"
+    )
+
+
+def named(value: Any) -> str:
+    """What a model or an agent is called.
+
+    >>> named(len)
+    'len'
+    """
+    return str(getattr(value, "name", None) or getattr(value, "__name__", None) or type(value).__name__)
+
+
+def merged(models: tuple[Any, ...]) -> Capabilities:
+    """What all of *models* are known to take: one `False` is enough for no, one `None` for nobody knows.
+
+    >>> from arshai_kit.models import UNKNOWN
+    >>> from types import SimpleNamespace as Made
+    >>> merged((Made(capabilities=Capabilities(tools=True)), Made(capabilities=UNKNOWN))).tools is None
+    True
+    """
+    known = [model.capabilities for model in models]
+    names = ("tools", "images", "files", "audio", "json_schema", "json_object", "tools_and_schema")
+    taken: dict[str, bool | None] = {}
+    for name in names:
+        found = {getattr(each, name) for each in known}
+        taken[name] = False if False in found else None if None in found else True
+    return Capabilities(**taken, refused=frozenset[str]().union(*[each.refused for each in known]))
