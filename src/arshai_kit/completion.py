@@ -19,6 +19,8 @@ from arshai_kit.rounds import Loop, Total, asked, specs
 from arshai_kit.tools import ToolLike, toolbox
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from typing_extensions import TypeForm
 
 __all__ = ["as_response", "complete", "count_tokens", "extract", "request", "run", "run_tools", "stream"]
@@ -28,7 +30,14 @@ T = TypeVar("T")
 _EVENTS = get_args(Event)
 
 _SIDE_BY_SIDE = 8
-_LIMITS = {"max_rounds": 10, "max_tool_calls": None, "side_by_side": _SIDE_BY_SIDE, "eager": False}
+_LIMITS = {
+    "max_rounds": 10,
+    "max_tool_calls": None,
+    "side_by_side": _SIDE_BY_SIDE,
+    "eager": False,
+    "max_total_tokens": None,
+    "max_cost": None,
+}
 """How far a run may go when nobody says; an agent is told only what somebody said."""
 
 
@@ -62,6 +71,8 @@ def run_tools(
     output: Any = None,
     max_rounds: int = 10,
     max_tool_calls: int | None = None,
+    max_total_tokens: int | None = None,
+    max_cost: Decimal | float | str | None = None,
     side_by_side: int = _SIDE_BY_SIDE,
     eager: bool = False,
 ) -> Plan[Response]:
@@ -69,10 +80,11 @@ def run_tools(
 
     Every request to the model is one of *max_rounds*. The calls of a round run at the same time, at most
     *side_by_side* of them, and their results go back in the order of the calls. With *eager*, a call that is complete
-    starts while the reply still streams. Running out raises `Exhausted`, with everything so far in `partial`.
+    starts while the reply still streams. No round begins once *max_total_tokens* are used, or *max_cost* US dollars
+    spent, or nobody knows whether they are. Running out raises `Exhausted`, with everything so far in `partial`.
     """
-    loop = Loop(model, toolbox(tools), wanted(output), max_rounds, max_tool_calls, side_by_side, eager)
-    return (yield from loop.run(_conversation(model, prompt, system)))
+    limits = (max_rounds, max_tool_calls, side_by_side, eager, max_total_tokens, max_cost)
+    return (yield from Loop(model, toolbox(tools), wanted(output), *limits).run(_conversation(model, prompt, system)))
 
 
 @streaming
@@ -85,6 +97,8 @@ def stream(
     output: Any = None,
     max_rounds: int = 10,
     max_tool_calls: int | None = None,
+    max_total_tokens: int | None = None,
+    max_cost: Decimal | float | str | None = None,
     side_by_side: int = _SIDE_BY_SIDE,
     eager: bool = False,
     **kwargs: Any,
@@ -95,7 +109,7 @@ def stream(
     a generator tells as it goes: a string is words of its answer, an event is passed on, any other value is its output.
     """
     box = toolbox(tools)
-    limits = (max_rounds, max_tool_calls, side_by_side, eager)
+    limits = (max_rounds, max_tool_calls, side_by_side, eager, max_total_tokens, max_cost)
     if not is_model(model):
         given = {"system": system, "output": output, "tools": tuple(box.values()) or None}
         given |= {name: value for name, value in zip(_LIMITS, limits, strict=True) if value != _LIMITS[name]}

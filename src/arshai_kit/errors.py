@@ -15,11 +15,15 @@
     │   ├── Unauthorized       the key is missing, wrong or not allowed to do this
     │   ├── NotFound           no such model or address
     │   ├── RateLimited        too many requests or no credit left
+    │   │   └── OverLimit      a limit of your own: refused before anything was sent
     │   ├── ServerFailed       the provider broke or is overloaded
     │   ├── BadReply           what came is not an answer: HTML, cut or malformed JSON, too large, too deep
     │   └── StreamIncomplete   the stream ended before the provider said so; the partial reply is in `.partial`
     ├── BadAnswer              the model: its answer does not fit the type asked for
-    ├── Exhausted              the model: it used up its rounds or calls; go on from `.partial.messages`
+    ├── Exhausted              the model: it used up its rounds, calls, tokens or money; go on from `.partial.messages`
+    ├── CircuitOpen            a breaker of yours: it failed too often and is left alone for a while; nothing was sent
+    ├── StoreUnreachable       the store that processes share their limits in is away; nothing was sent
+    ├── OverBudget             a budget of yours: refused before the call; no tool loop tells a model
     └── RunError               the test or journal around the run; ends it, and no tool loop tells a model
         ├── Diverged           a replayed run asked for something else than the recording holds
         └── ScriptError        a scripted run asked for more answers than there are, or for fewer
@@ -35,17 +39,21 @@ __all__ = [
     "BadReply",
     "BadRequest",
     "BadSchema",
+    "CircuitOpen",
     "ContentTooLong",
     "Diverged",
     "Exhausted",
     "MissingKey",
     "Misuse",
     "NotFound",
+    "OverBudget",
+    "OverLimit",
     "ProviderError",
     "RateLimited",
     "RunError",
     "ScriptError",
     "ServerFailed",
+    "StoreUnreachable",
     "StreamIncomplete",
     "TimedOut",
     "Unauthorized",
@@ -152,6 +160,14 @@ class RateLimited(ProviderError):
     """Too many requests (429); come back after *retry_after* seconds."""
 
 
+class OverLimit(RateLimited):
+    """A quota of your own refused the call before anything was sent: *limit* names which of its limits."""
+
+    def __init__(self, message: str = "", *, limit: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limit = limit
+
+
 class ServerFailed(ProviderError):
     """The provider broke or is overloaded (5xx, 529)."""
 
@@ -174,7 +190,43 @@ class BadAnswer(ArshaiError):
 
 
 class Exhausted(ArshaiError):
-    """The run used up its rounds or calls; passing `partial.messages` again goes on."""
+    """The run used up its rounds, calls, tokens or money; passing `partial.messages` again goes on.
+
+    *bound* is the argument that ended it: `max_rounds`, `max_tool_calls`, `max_total_tokens` or `max_cost`.
+    """
+
+    def __init__(self, message: str = "", *, bound: str = "", partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.bound = bound
+
+
+class CircuitOpen(ArshaiError):
+    """What is asked has failed too often, so it is left alone; it is tried again in *retry_after* seconds.
+
+    `None`: somebody is trying it right now.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.retry_after = retry_after
+
+
+class StoreUnreachable(ArshaiError):
+    """The store in which processes share their limits or circuits cannot be asked; nothing was sent."""
+
+
+class OverBudget(ArshaiError):
+    """A budget refused a call before it was made: *wanted* is its worst case, *left* what there was for it.
+
+    Both are `arshai_kit.cost.Spend`; *wanted* is `None` where nobody knows how much the call may need.
+    """
+
+    ends_run = True
+
+    def __init__(self, message: str = "", *, wanted: Any = None, left: Any = None, partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.wanted = wanted
+        self.left = left
 
 
 class RunError(ArshaiError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, field, frozen
 
@@ -13,6 +13,9 @@ from arshai_kit.models import UNFINISHED, Ask, Asked, Hearing, Model, written
 from arshai_kit.output import Mode, Wanted
 from arshai_kit.records import Event, Message, Response, ToolCall, ToolCallDelta, ToolRun, Usage, assistant, tool_result
 from arshai_kit.tools import Toolbox, answered
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 __all__ = ["Loop", "Total", "asked", "specs"]
 
@@ -89,13 +92,12 @@ class Loop(Record):
     max_tool_calls: int | None
     side_by_side: int
     eager: bool
+    max_total_tokens: int | None = None
+    max_cost: Decimal | float | str | None = None
 
     def run(self, said: tuple[Message, ...]) -> Plan[Response]:
         """Ask, answer calls, and ask again, until no call is left to answer."""
-        if self.max_rounds < 1 or self.side_by_side < 1:
-            raise Misuse("max_rounds= and side_by_side= must be at least 1")
-        if self.max_tool_calls is not None and self.max_tool_calls < 0:
-            raise Misuse("max_tool_calls= is a number from 0, or None for no limit")
+        most = self.checked()
         here, total = (yield from Here()), Total()
         for number in range(self.max_rounds):
             turn = Turn(self, here, number, Ask((*said, *total.messages), specs(self.box)), len(total.runs))
@@ -108,9 +110,36 @@ class Loop(Record):
             total = total.plus(response, runs)
             if not response.tool_calls or len(runs) < len(response.tool_calls) or turn.was_cut(response):
                 return total.response(response)
-            if self.max_tool_calls is not None and len(total.runs) > self.max_tool_calls:
-                raise Exhausted(f"more than {self.max_tool_calls} tool calls", partial=total.response(response))
-        raise Exhausted(f"no final answer in {self.max_rounds} rounds", partial=total.response(response))
+            if bound := self.reached(total, most):
+                raise Exhausted(bound[1], bound=bound[0], partial=total.response(response))
+        why = f"no final answer in {self.max_rounds} rounds"
+        raise Exhausted(why, bound="max_rounds", partial=total.response(response))
+
+    def checked(self) -> Decimal | None:
+        """The most that the run may cost, exactly; bounds that bound nothing are refused."""
+        if self.max_rounds < 1 or self.side_by_side < 1:
+            raise Misuse("max_rounds= and side_by_side= must be at least 1")
+        for name in ("max_tool_calls", "max_total_tokens"):
+            most = getattr(self, name)
+            if most is not None and not most >= 0:
+                raise Misuse(f"{name}= is a number from 0, or None for no limit")
+        return None if self.max_cost is None else _dollars(self.max_cost)
+
+    def reached(self, total: Total, most: Decimal | None) -> tuple[str, str] | None:
+        """The bound that lets no further round begin, and why; a count that nobody knows bounds nothing."""
+        calls, tokens = self.max_tool_calls, self.max_total_tokens
+        if calls is not None and len(total.runs) > calls:
+            return "max_tool_calls", f"more than {calls} tool calls"
+        if tokens is not None and not total.usage.reported:
+            return "max_total_tokens", f"max_total_tokens={tokens}, but the provider does not say how many it used"
+        if tokens is not None and total.usage.total_tokens >= tokens:
+            return "max_total_tokens", f"{total.usage.total_tokens:,} of {tokens:,} tokens used, and no final answer"
+        if most is not None and total.cost is None:
+            why = "but nobody knows what a reply cost: arshai_kit.cost.priced(model, …) tells"
+            return "max_cost", f"max_cost={most}, {why}"
+        if most is not None and total.cost >= most:
+            return "max_cost", f"{total.cost} of {most} US dollars spent, and no final answer"
+        return None
 
 
 class Turn:
@@ -200,6 +229,18 @@ class Turn:
             last = Response((assistant(*[call for call, _ in self.started.values()]),), "error")
         runs = () if last is None else (yield from self.answers(last, "not run: the run broke off"))
         return total.broken(last, runs)
+
+
+def _dollars(money: Any) -> Decimal:
+    from decimal import Decimal  # only for who bounds the cost
+
+    try:
+        most = Decimal(str(money))
+    except ArithmeticError:
+        most = Decimal("NaN")
+    if most.is_nan() or most < 0:
+        raise Misuse(f"max_cost= is a number of US dollars, or None for no limit, not {money!r}")
+    return most
 
 
 def _kind(call: ToolCall) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from arshai_kit.records.events import (
     ToolStarted,
     tagged,
 )
+from arshai_kit.records.histories import close_open_calls
 from arshai_kit.records.media import assistant, audio, file, image, system, tool_result, user
 from arshai_kit.records.parts import (
     Audio,
@@ -72,6 +73,7 @@ __all__ = [
     "Usage",
     "assistant",
     "audio",
+    "close_open_calls",
     "file",
     "image",
     "system",
