@@ -79,6 +79,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "cli": _modules("click", "rich", "prompt_toolkit"),
         "docs": _modules("sphinx", "myst_parser", "furo"),
         "fresh": _fresh,
+        "genai-prices": _modules("genai_prices"),
         "google": _modules("google.auth"),
         "google-genai": _modules("google.genai"),
         "httpx2": _modules("httpx2"),

@@ -210,7 +210,7 @@ def _reading(kind: Any, converter: Any) -> Callable[[Any, Any], Any]:
         special |= dict.fromkeys(("reasoning", "tool_choice"), override(struct_hook=_word))
         special["extra"] = override(struct_hook=_object)
     if kind is Usage:
-        special["missing"] = override(struct_hook=_list)
+        special |= {"missing": override(struct_hook=_list), "kinds": override(struct_hook=_object)}
     read: Any = make_dict_structure_fn(kind, converter, **special)
     return lambda value, _: read(_object(value), kind)
 

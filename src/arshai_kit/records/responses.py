@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import Factory, field, frozen
 
+from arshai_kit._json import EMPTY, FrozenDict, freeze
 from arshai_kit._record import Record
+from arshai_kit.errors import Misuse
 from arshai_kit.records.parts import Message, Opaque, Part, ToolCall
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ def _names(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
 
 
+def _kinds(value: Any) -> FrozenDict:
+    kinds = freeze(value)
+    if type(kinds) is not FrozenDict or not all(type(count) is int and count >= 0 for count in kinds.values()):
+        raise Misuse(f"kinds= counts tokens by their kind, as in {{'audio_input': 12}}, not {value!r}")
+    return kinds
+
+
 def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(value)
 
@@ -32,7 +41,8 @@ def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
 class Usage(Record):
     """Tokens used; a monoid under `+` that knows which counts somebody did not report.
 
-    `output_tokens` counts reasoning in. *missing* names the counts that are not known to be whole.
+    `output_tokens` counts reasoning in. *missing* names the counts that are not known to be whole. *kinds* are tokens
+    among these that are priced apart, as far as they were told: `cache_write`, `audio_input`, `image_output`, ….
 
     >>> Usage(3, 4) + Usage()
     Usage(3, output_tokens=4)
@@ -46,6 +56,7 @@ class Usage(Record):
     reasoning_tokens: int = 0
     total_tokens: int = Factory(lambda self: self.input_tokens + self.output_tokens, takes_self=True)
     missing: frozenset[str] = field(default=frozenset(), converter=_names)
+    kinds: FrozenDict = field(default=EMPTY, converter=_kinds, kw_only=True)
 
     @classmethod
     def unknown(cls) -> Usage:
@@ -65,7 +76,12 @@ class Usage(Record):
             self.reasoning_tokens + other.reasoning_tokens,
             self.total_tokens + other.total_tokens,
             self.missing | other.missing,
+            kinds=_added(self.kinds, other.kinds) if self.kinds and other.kinds else self.kinds or other.kinds,
         )
+
+
+def _added(some: FrozenDict, others: FrozenDict) -> dict[str, int]:
+    return {name: some.get(name, 0) + others.get(name, 0) for name in sorted({*some, *others})}
 
 
 _UNKNOWN = Usage(missing=frozenset(_COUNTS))

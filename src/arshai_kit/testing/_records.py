@@ -149,8 +149,9 @@ def usages() -> SearchStrategy[Usage]:
     """Usage, all, some or none of it reported."""
     count = st.integers(0, 10**6)
     missing = st.frozensets(st.sampled_from(_COUNTS))
-    five = {"total_tokens": count, "missing": missing}
-    return st.builds(Usage, count, count, count, count) | st.builds(Usage, count, count, count, count, **five)
+    kinds = st.dictionaries(st.sampled_from(["cache_write", "audio_input", "image_output"]), count, max_size=2)
+    six = {"total_tokens": count, "missing": missing, "kinds": kinds}
+    return st.builds(Usage, count, count, count, count) | st.builds(Usage, count, count, count, count, **six)
 
 
 def _costs() -> SearchStrategy[Any]:

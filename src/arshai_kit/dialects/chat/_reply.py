@@ -17,7 +17,7 @@ from arshai_kit.records import Candidate, FinishReason, Logprob, Message, Opaque
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["complete", "cost", "parsed", "place", "response", "says_error", "usage"]
+__all__ = ["complete", "cost", "kinds", "parsed", "place", "response", "says_error", "usage"]
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -192,7 +192,23 @@ def usage(body: Mapping[str, Any]) -> Usage:
         total = count + output
     found = (count, output, cached, reasoning, total)
     missing = frozenset(name for name, value in zip(_COUNTS, found, strict=True) if value is None)
-    return Usage(count or 0, output or 0, cached or 0, reasoning or 0, total or 0, missing)
+    kinds_told = kinds(before, after)
+    return Usage(count or 0, output or 0, cached or 0, reasoning or 0, total or 0, missing, kinds=kinds_told)
+
+
+def kinds(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, int]:
+    """The tokens that are priced apart, of the details of what went in and came out.
+
+    >>> kinds({"audio_tokens": 7, "cached_tokens": 2}, {"image_tokens": 0})
+    {'audio_input': 7}
+    """
+    told = {name: _count(before.get(f"{kind}_tokens")) for name, kind in _BEFORE.items()}
+    told |= {name: _count(after.get(f"{kind}_tokens")) for name, kind in _AFTER.items()}
+    return {name: count for name, count in told.items() if count}
+
+
+_BEFORE = {"audio_input": "audio", "image_input": "image", "cache_write": "cache_write"}
+_AFTER = {"audio_output": "audio", "image_output": "image"}
 
 
 def cost(told: Mapping[str, Any]) -> Decimal | None:

@@ -141,7 +141,21 @@ def usage(body: Wire) -> Usage:
         total = count + output
     found = (count, output, cached, thought, total)
     missing = frozenset([name for name, value in zip(_COUNTS, found, strict=True) if value is None])
-    return Usage(count or 0, output or 0, cached or 0, thought or 0, total or 0, missing)
+    return Usage(count or 0, output or 0, cached or 0, thought or 0, total or 0, missing, kinds=_kinds(told))
+
+
+def _kinds(told: Wire) -> dict[str, int]:
+    """The tokens of sound and pictures, which may have prices of their own."""
+    found: dict[str, int] = {}
+    for details, way in (("prompt", "input"), ("toolUsePrompt", "input"), ("candidates", "output")):
+        for each in _list(told.get(f"{details}TokensDetails")):
+            kind, count = str(each.get("modality", "")).lower(), _count(each.get("tokenCount"))
+            if kind in _PRICED_APART and count:
+                found[f"{kind}_{way}"] = found.get(f"{kind}_{way}", 0) + count
+    return found
+
+
+_PRICED_APART: Final = frozenset({"audio", "image"})
 
 
 _NAMES: Final = tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from arshai_kit.dialects.chat._reply import cost
+from arshai_kit.dialects.chat._reply import cost, kinds
 from arshai_kit.dialects.exchange import rate_limits, signature
 from arshai_kit.dialects.failures import decoded, failure, request_id, shown
 from arshai_kit.dialects.responses._items import parts
@@ -105,7 +105,8 @@ def usage(told: Mapping[str, Any]) -> Usage:
         total = count + output if total is None else total
     found = (count, output, cached, reasoning, total)
     missing = frozenset(name for name, value in zip(_COUNTS, found, strict=True) if value is None)
-    return Usage(count or 0, output or 0, cached or 0, reasoning or 0, total or 0, missing)
+    told_kinds = kinds(before, after)
+    return Usage(count or 0, output or 0, cached or 0, reasoning or 0, total or 0, missing, kinds=told_kinds)
 
 
 def counted(endpoint: Endpoint, reply: Reply) -> int:
