@@ -2,4 +2,20 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from arshai_kit.resilience.balancing import Balance, balanced, out_of_order
+from arshai_kit.resilience.breakers import Circuit, CircuitRules, breaker, unwell
+from arshai_kit.resilience.limits import estimated_tokens, limited
+from arshai_kit.resilience.quotas import Quota
+
+__all__ = [
+    "Balance",
+    "Circuit",
+    "CircuitRules",
+    "Quota",
+    "balanced",
+    "breaker",
+    "estimated_tokens",
+    "limited",
+    "out_of_order",
+    "unwell",
+]

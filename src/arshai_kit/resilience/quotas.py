@@ -1,0 +1,238 @@
+"""A quota is never exceeded and never jumped: who comes first starts first, and nobody looks more often than helps."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from threading import Lock
+from typing import Any, Final, TypeAlias
+
+from attrs import define
+
+from arshai_kit.errors import Misuse
+
+__all__ = ["GO", "Quota", "Told", "Turn", "checked_limits", "look_again", "paused"]
+
+Turn: TypeAlias = tuple[float, float, str]
+"""When to ask again (0: go), how long the wait is at the least, and which limit it is for."""
+Told: TypeAlias = tuple[tuple[str, int, float], ...]
+"""What a provider told of its own limits: requests or tokens, how many are left, and for how many seconds."""
+
+GO: Final[Turn] = (0.0, 0.0, "")
+MINUTE: Final = 60.0
+SHORTEST: Final = 0.001
+"""Seconds of the shortest wait: a clock of floats does not see much less."""
+
+
+@define(slots=True)
+class _Waiter:
+    number: int
+    tokens: int
+    looked: int = 0
+
+
+@define(slots=True)
+class _Start:
+    at: float
+    tokens: int
+
+
+class Quota:
+    """How much may be asked, by whoever shares it: in any minute, and at the same time.
+
+    Give the same one to several models (`limited(a, quota)`, `limited(b, quota)`) and they share its limits; threads
+    and tasks may. Its clock is monotonic; *clock* is another. What a pickle gives is as new: nothing runs, none wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        concurrent: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = checked_limits(requests_per_minute, tokens_per_minute, concurrent)
+        self.clock = clock
+        self._lock = Lock()
+        self._number = 0
+        self._waiting: dict[str, _Waiter] = {}  # in the order of the line
+        self._line: list[int] = []  # the numbers of those in it, to find a place fast
+        self._running: dict[str, _Start] = {}
+        self._starts: deque[_Start] = deque()  # of the last minute
+        self._spent = 0  # tokens of these
+        self._left: dict[str, tuple[int, float]] = {}  # what the provider says is left, and until when
+        self._held = 0.0  # nobody starts before
+        self._gone: dict[str, None] = {}  # left before they came
+        self._seconds = 0.1  # that a call takes, about
+
+    def __repr__(self) -> str:
+        return f"Quota({', '.join(f'{name}={most}' for name, most in self.limits.items())})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _quota, (self.limits,)
+
+    @property
+    def running(self) -> int:
+        """How many calls are under way."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait in line."""
+        return len(self._waiting)
+
+    def enter(self, key: str, tokens: int) -> Turn:
+        """Start the call *key*, which may need *tokens*, or say when to ask again; it keeps its place in the line."""
+        with self._lock:
+            if key in self._running or key in self._gone:
+                self._gone.pop(key, None)
+                return GO
+            now = self._forgotten()
+            waiter = self._waiting.get(key) or self._queued(key, tokens)
+            turn = self._turn(waiter, now)
+            if turn is GO:
+                self._start(key, waiter, now)
+            return turn
+
+    def settle(self, key: str, tokens: int | None, told: Told, hold: float | None) -> None:
+        """End *key*, which used *tokens* (`None`: nobody knows); heed what the provider *told*, *hold* seconds back."""
+        with self._lock:
+            now = self._forgotten()
+            if (start := self._running.get(key)) is not None:
+                self._seconds += 0.2 * (now - start.at - self._seconds)
+                if tokens is not None:
+                    self._spent += (tokens - start.tokens) * (start.at > now - MINUTE)
+                    start.tokens = tokens
+            for kind in {kind for kind, *_ in told}:
+                self._left[kind] = min((left, now + reset) for each, left, reset in told if each == kind)
+            self._held = max(self._held, now + (hold or 0.0))
+            self._dropped(key)
+
+    def leave(self, key: str) -> None:
+        """End *key*, or give its place in the line back; never blocks, so a plan that is closed may call it."""
+        with self._lock:
+            if not self._dropped(key):
+                self._gone[key] = None  # its thread may come yet
+                if len(self._gone) > 1000:
+                    del self._gone[next(iter(self._gone))]
+
+    def _queued(self, key: str, tokens: int) -> _Waiter:
+        most = self.limits.get("tokens_per_minute")
+        self._number += 1
+        waiter = self._waiting[key] = _Waiter(self._number, tokens if most is None else min(tokens, most))
+        self._line.append(self._number)
+        return waiter
+
+    def _dropped(self, key: str) -> bool:
+        if (waiter := self._waiting.pop(key, None)) is not None:
+            del self._line[bisect_left(self._line, waiter.number)]
+        return self._running.pop(key, None) is not None or waiter is not None
+
+    def _start(self, key: str, waiter: _Waiter, now: float) -> None:
+        self._dropped(key)
+        start = self._running[key] = _Start(now, waiter.tokens)
+        self._starts.append(start)
+        self._spent += waiter.tokens
+        for kind, used in (("requests", 1), ("tokens", waiter.tokens)):
+            if kind in self._left:
+                left, until = self._left[kind]
+                self._left[kind] = left - used, until
+
+    def _forgotten(self) -> float:
+        """The time, with what is older than a minute forgotten."""
+        now = self.clock()
+        while self._starts and self._starts[0].at <= now - MINUTE:
+            self._spent -= self._starts.popleft().tokens
+        self._left = {kind: (left, until) for kind, (left, until) in self._left.items() if until > now}
+        return now
+
+    def _turn(self, waiter: _Waiter, now: float) -> Turn:
+        """What *waiter* has to wait for: those before it are counted as if they had started."""
+        place = bisect_left(self._line, waiter.number)
+        ahead = sum([each.tokens for each in islice(self._waiting.values(), place)]) if place else 0
+        waits = (
+            (self._held - now, "provider"),
+            (self._for_requests(place, now), "requests_per_minute"),
+            (self._for_tokens(ahead + waiter.tokens, now), "tokens_per_minute"),
+            (self._for_provider("requests", place + 1, now), "provider"),
+            (self._for_provider("tokens", ahead + waiter.tokens, now), "provider"),
+        )
+        wait, limit = max(waits)
+        if wait > 0:
+            return paused(wait), wait, limit
+        if "concurrent" in self.limits and place >= self.limits["concurrent"] - len(self._running):
+            return self._for_room(waiter, place), 0.0, "concurrent"
+        return GO
+
+    def _for_requests(self, place: int, now: float) -> float:
+        """Seconds until the start that makes room for who has so many before it is a minute old."""
+        most = self.limits.get("requests_per_minute")
+        if most is None or len(self._starts) + place < most:
+            return 0.0
+        minutes, index = divmod(len(self._starts) + place - most, most)
+        start = self._starts[index].at if index < len(self._starts) else now
+        return start + MINUTE * (minutes + 1) - now
+
+    def _for_tokens(self, needed: int, now: float) -> float:
+        """Seconds until *needed* tokens fit; at the least, where they are more than a minute has."""
+        most = self.limits.get("tokens_per_minute", 0)
+        over = self._spent + needed - most
+        if not most or over <= 0:
+            return 0.0
+        for start in self._starts:
+            over -= start.tokens
+            if over <= 0:
+                return start.at + MINUTE - now
+        return MINUTE * max(1, -(-needed // most) - 1)
+
+    def _for_provider(self, kind: str, needed: int, now: float) -> float:
+        left, until = self._left.get(kind, (needed, now))
+        return until - now if left < needed else 0.0
+
+    def _for_room(self, waiter: _Waiter, place: int) -> float:
+        """When to look again whether a call has ended: often in front, seldom far behind."""
+        waiter.looked += 1
+        return look_again(waiter.looked, place, self.limits["concurrent"], self._seconds)
+
+
+def _quota(limits: dict[str, int]) -> Quota:
+    return Quota(**limits)  # type: ignore[arg-type]  # the clock is none of them
+
+
+def checked_limits(requests: int | None, tokens: int | None, concurrent: int | None) -> dict[str, int]:
+    """The limits that are given, each a whole number from 1.
+
+    >>> checked_limits(60, None, 4)
+    {'requests_per_minute': 60, 'concurrent': 4}
+    """
+    given = {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent": concurrent}
+    limits = {name: most for name, most in given.items() if most is not None}
+    if not limits:
+        raise Misuse("a quota limits something: give requests_per_minute=, tokens_per_minute= or concurrent=")
+    for name, most in limits.items():
+        if type(most) is not int or most < 1:
+            raise Misuse(f"{name}= is a whole number from 1, not {most!r}")
+    return limits
+
+
+def paused(wait: float) -> float:
+    """How long to sleep until the next look: half of a long *wait*, for somebody may leave the line.
+
+    >>> paused(0.5), paused(60.0)
+    (0.5, 30.0)
+    """
+    return max(wait, SHORTEST) if wait <= 1.0 else max(1.0, wait / 2)
+
+
+def look_again(looked: int, place: int, concurrent: int, seconds: float) -> float:
+    """Seconds until who has looked so often, from a *place* in the line, looks again; calls take *seconds*.
+
+    >>> look_again(1, 0, 4, 1.0) < look_again(20, 0, 4, 1.0) < look_again(1, 40, 4, 1.0)
+    True
+    """
+    first = min(0.005 * 1.2 ** min(looked, 20), 0.1)
+    return first + min(0.05 * place, place / concurrent * seconds / 2)
