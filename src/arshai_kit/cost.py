@@ -65,6 +65,12 @@ class Spend(Record):
         some, others = self.money, other.money
         return Spend(self.tokens + other.tokens, None if some is None or others is None else _EXACT.add(some, others))
 
+    def __sub__(self, other: Spend) -> Spend:
+        """What is left when *other* is gone: nothing, where that was more."""
+        some, others = self.money, other.money
+        left = None if some is None or others is None else max(_NOTHING, _EXACT.subtract(some, others))
+        return Spend(max(0, self.tokens - other.tokens), left)
+
 
 class Pricing(Protocol):
     """A table of prices."""

@@ -319,10 +319,14 @@ class Spawn(Effect[None]):
 
 @frozen(eq=False, repr=False)
 class Owner:
-    """A frame of the run that plans can belong to; *listening* says whether anybody wants the events."""
+    """A frame of the run that plans can belong to; *listening* says whether anybody wants the events.
+
+    *run* is the run itself, one object as long as it lasts.
+    """
 
     frame: Any
     listening: bool = False
+    run: Any = None
 
 
 class Handle(Generic[T]):

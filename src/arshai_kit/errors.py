@@ -133,7 +133,9 @@ class ProviderError(ArshaiError):
 
 
 class Unreachable(ProviderError):
-    """There is no connection to the provider, or it broke."""
+    """There is no connection to the provider, or it broke; *sent* is false where none came about: nothing was sent."""
+
+    sent = True
 
 
 class TimedOut(ProviderError, TimeoutError):

@@ -206,7 +206,7 @@ class Machine:
         return self._enter(task, frame, Frame(plan, path, tag), effect)
 
     def _here(self, task: Task, _frame: Frame, _effect: Here) -> None:
-        task.value = Owner(_plan_frame(task), self.listening)
+        task.value = Owner(_plan_frame(task), self.listening, self)
         self.ready.appendleft(task)
 
     def _start(self, task: Task, _frame: Frame, effect: Start[Any]) -> None:

@@ -14,10 +14,10 @@ from arshai_kit import Response, ToolCall, Usage, assistant, complete, evolve, o
 from arshai_kit._record import Record
 from arshai_kit.codec import from_json, to_json
 from arshai_kit.cost import Price, Prices, Spend, cost, dollars, leaves, priced, published
-from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import Misuse, StreamIncomplete
-from arshai_kit.models import UNKNOWN, Ask, Capabilities, is_model, retold
+from arshai_kit.models import is_model
 from tests.core.worlds import World, everywhere
+from tests.resilience.fixed import Fixed
 
 MONEY = st.decimals(0, 10**6, allow_nan=False, places=12)
 FULL = st.builds(Price, *[MONEY] * 10)
@@ -33,24 +33,6 @@ def used(draw: st.DrawFn) -> Usage:
     kinds |= {"audio_output": spoken, "image_output": drawn}
     whole = cached + write + audio + image + plain, reasoning + spoken + drawn + said
     return Usage(*whole, cached, reasoning, kinds={kind: count for kind, count in kinds.items() if count})
-
-
-@frozen(eq=False, repr=False)
-class Fixed(Record):
-    """A model that answers what it holds."""
-
-    answers: tuple[Any, ...]
-    name: str = "fixed"
-    provider: str = "here"
-    capabilities: Capabilities = UNKNOWN
-
-    def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
-        """Answer by how many answers there were."""
-        answer: Any = self.answers[sum(message.role == "assistant" for message in ask.messages)]
-        if isinstance(answer, Exception):
-            raise answer
-        yield from Emit(retold(answer) if stream else ())
-        return answer  # type: ignore[no-any-return]  # a response
 
 
 @given(FULL, used(), used(), st.integers(0, 5), st.integers(0, 5))

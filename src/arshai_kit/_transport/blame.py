@@ -55,7 +55,7 @@ def _told(error: Exception, exchange: Exchange) -> Exception:
 def unconnected(exchange: Exchange, error: Exception) -> Unreachable:
     """No connection came about."""
     exchange.cause = error
-    return Unreachable(f"no connection to {exchange.host}: {_said(error)}")
+    return _not_sent(f"no connection to {exchange.host}: {_said(error)}")
 
 
 def tls_failed(exchange: Exchange, error: Exception) -> Unreachable:
@@ -64,8 +64,14 @@ def tls_failed(exchange: Exchange, error: Exception) -> Unreachable:
     why = getattr(error, "verify_message", "")
     if why:
         remedy = "SSL_CERT_FILE can name a file with your own authorities"
-        return Unreachable(f"the certificate of {host} is not trusted: {why} ({remedy})")
-    return Unreachable(f"no TLS with {host}: {_said(error)}")
+        return _not_sent(f"the certificate of {host} is not trusted: {why} ({remedy})")
+    return _not_sent(f"no TLS with {host}: {_said(error)}")
+
+
+def _not_sent(words: str) -> Unreachable:
+    error = Unreachable(words)
+    error.sent = False
+    return error
 
 
 def _said(error: Exception) -> str:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from arshai_kit.resilience.balancing import Balance, balanced, out_of_order
 from arshai_kit.resilience.breakers import Circuit, CircuitRules, breaker, unwell
+from arshai_kit.resilience.budgets import Alert, Budget, budgeted
+from arshai_kit.resilience.ledgers import Ledger
 from arshai_kit.resilience.limits import estimated_tokens, limited
 from arshai_kit.resilience.quotas import Quota
 from arshai_kit.resilience.shared import RedisCircuit, RedisQuota
 
 __all__ = [
+    "Alert",
     "Balance",
+    "Budget",
     "Circuit",
     "CircuitRules",
+    "Ledger",
     "Quota",
     "RedisCircuit",
     "RedisQuota",
     "balanced",
     "breaker",
+    "budgeted",
     "estimated_tokens",
     "limited",
     "out_of_order",

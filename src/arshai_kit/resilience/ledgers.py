@@ -1,0 +1,115 @@
+"""What was spent and what is reserved: the state that budgets share, in this process."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from threading import Lock
+from typing import Any, Final, NoReturn, TypeAlias
+from weakref import WeakKeyDictionary
+
+from arshai_kit.cost import Spend
+from arshai_kit.errors import Misuse
+
+__all__ = ["Account", "Key", "Ledger", "Ticket"]
+
+Key: TypeAlias = tuple[int, str]
+"""The day, counted since 1970 (0 without one), and what the tag says."""
+
+_KEPT: Final = 7
+"""Days that a ledger remembers."""
+
+
+class Ticket:
+    """The right to one call: what is reserved for it, until it is settled."""
+
+    __slots__ = ("account", "closed", "wanted")
+
+    def __init__(self) -> None:
+        self.account: Account | None = None
+        self.wanted = Spend()
+        self.closed = False
+
+
+class Account:
+    """What one holder of a budget has spent and reserved, and of which thresholds somebody was told."""
+
+    __slots__ = ("reserved", "spent", "told")
+
+    def __init__(self) -> None:
+        self.spent = Spend()
+        self.reserved = Spend()
+        self.told: frozenset[float] = frozenset()
+
+
+class Ledger:
+    """What was spent and what is reserved, in this process; threads and tasks share it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._accounts: dict[Key, Account] = {}
+        self._runs: WeakKeyDictionary[Any, dict[Key, Account]] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"Ledger({len(self._accounts) + len(self._runs)})"
+
+    def __reduce__(self) -> NoReturn:
+        raise Misuse("a budget is not pickled: its copy would have a ceiling of its own")
+
+    def reserve(self, ticket: Ticket, key: Key, run: Any, wanted: Spend, most: Spend) -> tuple[Spend, Spend] | None:
+        """Reserve *wanted* for *ticket*, if that stays within *most*; else what is left, and what was spent.
+
+        A money of `None` in *most* is no ceiling, and so is a negative number of tokens.
+        """
+        with self._lock:
+            account = self._account(key, run)
+            taken = account.spent + account.reserved
+            then = taken + wanted
+            if (0 <= most.tokens < then.tokens) or _over(then.money, most.money):
+                return most - taken, account.spent
+            if not ticket.closed:
+                ticket.account, ticket.wanted = account, wanted
+                account.reserved = account.reserved + wanted
+            return None
+
+    def settle(self, ticket: Ticket, real: Spend) -> Spend:
+        """Put *real* in place of what *ticket* has reserved; what was spent until now. Once only."""
+        with self._lock:
+            account, first = ticket.account, not ticket.closed
+            ticket.closed = True
+            if account is None:
+                return Spend()
+            if first:
+                account.reserved = account.reserved - ticket.wanted
+                account.spent = account.spent + real
+            return account.spent
+
+    def tell(self, key: Key, run: Any, reached: frozenset[float]) -> tuple[float, ...]:
+        """Those thresholds *reached* that nobody was told of, lowest first; from now on somebody is."""
+        with self._lock:
+            account = self._account(key, run)
+            new = sorted(reached - account.told)
+            account.told |= reached
+            return tuple(new)
+
+    def held(self, key: Key, run: Any = None) -> tuple[Spend, Spend]:
+        """What was spent, and what is reserved."""
+        with self._lock:
+            account = (self._accounts if run is None else self._runs.get(run, {})).get(key) or Account()
+            return account.spent, account.reserved
+
+    def last_day(self) -> int:
+        """The last day on which somebody asked."""
+        with self._lock:
+            return max([day for day, _ in self._accounts], default=0)
+
+    def _account(self, key: Key, run: Any) -> Account:
+        accounts = self._accounts if run is None else self._runs.setdefault(run, {})
+        if key not in accounts:
+            for old in [each for each in accounts if each[0] < key[0] - _KEPT]:
+                del accounts[old]
+            accounts[key] = Account()
+        return accounts[key]
+
+
+def _over(money: Decimal | None, most: Decimal | None) -> bool:
+    return most is not None and money is not None and money > most

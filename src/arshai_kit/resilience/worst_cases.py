@@ -1,0 +1,127 @@
+"""The most that a call may use, before it is made: what goes in is counted upwards, what comes out is bounded; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from arshai_kit._json import dumps
+from arshai_kit.cost import Pricing, Spend, cost, leaves
+from arshai_kit.models import Ask, evolve, written
+from arshai_kit.records import Audio, File, Image, Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult, Usage
+
+__all__ = ["estimated", "most_output", "worst"]
+
+_MESSAGE: Final = 16
+"""Tokens around each message and each call: who speaks, where it begins and ends."""
+_TOOL: Final = 64
+_IMAGE: Final = 10_000
+"""More than any provider takes for one picture."""
+_SOUND: Final = 25
+"""Bytes of sound that make at most one token: 32 of these a second, in the thinnest recording that is still speech."""
+_BOUNDS: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"})
+_MANY: Final = frozenset({"n", "candidateCount"})
+
+
+def estimated(ask: Ask) -> int | None:
+    """At least as many tokens as *ask* has; `None` where nobody can tell, as of a document that has but an address.
+
+    No tokenizer makes more tokens than a text has bytes. An English text has a quarter of that: a function of yours
+    that counts better takes the place of this one.
+
+    >>> from arshai_kit.records import user
+    >>> estimated(Ask((user("Hello"),)))
+    21
+    """
+    total = 0
+    for message in ask.messages:
+        size = _message(message)
+        if size is None:
+            return None
+        total += size
+    for tool in ask.tools:
+        described = (tool.name, tool.description, tool.parameters, tool.example)
+        total += _TOOL + len(dumps(described))
+    return total + (0 if ask.output is None else _TOOL + len(dumps(ask.output.schema)))
+
+
+def _message(message: Message) -> int | None:
+    sizes = [_part(part) for part in message.parts]
+    return None if None in sizes else _MESSAGE + len(message.name.encode()) + sum(size or 0 for size in sizes)
+
+
+def _part(part: Part) -> int | None:
+    state = 0 if part.state is None else len(dumps(part.state))
+    match part:
+        case Text(text) | Thinking(text):
+            return state + _size(text)
+        case ToolCall(name=name, id=key):
+            return state + _MESSAGE + _size(name) + _size(key) + _size(written(part))
+        case ToolResult(name=name, id=key, content=str() as content):
+            return state + _MESSAGE + _size(name) + _size(key) + _size(content)
+        case ToolResult(name=name, id=key, content=content):
+            inside = _message(Message("user", content, name + key))
+            return None if inside is None else state + inside
+        case Image():
+            return state + _IMAGE
+        case Audio(data=data) | File(data=data) if data:
+            return state + _MESSAGE + (len(data) // _SOUND if type(part) is Audio else len(data)) + 1000
+        case Opaque(value=value):
+            return state + len(dumps(value))
+    return None
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
+
+
+def most_output(model: Any, ask: Ask) -> int | None:
+    """The most tokens that *model* may answer with, all candidates together; `None` where nothing bounds them."""
+    own, asked = getattr(model, "extra", None), ask.settings.extra
+    limits = [*_found(own, _BOUNDS), *_found(asked, _BOUNDS)]
+    limit = ask.settings.max_tokens or getattr(model, "max_tokens", None)
+    if limit is not None:
+        limits.append(limit)
+    many = [ask.settings.candidates or getattr(model, "candidates", None) or 1, *_found(own, _MANY)]
+    return max(limits) * max([*many, *_found(asked, _MANY)]) if limits else None
+
+
+def _found(body: Any, names: frozenset[str]) -> Iterator[int]:
+    """The numbers that *body*, fields of a request, has under one of *names*."""
+    if isinstance(body, Mapping):
+        for name, value in body.items():
+            if name in names and type(value) is int:
+                yield value
+            yield from _found(value, names)
+
+
+def worst(model: Any, ask: Ask, went_in: int, prices: Pricing, at: float) -> Spend | None:
+    """The most that a call may use of which *went_in* tokens go in, whoever of the models in *model* answers.
+
+    `None` where nothing bounds what comes out; its money is `None` where nobody knows a price.
+    """
+    spent = Spend()
+    for leaf in leaves(model):
+        out = most_output(leaf, ask)
+        if out is None:
+            return None
+        money = dearest(leaf, went_in, out, prices, at)
+        known = None if money is None or spent.money is None else max(spent.money, money)
+        spent = Spend(max(spent.tokens, went_in + out), known)
+    return spent
+
+
+def dearest(model: Any, went_in: int, out: int, prices: Pricing, at: float) -> Decimal | None:
+    """What so many tokens cost at most, of whatever kind they turn out to be; `None` where the price is not known."""
+    plain = cost(Usage(went_in, out), model, prices, at=at)
+    if plain is None:
+        return None
+    ways = [{"cached_tokens": went_in}, {"reasoning_tokens": out}]
+    befores = [{kind: went_in} for kind in ("cache_write", "audio_input", "image_input")]
+    afters = [{kind: out} for kind in ("audio_output", "image_output")]
+    usages = [evolve(Usage(went_in, out), **way) for way in ways]
+    usages += [Usage(went_in, out, kinds={**one, **two}) for one in [{}, *befores] for two in [{}, *afters]]
+    usages += [evolve(Usage(went_in, out, kinds=one), reasoning_tokens=out) for one in befores]
+    costs = [cost(usage, model, prices, at=at) for usage in usages]
+    return max([plain, *[each for each in costs if each is not None]])

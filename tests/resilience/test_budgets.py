@@ -1,0 +1,524 @@
+"""No call is made whose worst case does not fit, whoever asks at the same time; what was used is what is counted."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arshai_kit import (
+    Finished,
+    Response,
+    TextDelta,
+    ToolCall,
+    Usage,
+    aio,
+    assistant,
+    complete,
+    evolve,
+    file,
+    openai_compatible,
+    run_tools,
+    stream,
+    testing,
+    using,
+)
+from arshai_kit.completion import run
+from arshai_kit.cost import Prices, Spend
+from arshai_kit.effects import Plan, side_by_side
+from arshai_kit.errors import (
+    ArshaiError,
+    BadRequest,
+    Misuse,
+    OverBudget,
+    RateLimited,
+    ServerFailed,
+    StreamIncomplete,
+    TimedOut,
+    Unreachable,
+)
+from arshai_kit.models import Ask, Settings, is_model
+from arshai_kit.records import Notice, ToolSpec, image, user
+from arshai_kit.resilience import Alert, Budget, Ledger, budgeted
+from arshai_kit.resilience.ledgers import Ticket
+from arshai_kit.resilience.worst_cases import estimated, most_output, worst
+from arshai_kit.testing import strategies
+from tests.core.worlds import World, everywhere, listening, on_both
+from tests.resilience.fixed import Fixed, said
+
+PRICES = Prices({"fixed": {"input": 1000, "output": 2000}})
+"""A tenth of a cent for a token that goes in, two for one that comes out."""
+WORST = Spend(121, Decimal("0.221"))
+"""Of the question "Hello": 21 tokens at most go in, and 100 come out."""
+HELLO = said("Hello", 20, 10)
+
+
+def kept(model: Any, budget: Budget, **terms: Any) -> Any:
+    return budgeted(model, budget, prices=PRICES, **terms)
+
+
+# -- the ledger --
+
+MOST = Spend(1000, Decimal(10))
+SPEND = st.builds(Spend, st.integers(0, 400), st.decimals(0, 4, places=3, allow_nan=False))
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), SPEND, st.floats(0, 1))))
+def test_no_interleaving_overshoots(steps: list[tuple[int, Spend, float]]) -> None:
+    """Any order of reserving and settling keeps what was spent and what is reserved within the ceiling."""
+    ledger, open_ones, whole = Ledger(), dict[int, tuple[Ticket, Spend]](), Spend()
+    for number, wanted, part in steps:
+        if number in open_ones:
+            ticket, worst = open_ones.pop(number)
+            assert worst.money is not None
+            real = Spend(int(worst.tokens * part), worst.money * Decimal(str(round(part, 3))))
+            ledger.settle(ticket, real)
+            ledger.settle(ticket, worst)  # once only
+            whole += real
+        else:
+            ticket = Ticket()
+            before = ledger.held((0, ""))
+            if ledger.reserve(ticket, (0, ""), None, wanted, MOST) is None:
+                open_ones[number] = ticket, wanted
+            else:
+                assert ledger.held((0, "")) == before
+        spent, reserved = ledger.held((0, ""))
+        assert spent == whole
+        assert reserved == sum([each for _, each in open_ones.values()], Spend())
+        both = spent + reserved
+        assert both.tokens <= MOST.tokens
+        assert both.money is not None
+        assert both.money <= 10
+
+
+def test_what_was_given_up_reserves_nothing() -> None:
+    ledger, ticket = Ledger(), Ticket()
+    assert ledger.settle(ticket, Spend(5)) == Spend()
+    assert ledger.reserve(ticket, (0, ""), None, Spend(5), MOST) is None  # a late worker of a run that was cancelled
+    assert ledger.held((0, "")) == (Spend(), Spend())
+
+
+def test_threads_together_stay_within_one_ceiling() -> None:
+    budget = Budget(tokens=1000)
+    model = kept(Fixed((said("Hello", 21, 100),), pause=0.001), budget)
+
+    def once(_: int) -> bool:
+        try:
+            return complete(model, "Hello").text == "Hello"
+        except OverBudget:
+            return False
+
+    with ThreadPoolExecutor(16) as pool:
+        answered = sum(pool.map(once, range(40)))
+    assert answered == 1000 // 121  # nobody was refused who would have fitted, as all use their worst
+    assert budget.spent() == Spend(121 * answered, 8 * WORST.money if WORST.money else None)
+    assert budget.reserved() == Spend(0)
+
+
+@everywhere
+def test_plans_side_by_side_stay_within_one_ceiling(world: World) -> None:
+    budget = Budget(money="0.7")
+    model = kept(Fixed((HELLO,), pause=0.002), budget)
+
+    def many() -> Plan[Any]:
+        return (yield from side_by_side([complete.plan(model, "Hello") for _ in range(10)]))
+
+    outcomes = world.run(many)
+    refused = [each.error for each in outcomes if each.error is not None]
+    assert len(refused) == 7  # 0.221 each at worst
+    assert all(type(error) is OverBudget and error.wanted == WORST for error in refused)
+    assert budget.spent() == Spend(3 * 30, 3 * Decimal("0.04"))
+    assert budget.reserved() == Spend(0)
+
+
+# -- before the call, and after --
+
+
+@everywhere
+def test_a_call_that_may_cost_too_much_is_not_made(world: World) -> None:
+    asked: list[int] = []
+    budget = Budget(money="0.5", tokens=10_000)
+    model = kept(Fixed((HELLO,), before=lambda: asked.append(1)), budget)
+    for spent in range(7):
+        assert budget.spent() == Spend(30 * spent, spent * Decimal("0.04"))
+        assert world.run(lambda: complete.plan(model, "Hello")) == HELLO
+    with pytest.raises(OverBudget, match=r"0.221 US .* needed, and .* and 0.22 US dollars is left") as refused:
+        world.run(lambda: complete.plan(model, "Hello"))
+    assert refused.value.left == Spend(10_000 - 7 * 30, "0.22")
+    assert len(asked) == 7
+
+
+UNSENT = Unreachable("no connection")
+UNSENT.sent = False
+USED = Response((assistant("He"),), "error", usage=Usage(20, 5), model="fixed")
+
+
+@pytest.mark.parametrize(
+    ("error", "tokens"),
+    [
+        (RateLimited("wait", status=429), 0),
+        (BadRequest("no", status=400), 0),
+        (ServerFailed("overloaded", status=529), 0),
+        (Misuse("no key"), 0),
+        (OverBudget("another one"), 0),
+        (UNSENT, 0),
+        (Unreachable("broke"), 121),
+        (ServerFailed("broke", status=500), 121),
+        (TimedOut("silent"), 121),
+        (ValueError("of a model of one's own"), 121),
+        (StreamIncomplete("cut", partial=USED), 25),
+        (StreamIncomplete("cut", partial=evolve(USED, usage=Usage.unknown())), 121),
+    ],
+    ids=lambda value: str(value).replace(" ", "-"),
+)
+def test_what_a_failed_call_counts(error: Exception, tokens: int) -> None:
+    budget = Budget(tokens=500)
+    with pytest.raises(type(error)):
+        complete(kept(Fixed((error,)), budget), "Hello")
+    assert (budget.spent().tokens, budget.reserved().tokens) == (tokens, 0)
+
+
+def test_what_the_provider_does_not_say_counts_at_its_worst() -> None:
+    budget = Budget(tokens=500, money=1)
+    complete(kept(Fixed((evolve(HELLO, usage=Usage.unknown()),)), budget), "Hello")
+    assert budget.spent() == WORST
+    complete(kept(Fixed((evolve(HELLO, cost=Decimal("0.01")),)), budget), "Hello")
+    assert budget.spent() == WORST + Spend(30, "0.01")  # what the provider says that it cost
+
+
+@listening
+def test_who_leaves_a_stream_has_spent_the_worst(world: World) -> None:
+    budget = Budget(tokens=500)
+    model = kept(Fixed((HELLO,), pause=30), budget)
+
+    def leave() -> None:
+        with stream(model, "Hello") as events:
+            assert any(isinstance(event, TextDelta) for event in events)
+            assert budget.reserved().tokens == 121
+
+    async def aleave() -> None:
+        async with aio.stream(model, "Hello") as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    break
+
+    anyio.run(aleave, backend=world.backend) if world.backend else leave()
+    assert (budget.spent().tokens, budget.reserved().tokens) == (121, 0)
+
+
+@on_both
+def test_who_cancels_has_spent_the_worst(backend: str) -> None:
+    budget = Budget(tokens=500)
+    model = kept(Fixed((HELLO,), pause=30), budget)
+
+    async def main() -> None:
+        with anyio.move_on_after(0.05):
+            await aio.complete(model, "Hello")
+
+    anyio.run(main, backend=backend)
+    assert budget.spent().tokens in (0, 121)  # nothing, if it was cancelled before it began
+    assert budget.reserved().tokens == 0
+
+
+# -- whose budget --
+
+
+@everywhere
+def test_each_value_of_a_tag_has_the_ceiling_for_itself(world: World) -> None:
+    budget = Budget(tokens=150, by_tag="user")
+    model = kept(Fixed((HELLO,)), budget)
+    for user_name in ("ann", "bob"):
+        with using(tags={"user": user_name}):
+            world.run(lambda: complete.plan(model, "Hello"))
+            with pytest.raises(OverBudget, match=f"budget of '{user_name}' refuses"):
+                world.run(lambda: complete.plan(model, "Hello"))
+    world.run(lambda: complete.plan(model, "Hello"))  # who has no such tag
+    assert [budget.spent(each).tokens for each in ("ann", "bob", "", "eve")] == [30, 30, 30, 0]
+
+
+def test_each_day_begins_anew() -> None:
+    budget = Budget(tokens=150, per="day")
+    model = kept(Fixed((HELLO,)), budget)
+    with testing.clock(start=86_400 * 20_000 + 86_390.0) as clock:
+        complete(model, "Hello")
+        with pytest.raises(OverBudget):
+            complete(model, "Hello")
+        clock.advance(11)
+        complete(model, "Hello")
+        assert [budget.spent(day=day).tokens for day in (20_000, 20_001, 20_002)] == [30, 30, 0]
+        clock.advance(86_400 * 30)
+        complete(model, "Hello")
+    assert budget.spent().tokens == 30
+    assert budget.spent(day=20_000).tokens == 0  # long forgotten
+
+
+@everywhere
+def test_each_run_has_the_ceiling_for_itself(world: World) -> None:
+    budget = Budget(tokens=350, per="run")
+    model = kept(Fixed((calls("look"), calls("look"), HELLO)), budget)
+    for _ in range(2):
+        with pytest.raises(OverBudget) as refused:
+            world.run(lambda: run_tools.plan(model, "Hello", [look]))
+        partial = refused.value.partial
+        assert [message.role for message in partial.messages] == ["assistant", "tool"] * len(partial.tool_runs)
+        assert partial.usage.total_tokens == 30 * len(partial.tool_runs) > 0
+    with pytest.raises(Misuse, match="known in that run"):
+        budget.spent()
+
+
+def calls(name: str, **arguments: Any) -> Response:
+    return said(ToolCall("c1", name, arguments), 20, 10, finish_reason="tool_calls")
+
+
+def look() -> str:
+    """Look at something long."""
+    return "x" * 150
+
+
+# -- tools --
+
+
+@everywhere
+def test_no_model_is_told_that_a_tool_is_over_budget(world: World) -> None:
+    small = kept(Fixed((HELLO,)), Budget(tokens=100))
+
+    def consult(question: str) -> str:
+        """Ask somebody wise."""
+        return complete(small, question).text
+
+    async def aconsult(question: str) -> str:
+        """Ask somebody wise."""
+        return (await aio.complete(small, question)).text
+
+    for tool in (consult, aconsult):
+        asking = Fixed((calls(tool.__name__, question="Hello"), HELLO))
+        with pytest.raises(OverBudget) as refused:
+            world.run(lambda asking=asking, tool=tool: run_tools.plan(asking, "Ask.", [tool]))  # type: ignore[misc]
+        (asked, answered) = refused.value.partial.messages
+        assert asked.tool_calls[0].id == answered.parts[0].id  # no call is left without its result
+
+
+@everywhere
+def test_around_an_agent_every_model_call_in_it_counts(world: World) -> None:
+    inner = Fixed((HELLO,))
+
+    def consult(question: str) -> str:
+        """Ask somebody wise, by a run of one's own."""
+        return complete(inner, question).text
+
+    def desk(prompt: Any) -> Any:
+        return run_tools(Fixed((calls("consult", question="Hello"), HELLO)), prompt, [consult])
+
+    def planned(prompt: Any) -> Plan[Response]:
+        return (yield from run_tools.plan(Fixed((calls("consult", question="Hello"), HELLO)), prompt, [consult]))
+
+    desk_of_ours: Any = Faced(planned)
+    for agent in (desk, desk_of_ours):
+        budget = Budget(tokens=10_000)
+        wrapped = kept(agent, budget)
+        assert world.run(lambda wrapped=wrapped: run.plan(wrapped, "Hello")).text == "Hello"  # type: ignore[misc]
+        assert budget.spent().tokens == 90
+        with pytest.raises(OverBudget):
+            world.run(lambda agent=agent: run.plan(kept(agent, Budget(tokens=150, per="run")), "Hello"))  # type: ignore[misc]
+    assert kept(desk, Budget(tokens=1000))("Hello").text == "Hello"
+
+
+class Faced:
+    """An agent that has a plan."""
+
+    def __init__(self, plan: Callable[..., Plan[Any]]) -> None:
+        self.plan = plan
+
+    def __call__(self, *_: Any) -> None:
+        raise AssertionError("its plan is run instead")
+
+
+def test_around_an_agent_that_asks_side_by_side() -> None:
+    def planned(prompt: Any) -> Plan[int]:
+        outcomes = yield from side_by_side([complete.plan(Fixed((HELLO,)), prompt) for _ in range(5)])
+        return sum(each.error is None for each in outcomes)
+
+    agent = kept(Faced(planned), Budget(tokens=400))
+    assert 3 <= run(agent, "Hello") < 5
+
+
+# -- what it tells --
+
+
+@listening
+def test_thresholds_are_told_once(world: World) -> None:
+    told: list[Alert] = []
+    budget = Budget(tokens=300, alert=told.append, name="trial", thresholds=(0.8, 0.5, 1.0, 0.1))
+    model = kept(Fixed((said("Hello", 60, 60),)), budget)
+    events = world.events(lambda: complete.plan(model, "Hello"))
+    assert [event.data["threshold"] for event in events if isinstance(event, Notice)] == [0.1]
+    events = world.events(lambda: complete.plan(model, "Hello"))
+    notices = [event for event in events if isinstance(event, Notice)]
+    assert [event.data["threshold"] for event in notices] == [0.5, 0.8]
+    assert (notices[0].kind, notices[0].name) == ("budget", "fixed")
+    assert notices[0].text == "trial: 50% reached, 240 tokens of 300 tokens"
+    for _ in range(2):
+        with pytest.raises(OverBudget):
+            world.events(lambda: complete.plan(model, "Hello"))
+    assert [(each.threshold, each.spent.tokens) for each in told] == [(0.1, 120), (0.5, 240), (0.8, 240), (1.0, 240)]
+
+
+def test_an_alert_that_fails_takes_no_answer_away() -> None:
+    def broken(_: Alert) -> None:
+        raise ZeroDivisionError
+
+    model = kept(Fixed((HELLO,)), Budget(tokens=130, alert=broken, thresholds=[0.1]))
+    *notices, last = [each for each in stream(model, "Hello") if isinstance(each, Notice | Finished)]
+    assert isinstance(last, Finished)
+    assert isinstance(notices[-1], Notice)
+    assert "alert failed: ZeroDivisionError" in notices[-1].text
+
+
+# -- what nobody knows --
+
+
+def test_what_nobody_knows_is_refused_unless_told_otherwise() -> None:
+    unpriced, unbounded = Fixed((HELLO,), "other"), Fixed((HELLO,), max_tokens=None)
+    money = Budget(money=1)
+    with pytest.raises(OverBudget, match="nobody knows its price"):
+        complete(kept(unpriced, money), "Hello")
+    with pytest.raises(OverBudget, match="nothing bounds the answer"):
+        complete(kept(unbounded, money), "Hello")
+    with pytest.raises(OverBudget, match="file with only an address") as refused:
+        complete(kept(Fixed((HELLO,)), money), user("Hello", file("https://example.org/a.pdf")))
+    assert refused.value.wanted is None
+    assert money.spent() == Spend()
+    complete(kept(unpriced, Budget(tokens=1000)), "Hello")  # no money, no price
+    complete(kept(unpriced, money, unknown="allow"), "Hello")
+    assert money.spent() == Spend(30, Decimal("0.04"))  # its response named a model that has a price
+
+
+@pytest.mark.parametrize(
+    ("given_worst", "tokens"),
+    [(Spend(50, "0.1"), 50), (Usage(20, 30), 50), (lambda ask: Usage(len(ask.messages), 49), 50)],
+)
+def test_the_worst_case_may_be_given(given_worst: Any, tokens: int) -> None:
+    budget = Budget(tokens=tokens, money=1)
+    model = kept(Fixed((HELLO,), max_tokens=None), budget, worst_case=given_worst)
+    complete(model, "Hello")
+    with pytest.raises(OverBudget):
+        complete(model, "Hello")
+    with pytest.raises(OverBudget, match="nobody knows its price"):
+        complete(kept(Fixed((HELLO,)), budget, worst_case=Spend(5, None)), "Hello")
+
+
+def test_an_estimate_of_yours() -> None:
+    budget = Budget(tokens=105)
+    complete(kept(Fixed((HELLO,)), budget, estimate=lambda _: 5), "Hello")
+    assert budget.spent().tokens == 30
+
+
+# -- the worst case --
+
+
+@given(strategies.asks())
+def test_no_text_has_more_tokens_than_are_estimated(ask: Ask) -> None:
+    size = estimated(ask)
+    words = sum(len(message.text.encode(errors="replace")) for message in ask.messages)
+    if size is not None:
+        assert size >= words + 16 * len(ask.messages)
+        assert (estimated(evolve(ask, messages=(*ask.messages, user("more")))) or 0) > size
+        assert (estimated(evolve(ask, tools=(*ask.tools, ToolSpec("add")))) or 0) > size
+
+
+def test_pictures_and_documents_have_a_size() -> None:
+    sizes = [
+        estimated(Ask((user(part),)))
+        for part in (image(b"\x89PNG", media_type="image/png"), file(b"%PDF-1.7" * 1000), image("https://a.b/c.png"))
+    ]
+    assert all(size is not None and size > 8000 for size in sizes)
+
+
+def test_what_bounds_an_answer() -> None:
+    model = openai_compatible("m", base_url="http://localhost:1/v1", max_tokens=50)
+    ask = Ask((user("Hello"),))
+    assert most_output(model, ask) == 50
+    assert most_output(model, evolve(ask, settings=Settings(max_tokens=70))) == 70
+    assert most_output(evolve(model, extra={"max_completion_tokens": 900, "n": 2}), ask) == 1800
+    assert most_output(evolve(model, max_tokens=None), ask) is None
+    assert most_output(model, evolve(ask, settings=Settings(candidates=3))) == 150
+
+
+def test_the_dearest_kind_and_the_dearest_model_count() -> None:
+    prices = Prices({"a": {"input": 1, "output": 1, "cache_write": 5}, "b": {"input": 2, "output": 3, "reasoning": 4}})
+    one, other = Fixed((), "a"), Fixed((), "b", max_tokens=1000)
+    ask = Ask((user("Hello"),))
+    assert worst(one, ask, 1_000_000, prices, 0.0) == Spend(1_000_100, Decimal("5.0001"))
+    assert worst(other, ask, 1_000_000, prices, 0.0) == Spend(1_001_000, Decimal("2.004"))
+
+
+# -- values --
+
+
+def test_a_budgeted_model_is_a_model_and_a_value() -> None:
+    budget = Budget(money=5, per="day")
+    model = openai_compatible("m", base_url="http://localhost:1/v1", api_key="sk-secret-123")
+    one, two = kept(model, budget), kept(model, budget)
+    assert is_model(one)
+    assert one == two
+    assert one != kept(model, Budget(money=5, per="day"))  # another ledger
+    assert (one.name, one.provider, evolve(one, temperature=0).model.temperature) == ("m", model.provider, 0)
+    assert "sk-secret" not in repr(one)
+    assert "Budget(Decimal('5'), per='day'" in repr(one)
+    with pytest.raises(Misuse, match="not pickled"):
+        pickle.dumps(one)
+
+
+def test_two_budgets_stack() -> None:
+    daily, mine = Budget(tokens=1000), Budget(tokens=150)
+    model = kept(kept(Fixed((HELLO,)), mine), daily)
+    complete(model, "Hello")
+    with pytest.raises(OverBudget):
+        complete(model, "Hello")
+    assert (daily.spent().tokens, mine.spent().tokens) == (30, 30)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda: Budget(),
+        lambda: Budget(tokens=-1),
+        lambda: Budget(tokens=1.5),
+        lambda: Budget(money="much"),
+        lambda: Budget(money=1, per="week"),  # type: ignore[arg-type]
+        lambda: Budget(money=1, thresholds=(50,)),
+        lambda: budgeted(Fixed(()), 5),  # type: ignore[arg-type]
+        lambda: budgeted(3, Budget(money=1)),
+        lambda: budgeted(Fixed(()), Budget(money=1), unknown="ignore"),  # type: ignore[arg-type]
+        lambda: budgeted(Fixed(()), Budget(money=1), worst_case=3),  # type: ignore[arg-type]
+    ],
+)
+def test_mistakes_are_told(mistake: Callable[[], Any]) -> None:
+    with pytest.raises(Misuse):
+        mistake()
+
+
+def test_a_refusal_replays(tmp_path: Any) -> None:
+    path = tmp_path / "run.json"
+    for world in (testing.recorded, testing.replayed):
+        budget = Budget(tokens=150, thresholds=(0.1, 1.0))
+        model = kept(Fixed((HELLO,)), budget)
+        with world(path):
+            assert complete(model, "Hello").text == "Hello"
+            with pytest.raises(OverBudget) as refused:
+                complete(model, "Hello")
+        assert refused.value.left.tokens == 120
+    assert budget.spent() == Spend()  # nothing was asked of it
+
+
+def test_errors_keep_what_they_say() -> None:
+    error = OverBudget("no", wanted=WORST, left=Spend())
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.wanted, again.left, isinstance(again, ArshaiError)) == (WORST, Spend(), True)
