@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from operator import itemgetter
 from threading import Lock
 from typing import Any, Final, TypeAlias
 
@@ -161,7 +162,7 @@ class Quota:
             (self._for_provider("requests", place + 1, now), "provider"),
             (self._for_provider("tokens", ahead + waiter.tokens, now), "provider"),
         )
-        wait, limit = max(waits)
+        wait, limit = max(waits, key=itemgetter(0))
         if wait > 0:
             return paused(wait), wait, limit
         if "concurrent" in self.limits and place >= self.limits["concurrent"] - len(self._running):

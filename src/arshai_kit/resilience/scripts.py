@@ -54,6 +54,7 @@ if not redis.call('ZSCORE', WAITING, id) then
     redis.call('ZADD', WAITING, redis.call('HINCRBY', STATE, 'number', 1), id)
     redis.call('HSET', TOKENS, id, own)
 end
+own = tonumber(redis.call('HGET', TOKENS, id))
 local place = redis.call('ZRANK', WAITING, id)
 local needed = own
 if place > 0 then
