@@ -9,6 +9,7 @@ from arshai_kit.resilience.ledgers import Ledger
 from arshai_kit.resilience.limits import estimated_tokens, limited
 from arshai_kit.resilience.quotas import Quota
 from arshai_kit.resilience.shared import RedisCircuit, RedisQuota
+from arshai_kit.resilience.shared_ledgers import RedisLedger
 
 __all__ = [
     "Alert",
@@ -19,6 +20,7 @@ __all__ = [
     "Ledger",
     "Quota",
     "RedisCircuit",
+    "RedisLedger",
     "RedisQuota",
     "balanced",
     "breaker",

@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from arshai_kit._record import Record
 from arshai_kit.cost import Pricing, Spend, cost, dollars, known
 from arshai_kit.effects import Call, Emit, Here, Layer, Now, Plan, Start, Step, Where, intercept
-from arshai_kit.errors import ArshaiError, Misuse, OverBudget, ProviderError, Unreachable
+from arshai_kit.errors import ArshaiError, CircuitOpen, Misuse, OverBudget, ProviderError, StoreUnreachable, Unreachable
 from arshai_kit.models import Ask, Asked, is_model
 from arshai_kit.records import Notice, Response, Usage
 from arshai_kit.resilience.around import AgentAround, Around, wrappable
@@ -181,7 +181,7 @@ class Terms(Record):
             yield from self._settled(ticket, held, real, name)
             return response
         finally:
-            self.budget.ledger.settle(ticket, real)  # of a cancelled call, the worst; else it has been settled
+            self.budget.ledger.abandon(ticket, real)  # of a cancelled call, the worst; else it has been settled
 
     def _held(self, at: float, run: Any) -> Plan[Held]:
         budget = self.budget
@@ -272,7 +272,7 @@ class Terms(Record):
 
     def _of_broken(self, error: Exception, wanted: Spend, model: Any, at: float) -> Spend:
         """What a call used that failed: nothing if it was refused, what it says that it used, else the worst."""
-        if isinstance(error, Misuse | OverBudget):
+        if isinstance(error, Misuse | OverBudget | StoreUnreachable | CircuitOpen):
             return Spend()
         status = error.status if isinstance(error, ProviderError) else None
         partial = error.partial if isinstance(error, ArshaiError) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from threading import Lock
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from arshai_kit.cost import Spend
@@ -22,10 +22,11 @@ _KEPT: Final = 7
 class Ticket:
     """The right to one call: what is reserved for it, until it is settled."""
 
-    __slots__ = ("account", "closed", "wanted")
+    __slots__ = ("account", "closed", "shared", "wanted")
 
     def __init__(self) -> None:
-        self.account: Account | None = None
+        self.account: Account | Key | None = None
+        self.shared = ""
         self.wanted = Spend()
         self.closed = False
 
@@ -52,7 +53,7 @@ class Ledger:
     def __repr__(self) -> str:
         return f"Ledger({len(self._accounts) + len(self._runs)})"
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce__(self) -> tuple[Any, ...]:
         raise Misuse("a budget is not pickled: its copy would have a ceiling of its own")
 
     def reserve(self, ticket: Ticket, key: Key, run: Any, wanted: Spend, most: Spend) -> tuple[Spend, Spend] | None:
@@ -76,12 +77,16 @@ class Ledger:
         with self._lock:
             account, first = ticket.account, not ticket.closed
             ticket.closed = True
-            if account is None:
+            if not isinstance(account, Account):
                 return Spend()
             if first:
                 account.reserved = account.reserved - ticket.wanted
                 account.spent = account.spent + real
             return account.spent
+
+    def abandon(self, ticket: Ticket, real: Spend) -> None:
+        """As `settle`, for a plan that is being closed: it never waits for anything."""
+        self.settle(ticket, real)
 
     def tell(self, key: Key, run: Any, reached: frozenset[float]) -> tuple[float, ...]:
         """Those thresholds *reached* that nobody was told of, lowest first; from now on somebody is."""
