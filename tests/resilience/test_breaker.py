@@ -308,6 +308,15 @@ def test_a_try_of_which_nobody_knows_how_it_went_lets_another_try() -> None:
     assert circuit.enter("another")[0] == "probe"
 
 
+def test_who_gave_up_trying_decides_nothing() -> None:
+    circuit = due()
+    _, turn, _ = circuit.enter("first")
+    circuit.leave("first")
+    assert circuit.enter("second")[0] == "probe"
+    assert circuit.settle("first", turn, went=True) == ""
+    assert circuit.settle("second", turn, went=True) == "closed"
+
+
 # -- values --
 
 

@@ -24,8 +24,10 @@ from arshai_kit.models import Ask, OutputSpec, Settings
 from arshai_kit.records import (
     Image,
     Notice,
+    Opaque,
     RateLimit,
     Response,
+    Thinking,
     ToolCall,
     ToolSpec,
     Usage,
@@ -290,6 +292,17 @@ def test_what_the_provider_says_holds_everybody_back(world: World) -> None:
     assert on_clock(world, plan) == pytest.approx([0.0, 5.0, 8.0, 15.0, 15.0])
 
 
+def test_no_more_start_than_the_provider_has_left() -> None:
+    """Also before the answers of those that started say so again."""
+    quota = Quota(concurrent=9)
+    quota.settle("before", None, (("requests", 2, 30.0), ("tokens", 100, 30.0)), None)
+    assert quota.enter("a", 60) == (0.0, 0.0, "")
+    assert quota.enter("b", 60)[2] == "provider"
+    quota.leave("b")
+    assert quota.enter("c", 40) == (0.0, 0.0, "")
+    assert quota.enter("d", 0)[2] == "provider"
+
+
 def test_tokens_are_put_right_by_what_was_used() -> None:
     quota = Quota(tokens_per_minute=1000)
     model = limited(Toy(lambda: said(usage=Usage(100, 50)), max_tokens=800), quota)
@@ -324,6 +337,7 @@ def test_what_a_question_needs_is_estimated() -> None:
         return estimated_tokens(Toy(), Ask((user(*parts),), **more))
 
     assert asking("12345678") == 2
+    assert asking(Thinking("1234"), Opaque("sound", "x" * 99)) == 1
     assert asking(Image(b"x", media_type="image/png")) == 1000
     assert asking("12345678", settings=Settings(max_tokens=50)) == 52
     assert asking("1234", output=OutputSpec("a", {"type": "object"})) == 1 + 5
