@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -28,11 +29,13 @@ from arshai_kit import (
     run_tools,
     stream,
     testing,
+    tool_result,
     using,
 )
+from arshai_kit._json import dumps
 from arshai_kit.completion import run
 from arshai_kit.cost import Prices, Spend
-from arshai_kit.effects import Plan, side_by_side
+from arshai_kit.effects import Layer, Plan, Reply, Send, Where, side_by_side
 from arshai_kit.errors import (
     ArshaiError,
     BadRequest,
@@ -441,6 +444,15 @@ def test_pictures_and_documents_have_a_size() -> None:
     assert all(size is not None and size > 8000 for size in sizes)
 
 
+def test_pictures_in_a_result_have_a_size_too() -> None:
+    picture, unknown = image(b"\x89PNG", media_type="image/png"), file("https://example.org/a.pdf")
+    call = ToolCall("c1", "draw")
+    size = estimated(Ask((assistant(call), tool_result(call, (picture,)))))
+    assert size is not None
+    assert size > 10_000
+    assert estimated(Ask((assistant(call), tool_result(call, (unknown,))))) is None
+
+
 def test_what_bounds_an_answer() -> None:
     model = openai_compatible("m", base_url="http://localhost:1/v1", max_tokens=50)
     ask = Ask((user("Hello"),))
@@ -522,3 +534,61 @@ def test_errors_keep_what_they_say() -> None:
     error = OverBudget("no", wanted=WORST, left=Spend())
     again = pickle.loads(pickle.dumps(error))
     assert (again.wanted, again.left, isinstance(again, ArshaiError)) == (WORST, Spend(), True)
+
+
+# -- tries of one call --
+
+
+def answering(*replies: Any) -> Layer:
+    """A wire that gives one reply after the other."""
+    left = list(replies)
+
+    def on(effect: Any, _: Where) -> Plan[Any]:
+        reply = left.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        yield from ()
+        return reply
+
+    return {Send: on}
+
+
+WHOLE = {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}], "model": "fixed"}
+FINE = Reply(
+    200,
+    (("content-type", "application/json"),),
+    dumps({**WHOLE, "usage": {"prompt_tokens": 20, "completion_tokens": 10}}),
+)
+
+
+@pytest.mark.parametrize(
+    ("replies", "tokens"),
+    [
+        ([FINE], 30),
+        ([Reply(429, (("retry-after", "0"),)), Reply(503, (("retry-after", "0"),)), FINE], 30),
+        ([UNSENT, FINE], 30),
+        ([Unreachable("broke"), Reply(500), FINE], 2 * 121 + 30),
+        ([Unreachable("broke"), UNSENT, Unreachable("broke")], 2 * 121),
+        ([Unreachable("broke"), Reply(500), TimedOut("silent")], 3 * 121),
+    ],
+    ids=str,
+)
+def test_a_try_that_may_be_billed_is_counted(replies: list[Any], tokens: int) -> None:
+    model = openai_compatible("fixed", base_url="http://localhost:1/v1", api_key="", max_tokens=100, retry=2)
+    for ceiling in (1000, tokens + 50):
+        budget = Budget(tokens=ceiling)
+        with testing.clock(), using(layers=[answering(*replies)]):
+            with suppress(OverBudget, Unreachable, TimedOut):
+                complete(kept(model, budget), "Hello")
+            assert budget.reserved() == Spend()
+            if ceiling == 1000:
+                assert budget.spent().tokens == tokens
+            assert budget.spent().tokens <= ceiling
+
+
+def test_no_try_is_made_that_does_not_fit() -> None:
+    model = openai_compatible("fixed", base_url="http://localhost:1/v1", api_key="", max_tokens=100, retry=2)
+    budget = Budget(tokens=200)
+    with testing.clock(), using(layers=[answering(Unreachable("broke"))]), pytest.raises(OverBudget):
+        complete(kept(model, budget), "Hello")
+    assert budget.spent().tokens == 121

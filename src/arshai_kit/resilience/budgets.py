@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.cost import Pricing, Spend, cost, dollars, known
-from arshai_kit.effects import Call, Emit, Here, Layer, Now, Plan, Start, Step, Where, intercept
+from arshai_kit.effects import Call, Emit, Here, Layer, Now, Open, Plan, Send, Start, Step, Where, intercept
 from arshai_kit.errors import ArshaiError, CircuitOpen, Misuse, OverBudget, ProviderError, StoreUnreachable, Unreachable
 from arshai_kit.models import Ask, Asked, is_model
 from arshai_kit.records import Notice, Response, Usage
@@ -120,6 +120,59 @@ class AgentRun:
     """One call of an agent: it has a ceiling of its own, if each run has."""
 
 
+class Hold:
+    """What is reserved for one call: *real* is what it counts as if it ends here, *lost* whether a request of it does.
+
+    A request that was answered by no refusal may be billed, so one more of the same call needs a reservation more.
+    """
+
+    def __init__(self, reserved: Callable[[Ticket], Plan[Spend]]) -> None:
+        self.reserved = reserved
+        self.ticket, self.real, self.lost = Ticket(), Spend(), False
+
+    def begin(self) -> Plan[None]:
+        """Reserve what the call needs at worst."""
+        self.ticket, self.real, self.lost = Ticket(), Spend(), False
+        self.real = yield from self.reserved(self.ticket)
+
+
+def _tried(plan: Plan[T], hold: Hold, settle: Callable[[], Plan[None]]) -> Plan[T]:
+    """*plan*, in which a request that follows a lost one is made only if the budget has what that needs too."""
+
+    def on_request(effect: Any, _: Where) -> Plan[Any]:
+        if effect.request.method != "POST":  # a picture is fetched
+            return (yield from effect)
+        if hold.lost:
+            yield from settle()
+            yield from hold.begin()
+        hold.lost = True
+        try:
+            answer = yield from effect
+        except Unreachable as error:
+            hold.lost = error.sent
+            raise
+        hold.lost = not _refuses(answer.status)
+        return answer
+
+    def on_step(effect: Step[Any], _: Where) -> Plan[Any]:
+        make = effect.make_plan
+        return (yield from evolve(effect, make_plan=lambda: _tried(make(), hold, settle)))
+
+    def on_start(effect: Start[Any], _: Where) -> Plan[Any]:
+        return (yield from evolve(effect, plan=_tried(effect.plan, hold, settle)))
+
+    return intercept(plan, {Send: on_request, Open: on_request, Step: on_step, Start: on_start})
+
+
+def _refuses(status: int) -> bool:
+    """Whether a reply with *status* says that nothing was done.
+
+    >>> _refuses(429), _refuses(503), _refuses(500), _refuses(200)
+    (True, True, False, False)
+    """
+    return 400 <= status < 500 or status in _UNBILLED
+
+
 @frozen(eq=False, repr=False)
 class Terms(Record):
     """How a budget is kept around calls: whose *prices*, what if one is *unknown*, how the worst case is found."""
@@ -158,8 +211,10 @@ class Terms(Record):
     def _on_step(self, effect: Step[Any], _where: Where, run: Any) -> Plan[Any]:
         if effect.kind != "model" or not isinstance(effect.input, Ask):
             return (yield from effect)
-        model = effect.make_plan.model if isinstance(effect.make_plan, Asked) else effect.name
-        return (yield from self.kept(model, effect.input, lambda: iter(effect), effect.name, run))
+        made = effect.make_plan
+        if isinstance(made, Asked):
+            return (yield from evolve(effect, make_plan=evolve(made, model=Budgeted(made.model, self, run))))
+        return (yield from self.kept(effect.name, effect.input, lambda: iter(effect), effect.name, run))
 
     def kept(
         self, model: Any, ask: Ask, make_plan: Callable[[], Plan[Response]], name: str, run: Any = None
@@ -167,21 +222,20 @@ class Terms(Record):
         """The answer of the plan that *make_plan* makes, if the budget has what that needs at worst."""
         at = yield from Now()
         held = yield from self._held(at, run)
-        ticket, real = Ticket(), Spend()
+        hold = Hold(lambda ticket: self._reserved(ticket, held, model, ask, at, name))
         try:
-            wanted = yield from self._reserved(ticket, held, model, ask, at, name)
-            real = wanted
+            yield from hold.begin()
             try:
-                response = yield from make_plan()
+                response = yield from _tried(make_plan(), hold, lambda: self._settled(hold, held, name))
             except Exception as error:
-                real = self._of_broken(error, wanted, model, at)
-                yield from self._settled(ticket, held, real, name)
+                hold.real = self._of_broken(error, hold.real, model, at)
+                yield from self._settled(hold, held, name)
                 raise
-            real = self._of(response, wanted, model, at)
-            yield from self._settled(ticket, held, real, name)
+            hold.real = self._of(response, hold.real, model, at)
+            yield from self._settled(hold, held, name)
             return response
         finally:
-            self.budget.ledger.abandon(ticket, real)  # of a cancelled call, the worst; else it has been settled
+            self.budget.ledger.abandon(hold.ticket, hold.real)  # of a cancelled call, the worst; else it is settled
 
     def _held(self, at: float, run: Any) -> Plan[Held]:
         budget = self.budget
@@ -236,7 +290,9 @@ class Terms(Record):
         )
         raise OverBudget(words, wanted=wanted, left=left)
 
-    def _settled(self, ticket: Ticket, held: Held, real: Spend, name: str) -> Plan[None]:
+    def _settled(self, hold: Hold, held: Held, name: str) -> Plan[None]:
+        ticket, real = hold.ticket, hold.real
+
         def settle() -> Spend:
             return self.budget.ledger.settle(ticket, real)
 
@@ -278,8 +334,7 @@ class Terms(Record):
         partial = error.partial if isinstance(error, ArshaiError) else None
         if isinstance(partial, Response) and partial.usage.reported and partial.usage.output_tokens:
             return self._of(partial, wanted, model, at)
-        refused = status is not None and (400 <= status < 500 or status in _UNBILLED)
-        refused = refused or (isinstance(error, Unreachable) and not error.sent)
+        refused = (status is not None and _refuses(status)) or (isinstance(error, Unreachable) and not error.sent)
         return Spend() if refused and partial is None else wanted
 
 
@@ -299,10 +354,11 @@ class Budgeted(Around):
     """A model that is asked only as far as a budget allows."""
 
     terms: Terms
+    run: Any = None
 
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
         """The answer of the model; `OverBudget` when its worst case does not fit into what is left."""
-        return self.terms.kept(self.model, ask, lambda: self.model.ask(ask, stream=stream), self.name)
+        return self.terms.kept(self.model, ask, lambda: self.model.ask(ask, stream=stream), self.name, self.run)
 
 
 def budgeted(
