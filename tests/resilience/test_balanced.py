@@ -6,6 +6,7 @@ import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import anyio
@@ -18,7 +19,7 @@ from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import BadRequest, CircuitOpen, Misuse, OverLimit, RateLimited, ServerFailed, StreamIncomplete
 from arshai_kit.models import Ask, Capabilities
 from arshai_kit.records import Notice, RateLimit, Response, TextDelta, ToolCall, assistant
-from arshai_kit.resilience import Balance, balanced, out_of_order
+from arshai_kit.resilience import Balance, balanced, breaker, limited, out_of_order
 from tests.core.worlds import World, everywhere, listening
 from tests.resilience.toys import ASK, Toy, said, talk, until
 
@@ -281,3 +282,23 @@ def test_what_makes_no_sense_is_refused(wrong: Callable[[], Any]) -> None:
 
 def test_one_alone_is_balanced_too() -> None:
     assert World().run(lambda: balanced(Toy()).ask(ASK, stream=False)).text == "It is me."
+
+
+@everywhere
+@pytest.mark.parametrize("order", [*permutations(range(3))], ids=str)
+def test_wrappers_stack_in_any_order(world: World, order: tuple[int, ...]) -> None:
+    """The answer is the same, and so is the error, whoever is inside whom."""
+    wraps = (
+        lambda model: limited(model, requests_per_minute=9),
+        lambda model: breaker(model, failures=9),
+        lambda model: balanced(model),
+    )
+
+    def wrapped(model: Any) -> Any:
+        for place in order:
+            model = wraps[place](model)
+        return model
+
+    assert world.run(talk(wrapped(Toy()), stream=world.listening)) == said()
+    with pytest.raises(ServerFailed, match="down"):
+        world.run(talk(wrapped(down()), stream=world.listening))

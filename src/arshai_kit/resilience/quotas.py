@@ -154,7 +154,8 @@ class Quota:
     def _turn(self, waiter: _Waiter, now: float) -> Turn:
         """What *waiter* has to wait for: those before it are counted as if they had started."""
         place = bisect_left(self._line, waiter.number)
-        ahead = sum([each.tokens for each in islice(self._waiting.values(), place)]) if place else 0
+        counts = "tokens_per_minute" in self.limits or "tokens" in self._left
+        ahead = sum([each.tokens for each in islice(self._waiting.values(), place)]) if counts else 0
         waits = (
             (self._held - now, "provider"),
             (self._for_requests(place, now), "requests_per_minute"),
