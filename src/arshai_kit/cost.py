@@ -118,6 +118,14 @@ class Price(Record):
                 total = _EXACT.add(total, spent)
         return total
 
+    def rates(self) -> tuple[Decimal, Decimal] | None:
+        """The dearest price for a million tokens of any kind that go in, and that come out."""
+        if self.input is None or self.output is None:
+            return None
+        both = [[getattr(self, kind) for kind in (whole, *parts)] for whole, parts in _INSIDE.items()]
+        went_in, out = [max([price for price in prices if price is not None]) for prices in both]
+        return went_in, out
+
     def _hides_reasoning(self) -> bool:
         """Whether reasoning costs more than other output, so that not to know how much there was makes a difference."""
         return self.reasoning is not None and (self.output is None or self.reasoning > self.output)
@@ -218,8 +226,21 @@ class Published(Record):
         told["output_reasoning_tokens"] = usage.reasoning_tokens
         return _calculated({key: count for key, count in told.items() if count}, name, provider, requests, at)
 
+    def rates(self, name: str, provider: str, went_in: int, at: float | None = None) -> tuple[Decimal, Decimal] | None:
+        """The dearest price for a million tokens of any kind that go in, and that come out, when *went_in* go in."""
+        found = _found({"input_tokens": went_in, "output_tokens": 1}, name, provider, at)
+        prices = {} if found is None else vars(found.model_price)
+        if prices.get("input_mtok") is None or prices.get("output_mtok") is None:
+            return None
+        rates = {
+            key: _rate(price, went_in) for key, price in prices.items() if key.endswith("_mtok") and price is not None
+        }
+        out = max([rate for key, rate in rates.items() if "output" in key])
+        return max([rate for key, rate in rates.items() if "output" not in key]), out
 
-def _calculated(told: dict[str, int], name: str, provider: str, requests: int, at: float | None) -> Decimal | None:
+
+def _found(told: dict[str, int], name: str, provider: str, at: float | None) -> Any:
+    """What the package says of so many tokens; `None` where it knows no such model, or the counts cannot be."""
     from datetime import UTC, datetime
 
     from genai_prices import Usage as Used
@@ -227,16 +248,27 @@ def _calculated(told: dict[str, int], name: str, provider: str, requests: int, a
 
     when = None if at is None else datetime.fromtimestamp(at, UTC)
     try:
-        found = calc_price(Used(**told), name, provider_id=_theirs(provider), genai_request_timestamp=when)
-    except (LookupError, ValueError):  # it knows no such model, or the counts contradict each other
+        return calc_price(Used(**told), name, provider_id=_theirs(provider), genai_request_timestamp=when)
+    except (LookupError, ValueError):
         return None
-    prices = found.model_price
-    if any(told.get(f"{way}_tokens") and getattr(prices, f"{way}_mtok") is None for way in ("input", "output")):
+
+
+def _calculated(told: dict[str, int], name: str, provider: str, requests: int, at: float | None) -> Decimal | None:
+    found = _found(told, name, provider, at)
+    prices = None if found is None else found.model_price
+    if any(told.get(f"{way}_tokens") and getattr(prices, f"{way}_mtok", None) is None for way in ("input", "output")):
         return None
-    tiers = [tier.start for price in vars(prices).values() for tier in getattr(price, "tiers", ())]
-    if requests > 1 and any(start < told.get("input_tokens", 0) for start in tiers):
+    tiers = [tier.start for price in vars(prices).values() for tier in getattr(price, "tiers", ())] if prices else []
+    if found is None or (requests > 1 and any(start < told.get("input_tokens", 0) for start in tiers)):
         return None  # which request had how many of these tokens, nobody knows
-    return found.total_price
+    return found.total_price  # type: ignore[no-any-return]  # a Decimal
+
+
+def _rate(price: Any, went_in: int) -> Decimal:
+    """The highest price for a million tokens of one kind, when *went_in* go in."""
+    tiers = [tier.price for tier in getattr(price, "tiers", ()) if tier.start < went_in]
+    highest: Decimal = max([getattr(price, "base", price), *tiers])
+    return highest
 
 
 def _theirs(provider: str) -> str | None:
@@ -288,7 +320,7 @@ def cost(
             return spent.cost
         usage, requests = spent.usage, max(1, sum(message.role == "assistant" for message in spent.messages))
     table = known(prices)
-    for name, provider in _called(spent, model):
+    for name, provider in called(spent, model):
         found = table(usage, name, provider, requests=requests, at=at)  # type: ignore[arg-type]  # it is a Usage by now
         if found is not None:
             return found
@@ -304,7 +336,7 @@ def leaves(model: Any) -> Iterator[Any]:
         yield from leaves(each)
 
 
-def _called(spent: Response | Usage, model: Any) -> Iterator[tuple[str, str]]:
+def called(spent: Response | Usage, model: Any) -> Iterator[tuple[str, str]]:
     """The names, each with its provider, that whoever answered goes by; of several models, only who it was."""
     if isinstance(model, str):
         known = [(model, "")] if model else []

@@ -34,7 +34,7 @@ from arshai_kit import (
 )
 from arshai_kit._json import dumps
 from arshai_kit.completion import run
-from arshai_kit.cost import Prices, Spend
+from arshai_kit.cost import Price, Prices, Spend, published
 from arshai_kit.effects import Layer, Plan, Reply, Send, Where, side_by_side
 from arshai_kit.errors import (
     ArshaiError,
@@ -51,10 +51,11 @@ from arshai_kit.models import Ask, Settings, is_model
 from arshai_kit.records import Notice, ToolSpec, image, user
 from arshai_kit.resilience import Alert, Budget, Ledger, budgeted
 from arshai_kit.resilience.ledgers import Ticket
-from arshai_kit.resilience.worst_cases import estimated, most_output, worst
+from arshai_kit.resilience.worst_cases import dearest, estimated, most_output, worst
 from arshai_kit.testing import strategies
 from tests.core.worlds import World, everywhere, listening, on_both
 from tests.resilience.fixed import Fixed, said
+from tests.resilience.test_cost import FULL, used
 
 PRICES = Prices({"fixed": {"input": 1000, "output": 2000}})
 """A tenth of a cent for a token that goes in, two for one that comes out."""
@@ -469,6 +470,43 @@ def test_the_dearest_kind_and_the_dearest_model_count() -> None:
     ask = Ask((user("Hello"),))
     assert worst(one, ask, 1_000_000, prices, 0.0) == Spend(1_000_100, Decimal("5.0001"))
     assert worst(other, ask, 1_000_000, prices, 0.0) == Spend(1_001_000, Decimal("2.004"))
+
+
+@given(FULL, used())
+def test_no_kind_of_tokens_costs_more_than_is_reserved(price: Price, usage: Usage) -> None:
+    """By prices of ours, and by a table that only answers questions, what is reserved covers what is paid."""
+    real = price.of(usage)
+    assert real is not None
+    for prices in (Prices({"a": price}), Prices({}, otherwise=Prices({"a": price}))):
+        reserved = dearest(Fixed((), "a"), usage.input_tokens, usage.output_tokens, prices, 0.0)
+        assert reserved is not None
+        assert real <= reserved
+
+        def asked(*args: Any, prices: Prices = prices, **more: Any) -> Decimal | None:
+            return prices(*args, **more)
+
+        assert dearest(Fixed((), "a"), usage.input_tokens, usage.output_tokens, asked, 0.0) == reserved
+    assert dearest(Fixed((), "b"), 1, 1, Prices({"a": price}), 0.0) is None
+    assert dearest(Fixed((), "b"), 1, 1, Prices({"b": {"input": 1}}), 0.0) is None
+
+
+@pytest.mark.needs("genai-prices")
+def test_published_prices_cover_what_is_paid() -> None:
+    table, at = published(), 1_760_000_000.0
+    names = [
+        ("gpt-4.1", "openai"),
+        ("gemini-2.5-pro", "gemini"),
+        ("gemini-2.5-flash", "gemini"),
+        ("claude-sonnet-4-5", "anthropic"),
+    ]
+    for name, provider in names:
+        for size in (1000, 300_000):
+            reserved = dearest(Fixed((), name, provider), size, size, table, at)
+            kinds = [{}, {"audio_input": size}, {"image_input": size}, {"cache_write": size}, {"audio_output": size}]
+            paid = [table(Usage(size, size, kinds=kind), name, provider, at=at) for kind in kinds]
+            assert reserved is not None
+            assert all(each is not None and each <= reserved for each in paid)
+    assert dearest(Fixed((), "no-such", "openai"), 1, 1, table, at) is None
 
 
 # -- values --

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from arshai_kit._json import dumps
-from arshai_kit.cost import Pricing, Spend, cost, leaves
-from arshai_kit.models import Ask, evolve, written
+from arshai_kit.cost import Price, Prices, Pricing, Published, Spend, called, leaves
+from arshai_kit.models import Ask, written
 from arshai_kit.records import Audio, File, Image, Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult, Usage
 
 __all__ = ["estimated", "most_output", "worst"]
@@ -114,14 +114,35 @@ def worst(model: Any, ask: Ask, went_in: int, prices: Pricing, at: float) -> Spe
 
 def dearest(model: Any, went_in: int, out: int, prices: Pricing, at: float) -> Decimal | None:
     """What so many tokens cost at most, of whatever kind they turn out to be; `None` where the price is not known."""
-    plain = cost(Usage(went_in, out), model, prices, at=at)
-    if plain is None:
+    for name, provider in called(Usage(), model):
+        money = _dearest(prices, name, provider, went_in, out, at)
+        if money is not None:
+            return money
+    return None
+
+
+def _dearest(prices: Any, name: str, provider: str, went_in: int, out: int, at: float) -> Decimal | None:
+    match prices:
+        case Prices(otherwise=otherwise):
+            price = prices.price(name, provider)
+            if price is None:
+                return None if otherwise is None else _dearest(otherwise, name, provider, went_in, out, at)
+            rates, request = price.rates(), price.request
+        case Published():
+            rates, request = prices.rates(name, provider, went_in, at), None
+        case _:
+            return _dearest_of_all(prices, name, provider, went_in, out, at)
+    if rates is None:
         return None
-    ways = [{"cached_tokens": went_in}, {"reasoning_tokens": out}]
-    befores = [{kind: went_in} for kind in ("cache_write", "audio_input", "image_input")]
-    afters = [{kind: out} for kind in ("audio_output", "image_output")]
-    usages = [evolve(Usage(went_in, out), **way) for way in ways]
-    usages += [Usage(went_in, out, kinds={**one, **two}) for one in [{}, *befores] for two in [{}, *afters]]
-    usages += [evolve(Usage(went_in, out, kinds=one), reasoning_tokens=out) for one in befores]
-    costs = [cost(usage, model, prices, at=at) for usage in usages]
-    return max([plain, *[each for each in costs if each is not None]])
+    return Price(input=rates[0], output=rates[1], request=request).of(Usage(went_in, out))
+
+
+def _dearest_of_all(prices: Any, name: str, provider: str, went_in: int, out: int, at: float) -> Decimal | None:
+    """As a table of prices that only answers questions says."""
+    befores = [Usage(went_in), Usage(went_in, cached_tokens=went_in)]
+    befores += [Usage(went_in, kinds={kind: went_in}) for kind in ("cache_write", "audio_input", "image_input")]
+    afters = [Usage(0, out), Usage(0, out, reasoning_tokens=out)]
+    afters += [Usage(0, out, kinds={kind: out}) for kind in ("audio_output", "image_output")]
+    usages = [before + after for before in befores for after in afters]
+    costs = [prices(usage, name, provider, requests=1, at=at) for usage in usages]
+    return None if costs[0] is None else max([each for each in costs if each is not None])
