@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +36,7 @@ from arshai_kit import (
 from arshai_kit._json import dumps
 from arshai_kit.completion import run
 from arshai_kit.cost import Price, Prices, Spend, published
-from arshai_kit.effects import Layer, Plan, Reply, Send, Where, side_by_side
+from arshai_kit.effects import Layer, Plan, Reply, Request, Send, Step, Where, side_by_side
 from arshai_kit.errors import (
     ArshaiError,
     BadRequest,
@@ -630,3 +631,39 @@ def test_no_try_is_made_that_does_not_fit() -> None:
     with testing.clock(), using(layers=[answering(Unreachable("broke"))]), pytest.raises(OverBudget):
         complete(kept(model, budget), "Hello")
     assert budget.spent().tokens == 121
+
+
+def test_around_an_agent_whose_steps_are_its_own() -> None:
+    def answer() -> Plan[Response]:
+        yield from ()
+        return HELLO
+
+    def planned(prompt: Any) -> Plan[Response]:
+        yield from Step("model", "fixed", "no question that we know", answer)
+        ask = Ask((user(prompt),), settings=Settings(max_tokens=100))
+        return (yield from Step("model", "fixed", ask, answer))
+
+    budget = Budget(money=1)
+    assert run(kept(Faced(planned), budget), "Hello") == HELLO
+    assert budget.spent() == Spend(30, "0.04")
+
+
+def test_pictures_that_are_fetched_are_no_tries() -> None:
+    picture, seen = Reply(200, (("content-type", "image/png"),), b"\x89PNG"), list[str]()
+
+    def on(effect: Any, _: Where) -> Plan[Any]:
+        yield from ()
+        seen.append(effect.request.method)
+        return picture if effect.request.method == "GET" else FINE
+
+    @frozen
+    class Fetching(Fixed):
+        def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+            for method in ("GET", "GET", "POST"):
+                yield from Send(Request(method, "http://localhost:1/"))
+            return HELLO
+
+    budget = Budget(tokens=150)
+    with using(layers=[{Send: on}]):
+        complete(kept(Fetching(()), budget), "Hello")
+    assert (seen, budget.spent().tokens) == (["GET", "GET", "POST"], 30)

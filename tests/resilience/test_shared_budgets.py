@@ -180,3 +180,24 @@ def test_mistakes_are_told(redis_server: RedisServer) -> None:
         ledger(redis_server).reserve(Ticket(), KEY, None, Spend(1, 10**8), Spend(1))
     assert repr(RedisLedger("a", redis_server.url)) == "RedisLedger('a')"
     assert len({RedisLedger("a", redis_server.url), RedisLedger("a", redis_server.url)}) == 1
+
+
+def test_what_may_have_been_reserved_is_given_back(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, keeps=True) as server:
+        shared, ticket = ledger(server), Ticket()
+        server.kill()
+        with pytest.raises(StoreUnreachable):
+            shared.reserve(ticket, KEY, None, Spend(5), Spend(9, None))
+        assert shared.tell(KEY, None, frozenset([0.5])) == ()
+        server.start()
+        assert shared.reserve(Ticket(), KEY, None, Spend(5), Spend(9, None)) is None
+        assert shared.held(KEY)[1] == Spend(5)
+
+
+def test_what_a_run_has_for_itself_stays_in_its_process(redis_server: RedisServer) -> None:
+    shared, ticket, run = ledger(redis_server), Ticket(), Fixed
+    assert shared.reserve(ticket, KEY, run, Spend(5), Spend(9, None)) is None
+    shared.abandon(ticket, Spend(5))
+    assert shared.held(KEY, run) == (Spend(5), Spend())
+    assert shared.tell(KEY, run, frozenset([0.5])) == (0.5,)
+    assert shared.held(KEY) == (Spend(), Spend())
