@@ -42,7 +42,7 @@ ROWS = (
     ("rounds", "completion"),
     ("agents",),
     ("cost",),
-    ("resilience",),
+    ("batches", "resilience"),
     ("memory", "journal", "workflow"),
     ("documents", "chunking", "index", "rerank", "retrieval"),
     ("websearch", "mcp", "observe"),
@@ -75,7 +75,10 @@ MAY: dict[str, frozenset[str]] = {
     "cli": EVERYTHING,  # a terminal
     "scope": frozenset({"anyio", "os"}),  # limits come from the environment; a block waits for what it has spawned
     "providers": frozenset({"os", "threading"}),  # a constructor reads its environment; threads share an access token
-    "resilience": frozenset({"os", "threading", "time"}),  # shared state: locks, its own clock, ids of processes
+    "batches": frozenset({"queue"}),  # an executor's answers wake whoever waits
+    "resilience": frozenset(
+        {"os", "sqlite3", "threading", "time"}
+    ),  # shared state: locks, clocks, processes, a file
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
 # Ways to the world that need no import, or one that is otherwise harmless.

@@ -1,0 +1,237 @@
+"""Where answers are kept: in memory, in a file, or in Redis; text under a key, until its time is over."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from threading import Lock
+from typing import Any, Final, Protocol
+from weakref import finalize
+
+from arshai_kit.effects import veiled
+from arshai_kit.errors import Misuse, need
+from arshai_kit.resilience.flights import Flights
+
+__all__ = ["Cache", "MemoryCache", "RedisCache", "SqliteCache"]
+
+_PATIENCE: Final = 2.0
+"""Seconds that Redis is waited for: a cache is to save time."""
+_OWN: Final = 400
+"""Bytes that an entry takes besides its text: its key, and its place in the table."""
+
+
+class Cache(Protocol):
+    """Whatever keeps text under a key; its functions may be async, and what they raise makes a miss.
+
+    *now* is the time of the run, in seconds since the epoch.
+    """
+
+    def get(self, key: str, now: float, /) -> Any:
+        """The text under *key*, `None` if there is none."""
+        ...
+
+    def put(self, key: str, text: str, now: float, /) -> Any:
+        """Keep *text* under *key*, in place of what was there."""
+        ...
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value < float("inf"):
+        raise Misuse(f"{name}= is a number above zero, or None for no limit, not {value!r}")
+
+
+class MemoryCache:
+    """Answers in this process: the *max_entries* used last, within *max_bytes*, each for *ttl* seconds.
+
+    `None` sets no limit. A pickle holds none of the answers.
+    """
+
+    def __init__(
+        self, *, max_entries: int | None = 1000, ttl: float | None = None, max_bytes: int | None = 64 * 1024 * 1024
+    ) -> None:
+        for name, value in (("max_entries", max_entries), ("ttl", ttl), ("max_bytes", max_bytes)):
+            _positive(name, value)
+        self.max_entries, self.ttl, self.max_bytes = max_entries, ttl, max_bytes
+        self.flights = Flights()
+        self.bytes = 0
+        self._lock = Lock()
+        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"MemoryCache(max_entries={self.max_entries}, ttl={self.ttl}, max_bytes={self.max_bytes})"
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _memory, (self.max_entries, self.ttl, self.max_bytes)
+
+    def get(self, key: str, now: float, /) -> str | None:
+        """The text under *key*, `None` if there is none."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            text, until = self._kept[key]
+            if until <= now:
+                self._drop(key)
+                return None
+            self._kept.move_to_end(key)
+            return text
+
+    def put(self, key: str, text: str, now: float, /) -> None:
+        """Keep *text* under *key*; what was used longest ago gives way."""
+        with self._lock:
+            if key in self._kept:
+                self._drop(key)
+            size = _size(text)
+            if self.max_bytes is not None and size > self.max_bytes:
+                return
+            self._kept[key] = text, float("inf") if self.ttl is None else now + self.ttl
+            self.bytes += size
+            while self._is_over():
+                self._drop(next(iter(self._kept)))
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()
+            self.bytes = 0
+
+    def _is_over(self) -> bool:
+        many = self.max_entries is not None and len(self._kept) > self.max_entries
+        return many or (self.max_bytes is not None and self.bytes > self.max_bytes)
+
+    def _drop(self, key: str) -> None:
+        self.bytes -= _size(self._kept.pop(key)[0])
+
+
+def _size(text: str) -> int:
+    return text.__sizeof__() + _OWN
+
+
+def _memory(max_entries: int | None, ttl: float | None, max_bytes: int | None) -> MemoryCache:
+    return MemoryCache(max_entries=max_entries, ttl=ttl, max_bytes=max_bytes)
+
+
+_TABLE: Final = """
+create table if not exists answers (key text primary key, text text not null, until real);
+create index if not exists answers_until on answers (until) where until is not null;
+"""
+
+
+class SqliteCache:
+    """Answers in the SQLite file at *path*, which threads and processes share, each for *ttl* seconds.
+
+    It is opened when it is first asked, and made if it is not there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, ttl: float | None = None) -> None:
+        _positive("ttl", ttl)
+        self.path, self.ttl = os.fspath(path), ttl
+        self.flights = Flights()
+        self._lock = Lock()
+        self._opened: Any = None
+        self._closing: Any = None
+        self._process = 0
+
+    def __repr__(self) -> str:
+        return f"SqliteCache({self.path!r}, ttl={self.ttl})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _file, (self.path, self.ttl)
+
+    def get(self, key: str, now: float, /) -> str | None:
+        """The text under *key*, `None` if there is none."""
+        found = self._done("select text from answers where key = ? and (until is null or until > ?)", key, now)
+        return found[0][0] if found else None
+
+    def put(self, key: str, text: str, now: float, /) -> None:
+        """Keep *text* under *key*; what has had its time goes."""
+        self._done("delete from answers where until <= ?", now)
+        until = None if self.ttl is None else now + self.ttl
+        self._done("insert or replace into answers values (?, ?, ?)", key, text, until)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._done("delete from answers")
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is asked again."""
+        with self._lock:
+            if self._opened is not None and self._process == os.getpid():
+                self._closing()
+                self._opened = None
+
+    def _done(self, command: str, *values: Any) -> list[Any]:
+        with self._lock:
+            return self._connection().execute(command, values).fetchall()  # type: ignore[no-any-return]  # rows
+
+    def _connection(self) -> Any:
+        """The connection of this process: one that a fork has inherited is neither used nor closed."""
+        if self._opened is None or self._process != os.getpid():
+            import sqlite3
+
+            if self._opened is not None:
+                self._closing.detach()
+            opened = sqlite3.connect(self.path, timeout=5.0, isolation_level=None, check_same_thread=False)
+            try:
+                opened.execute("pragma journal_mode = wal")
+                opened.execute("pragma synchronous = normal")
+                opened.executescript(_TABLE)
+            except BaseException:
+                opened.close()
+                raise
+            self._opened, self._process = opened, os.getpid()
+            self._closing = finalize(self, opened.close)
+        return self._opened
+
+
+def _file(path: str, ttl: float | None) -> SqliteCache:
+    return SqliteCache(path, ttl=ttl)
+
+
+class RedisCache:
+    """Answers in Redis, which processes and machines share, each for *ttl* seconds.
+
+    *redis* is its address (`redis://…`) or a client of `redis`; keys begin with *prefix*.
+    """
+
+    def __init__(self, redis: Any, *, ttl: float | None = None, prefix: str = "arshai:cache:") -> None:
+        _positive("ttl", ttl)
+        self.redis, self.ttl, self.prefix = redis, ttl, prefix
+        self.flights = Flights()
+        self._client = _client(redis) if isinstance(redis, str) else redis
+
+    def __repr__(self) -> str:
+        where = repr(veiled(self.redis)) if isinstance(self.redis, str) else type(self.redis).__name__
+        return f"RedisCache({where}, ttl={self.ttl}, prefix={self.prefix!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _in_redis, (self.redis, self.ttl, self.prefix)
+
+    def get(self, key: str, _now: float, /) -> str | None:
+        """The text under *key*, `None` if there is none."""
+        found = self._client.get(self.prefix + key)
+        return found.decode() if isinstance(found, bytes) else found
+
+    def put(self, key: str, text: str, _now: float, /) -> None:
+        """Keep *text* under *key*; Redis lets it go in time."""
+        self._client.set(self.prefix + key, text, px=None if self.ttl is None else max(1, round(self.ttl * 1000)))
+
+
+def _client(url: str) -> Any:
+    try:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:
+        need("redis", "redis")
+    once = Retry(NoBackoff(), 1)  # an idle connection may have been closed
+    return Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=once)
+
+
+def _in_redis(redis: Any, ttl: float | None, prefix: str) -> RedisCache:
+    return RedisCache(redis, ttl=ttl, prefix=prefix)
