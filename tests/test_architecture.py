@@ -76,9 +76,7 @@ MAY: dict[str, frozenset[str]] = {
     "scope": frozenset({"anyio", "os"}),  # limits come from the environment; a block waits for what it has spawned
     "providers": frozenset({"os", "threading"}),  # a constructor reads its environment; threads share an access token
     "batches": frozenset({"queue"}),  # an executor's answers wake whoever waits
-    "resilience": frozenset(
-        {"os", "sqlite3", "threading", "time"}
-    ),  # shared state: locks, clocks, processes, a file
+    "resilience": frozenset({"os", "sqlite3", "threading", "time"}),  # shared state: locks, clocks, processes, a file
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
 # Ways to the world that need no import, or one that is otherwise harmless.
