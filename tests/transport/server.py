@@ -53,6 +53,7 @@ class Peer:
     sock: socket.socket
     number: int
     seen: list[bytes] = field(factory=list)
+    body: bytes = b""
     _buffer: bytes = b""
 
     def request(self) -> bytes:
@@ -65,7 +66,7 @@ class Peer:
         while len(self._buffer) < size:
             if not self._more():
                 return b""
-        self._buffer = self._buffer[size:]
+        self.body, self._buffer = self._buffer[:size], self._buffer[size:]
         self.seen.append(head)
         return head
 
