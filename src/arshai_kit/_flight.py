@@ -17,7 +17,7 @@ from attrs import evolve
 from arshai_kit import _wire
 from arshai_kit._steps import Steps
 from arshai_kit._threads import Background, workers
-from arshai_kit.effects import Call, Channel, Close, Now, Open, Plan, Random, Read, Request, Sleep, Spawn
+from arshai_kit.effects import Call, Channel, Close, Instant, Now, Open, Plan, Random, Read, Request, Sleep, Spawn
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, OVER, Machine, Task, Turn
 from arshai_kit.records import Event, Finished
@@ -389,4 +389,13 @@ def _spawn(flights: Flights, task: Task, effect: Spawn) -> None:
     flights.spawn(background, task, effect)  # type: ignore[attr-defined]  # each driver has its own
 
 
-INSTANT: Final[dict[type, Callable[[Any, Task, Any], Any]]] = {Now: _now, Random: _random, Spawn: _spawn}
+def _instant(_flights: Flights, _task: Task, effect: Instant[Any]) -> Any:
+    return effect.function(*effect.args, **effect.kwargs)
+
+
+INSTANT: Final[dict[type, Callable[[Any, Task, Any], Any]]] = {
+    Now: _now,
+    Random: _random,
+    Spawn: _spawn,
+    Instant: _instant,
+}

@@ -28,6 +28,7 @@ __all__ = [
     "Handle",
     "Handler",
     "Here",
+    "Instant",
     "Join",
     "Layer",
     "Now",
@@ -284,7 +285,17 @@ class Call(Effect[T]):
         return getattr(function, "__name__", type(function).__name__)
 
     def __repr__(self) -> str:
-        return f"Call({self.name})"
+        return f"{type(self).__name__}({self.name})"
+
+
+class Instant(Call[T]):
+    """Ask a state that is kept in memory: `yield from Instant(state.enter, key)`.
+
+    The sync function is called in place, not by a worker, so nobody who is cancelled comes back to it later. It must
+    never block for longer than its own lock is held.
+    """
+
+    __slots__ = ()
 
 
 @frozen(eq=False, repr=False)

@@ -351,7 +351,7 @@ def _name(effect: Any) -> str:
     match kind:
         case "step":
             return f"{effect.kind}:{effect.name}"
-        case "call":
+        case "call" | "instant":
             return f"call:{effect.name}"
     return kind
 

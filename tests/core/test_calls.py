@@ -19,7 +19,7 @@ import trio
 from arshai_kit._adrive import adrive
 from arshai_kit._flight import is_async, left_behind
 from arshai_kit._threads import shared_loop
-from arshai_kit.effects import Call, Effect, Emit, Halt, Now, Plan, Random, Sleep, Start, call, side_by_side
+from arshai_kit.effects import Call, Effect, Emit, Halt, Instant, Now, Plan, Random, Sleep, Start, call, side_by_side
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import Stream, drive
 from arshai_kit.records import TextDelta
@@ -735,3 +735,59 @@ def test_events_come_though_other_plans_are_still_at_work(backend: str) -> None:
     assert TextDelta("already") in list(Stream(plan()))
     go.clear()
     assert TextDelta("already") in anyio.run(lambda: heard(plan()), backend=backend)
+
+
+# -- in place --
+
+
+@everywhere
+def test_a_state_in_memory_is_asked_in_place(world: World) -> None:
+    """Also while others are under way, and what it raises is the plan's to answer."""
+    asked: list[threading.Thread] = []
+
+    def ask(value: int) -> int:
+        asked.append(threading.current_thread())
+        return 10 // value
+
+    def one(value: int) -> Plan[int]:
+        try:
+            return (yield from Instant(ask, value))
+        except ZeroDivisionError:
+            return -1
+
+    def plan() -> Plan[list[int]]:
+        alone = yield from one(5)
+        return [alone, *[each.unwrap() for each in (yield from side_by_side([one(2), one(0), one(1)]))]]
+
+    assert world.run(plan) == [2, 5, -1, 10]
+    assert len(set(asked)) == 1
+    assert asked[0] is threading.main_thread()
+
+
+@on_both
+def test_who_is_cancelled_is_not_entered_later(backend: str) -> None:
+    """Whenever it is cancelled: a state is entered before the plan ends, or never."""
+    inside: set[int] = set()
+
+    def plan(key: int) -> Plan[None]:
+        try:
+            yield from Instant(inside.add, key)
+            yield from Sleep(60.0)
+        finally:
+            inside.discard(key)
+
+    async def main() -> None:
+        for turns in range(8):
+            async with anyio.create_task_group() as group:
+                for key in range(4):
+                    group.start_soon(adrive, plan(key))
+                for _ in range(turns):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+            assert not inside
+
+    anyio.run(main, backend=backend)
+
+
+def test_what_is_asked_in_place_says_so() -> None:
+    assert repr(Instant(len, "abc")) == "Instant(len)"

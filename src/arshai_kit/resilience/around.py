@@ -8,13 +8,13 @@ from typing import Any, Protocol, TypeVar
 from attrs import frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Plan
+from arshai_kit.effects import Call, Instant, Plan
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
 from arshai_kit.models import Capabilities, is_model
 
-__all__ = ["AgentAround", "Around", "Policy", "merged", "named", "wrappable"]
+__all__ = ["AgentAround", "Around", "Policy", "asking", "merged", "named", "wrappable"]
 
 T = TypeVar("T")
 
@@ -67,6 +67,15 @@ class AgentAround(Record):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the agent."""
         return drive(self.plan(*args, **kwargs))
+
+
+def asking(state: Any, method: Callable[..., T], *args: Any) -> Call[T]:
+    """Ask *state* by its *method*: in place if it is `in_memory`, else by a worker, for it may take its time.
+
+    >>> asking({}, len, "abc")
+    Call(len)
+    """
+    return (Instant if getattr(state, "in_memory", False) is True else Call)(method, *args)
 
 
 def wrappable(value: Any, word: str) -> Any:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from threading import Lock
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from threading import RLock
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args
 
 from attrs import define, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Call, Emit, Plan
+from arshai_kit.effects import Emit, Plan
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import CircuitOpen, Misuse, NotFound, OverLimit, ProviderError, Unauthorized
 from arshai_kit.faces import drive
 from arshai_kit.models import Ask, Capabilities, is_model, overheard
 from arshai_kit.records import Event, Notice, Response
-from arshai_kit.resilience.around import merged, named, wrappable
+from arshai_kit.resilience.around import asking, merged, named, wrappable
 from arshai_kit.resilience.breakers import unwell
 from arshai_kit.resilience.limits import ticket
 
@@ -60,6 +60,8 @@ class Balance:
     aside for *set_aside* seconds, twice as long each time. What a pickle gives is as new.
     """
 
+    in_memory: ClassVar[bool] = True
+
     def __init__(
         self,
         weights: Sequence[float],
@@ -76,7 +78,7 @@ class Balance:
             raise Misuse(f"set_aside= is a number of seconds, not {set_aside!r}")
         self.weights, self.by, self.set_aside = tuple(weights), by, set_aside
         self.clock = clock
-        self._lock = Lock()
+        self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._members = [_Member(weight) for weight in weights]
 
     def __repr__(self) -> str:
@@ -177,32 +179,29 @@ class Balancing(Record):
         told: list[bool] = []
         while True:
             key = yield from ticket()
-            place = yield from Call(self.balance.enter, key, tried)
-            tried = (*tried, place)
             try:
+                place = yield from asking(self.balance, self.balance.enter, key, tried)
+                tried = (*tried, place)
                 return (yield from self._asked(key, place, overheard(plans[place](), _noting(told)), names[place]))
             except Exception as error:
                 if told or len(tried) >= min(self.tries, len(plans)) or not self.fails(error):
                     raise
+            finally:
+                self.balance.leave(key)  # nothing, once it is settled
 
     def _asked(self, key: str, place: int, plan: Plan[T], name: str) -> Plan[T]:
         """The answer of *plan*; who fails is set aside, and that is told."""
-        settled = False
+        settle = self.balance.settle
         try:
             response = yield from plan
-            yield from Call(self.balance.settle, key, place, True, None, _room(response))
-            settled = True
         except Exception as error:
             pause = error.retry_after if isinstance(error, ProviderError | CircuitOpen) else None
             went = False if self.fails(error) else None
-            seconds = yield from Call(self.balance.settle, key, place, went, pause, None)
-            settled = True
+            seconds = yield from asking(self.balance, settle, key, place, went, pause, None)
             if seconds:
                 yield from Emit((Notice("set_aside", name, str(error), {"seconds": seconds}),))
             raise
-        finally:
-            if not settled:
-                self.balance.leave(key)
+        yield from asking(self.balance, settle, key, place, True, None, _room(response))
         return response
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
-from typing import Any, TypeAlias, TypeVar
+from threading import RLock
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Call, Emit, Plan
+from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import CircuitOpen, Misuse, ProviderError, StreamIncomplete, TimedOut
 from arshai_kit.models import Ask, is_model
 from arshai_kit.records import Notice, Response
-from arshai_kit.resilience.around import AgentAround, Around, wrappable
+from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
 from arshai_kit.resilience.limits import ticket
 from arshai_kit.retry import transient
 
@@ -79,10 +79,12 @@ class Circuit:
     pickle gives is as new: closed.
     """
 
+    in_memory: ClassVar[bool] = True
+
     def __init__(self, rules: CircuitRules | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.rules = (rules or CircuitRules()).checked()
         self.clock = clock
-        self._lock = Lock()
+        self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._turn = 0  # one more at each change of state, so that what comes late is not counted
         self._in_a_row = 0
         self._ended: deque[tuple[float, bool]] = deque()
@@ -190,7 +192,7 @@ class Breaking(Record):
 
     def _admitted(self, key: str, name: str) -> Plan[int]:
         """The turn in which the call is made; refused while the circuit is open."""
-        admission: Admission = yield from Call(self.circuit.enter, key)
+        admission: Admission = yield from asking(self.circuit, self.circuit.enter, key)
         state, turn, left = admission
         if state == "open":
             why = f"{name} has failed too often, so it is left alone: it is tried again in {left:.3g} s"
@@ -202,7 +204,7 @@ class Breaking(Record):
         return turn
 
     def _settled(self, key: str, turn: int, went: bool | None, name: str) -> Plan[None]:  # noqa: FBT001
-        state = yield from Call(self.circuit.settle, key, turn, went)
+        state = yield from asking(self.circuit, self.circuit.settle, key, turn, went)
         if state:
             data = {"seconds": self.circuit.rules.reset} if state == "open" else {}
             yield from Emit((Notice("circuit", name, state, data),))

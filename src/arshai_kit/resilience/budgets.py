@@ -14,7 +14,7 @@ from arshai_kit.effects import Call, Emit, Here, Layer, Now, Open, Plan, Send, S
 from arshai_kit.errors import ArshaiError, CircuitOpen, Misuse, OverBudget, ProviderError, StoreUnreachable, Unreachable
 from arshai_kit.models import Ask, Asked, is_model
 from arshai_kit.records import Notice, Response, Usage
-from arshai_kit.resilience.around import AgentAround, Around, wrappable
+from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
 from arshai_kit.resilience.ledgers import Key, Ledger, Ticket
 from arshai_kit.resilience.worst_cases import estimated, worst
 from arshai_kit.scope import current, enter, leave
@@ -254,7 +254,7 @@ class Terms(Record):
             def reserve() -> tuple[Spend, Spend] | None:
                 return budget.ledger.reserve(ticket, held.key, held.run, wanted, budget.most)
 
-            refused = yield from Call(reserve)
+            refused = yield from asking(budget.ledger, reserve)
             if refused is None:
                 return wanted
             left, spent = refused
@@ -296,7 +296,7 @@ class Terms(Record):
         def settle() -> Spend:
             return self.budget.ledger.settle(ticket, real)
 
-        spent = yield from Call(settle)
+        spent = yield from asking(self.budget.ledger, settle)
         if reached := self.budget.reached(spent):
             yield from self._alerted(held, spent, reached, name)
 
@@ -307,7 +307,7 @@ class Terms(Record):
         def tell() -> tuple[float, ...]:
             return budget.ledger.tell(held.key, held.run, reached)
 
-        for threshold in (yield from Call(tell)):
+        for threshold in (yield from asking(budget.ledger, tell)):
             words = f"{budget.name}: {threshold:.0%} reached, {_said(spent, budget)} of {_said(budget.most, budget)}"
             data: Mapping[str, Any] = {"budget": budget.name, "tag": held.tag, "threshold": threshold}
             yield from Emit((Notice("budget", name, words, data),))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from threading import Lock
-from typing import Any, Final, TypeAlias
+from threading import RLock
+from typing import Any, ClassVar, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from arshai_kit.cost import Spend
@@ -45,8 +45,10 @@ class Account:
 class Ledger:
     """What was spent and what is reserved, in this process; threads and tasks share it."""
 
+    in_memory: ClassVar[bool] = True
+
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._accounts: dict[Key, Account] = {}
         self._runs: WeakKeyDictionary[Any, dict[Key, Account]] = WeakKeyDictionary()
 

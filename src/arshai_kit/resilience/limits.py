@@ -9,11 +9,11 @@ from attrs import frozen
 
 from arshai_kit._json import dumps
 from arshai_kit._record import Record
-from arshai_kit.effects import Call, Emit, Now, Plan, Random, Sleep
+from arshai_kit.effects import Emit, Now, Plan, Random, Sleep
 from arshai_kit.errors import Misuse, OverLimit, ProviderError, RateLimited
 from arshai_kit.models import Ask, is_model, written
 from arshai_kit.records import Audio, File, Image, Notice, Response, Text, Thinking, ToolCall, ToolResult
-from arshai_kit.resilience.around import AgentAround, Around, wrappable
+from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
 from arshai_kit.resilience.quotas import Quota, Told
 
 __all__ = ["Limited", "Limiting", "estimated_tokens", "limited", "limits_told", "ticket"]
@@ -100,11 +100,11 @@ class Limiting(Record):
         try:
             yield from self._turn(key, tokens, name)
             response = yield from make_plan()
-            yield from Call(self.quota.settle, key, _used(response), limits_told(response), None)
+            yield from asking(self.quota, self.quota.settle, key, _used(response), limits_told(response), None)
             settled = True
         except Exception as error:
             used = 0 if isinstance(error, RateLimited) else _used(getattr(error, "partial", None))
-            yield from Call(self.quota.settle, key, used, (), _hold(error))
+            yield from asking(self.quota, self.quota.settle, key, used, (), _hold(error))
             settled = True
             raise
         finally:
@@ -116,7 +116,7 @@ class Limiting(Record):
         """Wait in line; who has to wait is told so once."""
         began: float | None = None
         while True:
-            pause, least, limit = yield from Call(self.quota.enter, key, tokens)
+            pause, least, limit = yield from asking(self.quota, self.quota.enter, key, tokens)
             if not pause:
                 return
             now = yield from Now()

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from operator import itemgetter
-from threading import Lock
-from typing import Any, Final, TypeAlias
+from threading import RLock
+from typing import Any, ClassVar, Final, TypeAlias
 
 from attrs import define
 
@@ -48,6 +48,8 @@ class Quota:
     and tasks may. Its clock is monotonic; *clock* is another. What a pickle gives is as new: nothing runs, none wait.
     """
 
+    in_memory: ClassVar[bool] = True
+
     def __init__(
         self,
         *,
@@ -58,7 +60,7 @@ class Quota:
     ) -> None:
         self.limits = checked_limits(requests_per_minute, tokens_per_minute, concurrent)
         self.clock = clock
-        self._lock = Lock()
+        self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._number = 0
         self._waiting: dict[str, _Waiter] = {}  # in the order of the line
         self._line: list[int] = []  # the numbers of those in it, to find a place fast
@@ -67,7 +69,6 @@ class Quota:
         self._spent = 0  # tokens of these
         self._left: dict[str, tuple[int, float]] = {}  # what the provider says is left, and until when
         self._held = 0.0  # nobody starts before
-        self._gone: dict[str, None] = {}  # left before they came
         self._seconds = 0.1  # that a call takes, about
 
     def __repr__(self) -> str:
@@ -89,8 +90,7 @@ class Quota:
     def enter(self, key: str, tokens: int) -> Turn:
         """Start the call *key*, which may need *tokens*, or say when to ask again; it keeps its place in the line."""
         with self._lock:
-            if key in self._running or key in self._gone:
-                self._gone.pop(key, None)
+            if key in self._running:
                 return GO
             now = self._forgotten()
             waiter = self._waiting.get(key) or self._queued(key, tokens)
@@ -116,10 +116,7 @@ class Quota:
     def leave(self, key: str) -> None:
         """End *key*, or give its place in the line back; never blocks, so a plan that is closed may call it."""
         with self._lock:
-            if not self._dropped(key):
-                self._gone[key] = None  # its thread may come yet
-                if len(self._gone) > 1000:
-                    del self._gone[next(iter(self._gone))]
+            self._dropped(key)
 
     def _queued(self, key: str, tokens: int) -> _Waiter:
         most = self.limits.get("tokens_per_minute")
@@ -128,10 +125,10 @@ class Quota:
         self._line.append(self._number)
         return waiter
 
-    def _dropped(self, key: str) -> bool:
+    def _dropped(self, key: str) -> None:
         if (waiter := self._waiting.pop(key, None)) is not None:
             del self._line[bisect_left(self._line, waiter.number)]
-        return self._running.pop(key, None) is not None or waiter is not None
+        self._running.pop(key, None)
 
     def _start(self, key: str, waiter: _Waiter, now: float) -> None:
         self._dropped(key)
