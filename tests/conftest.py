@@ -80,6 +80,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
     {
         "benchmark": _modules("pytest_benchmark"),
         "cli": _modules("click", "rich", "prompt_toolkit"),
+        "dask": _modules("distributed"),
         "docs": _modules("sphinx", "myst_parser", "furo"),
         "fresh": _fresh,
         "genai-prices": _modules("genai_prices"),
