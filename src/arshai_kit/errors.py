@@ -139,7 +139,13 @@ class Unreachable(ProviderError):
 
 
 class TimedOut(ProviderError, TimeoutError):
-    """The provider was silent for longer than `timeout=`, or the call took longer than `deadline=`."""
+    """The provider was silent for longer than `timeout=`, or the call took longer than `deadline=`.
+
+    Of a `resilience.deadline` that has passed, *seconds* is how long it was, and *doing* what there was no time for.
+    """
+
+    seconds: float | None = None
+    doing = ""
 
 
 class BadRequest(ProviderError):

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.effects import Call, Now, Plan, Sleep
-from arshai_kit.errors import Misuse, ProviderError, Unreachable
+from arshai_kit.errors import Misuse, ProviderError, TimedOut, Unreachable
 
 __all__ = ["Retry", "attempts", "transient"]
 
@@ -80,8 +80,17 @@ def attempts(retry: Retry | int | None, once: Callable[[], Plan[T]], began: floa
             pause = yield from Call(decided, retry, error, number, now - began)
             if pause is None or now + pause >= until:
                 raise
-        yield from Sleep(pause)
+            yield from _waited(pause, error)
         number += 1
+
+
+def _waited(pause: float, error: ProviderError) -> Plan[None]:
+    """Wait for *pause* seconds; where a deadline around this leaves no time for it, *error* says more than that."""
+    try:
+        yield from Sleep(pause)
+    except TimedOut as late:
+        error.add_note(f"not tried again: {late}")
+        raise error from late
 
 
 def decided(retry: Retry | int | None, error: ProviderError, number: int, elapsed: float) -> float | None:

@@ -209,6 +209,8 @@ class Endpoint(Settings):
         asking: Call[Secret] = Call(_access_token, self.token)
         try:
             key = yield from asking.within(max(0.001, until - (yield from Now())))
+        except TimedOut:  # a deadline around this
+            raise
         except TimeoutError as error:
             raise TimedOut(f"token= gave no access token within {self.deadline:g} s, the deadline=") from error
         return evolve(self, api_key=key, key_header="authorization", token=None)

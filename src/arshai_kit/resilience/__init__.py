@@ -7,6 +7,7 @@ from arshai_kit.resilience.balancing import Balance, balanced, out_of_order
 from arshai_kit.resilience.breakers import Circuit, CircuitRules, breaker, unwell
 from arshai_kit.resilience.budgets import Alert, Budget, budgeted
 from arshai_kit.resilience.caching import Cached, cached
+from arshai_kit.resilience.deadlines import deadline
 from arshai_kit.resilience.ledgers import Ledger
 from arshai_kit.resilience.limits import estimated_tokens, limited
 from arshai_kit.resilience.quotas import Quota
@@ -37,6 +38,7 @@ __all__ = [
     "breaker",
     "budgeted",
     "cached",
+    "deadline",
     "estimated_tokens",
     "limited",
     "out_of_order",
