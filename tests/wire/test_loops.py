@@ -22,7 +22,7 @@ from tests.wire.served import Served, Talk, model_of, served
 
 HERE = Path(__file__).parent / "data"
 SEED = 7
-ALTERED = test_recordings.FORGETFUL | test_responses.REWRITTEN.keys() | test_gemini.EDITED.keys()
+ALTERED = test_recordings.FORGETFUL | test_responses.REWRITTEN | test_gemini.EDITED
 """The conversations whose client did not send back what it got; the tests named there say what it did."""
 
 REWORDED = {

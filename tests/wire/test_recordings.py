@@ -27,8 +27,11 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
 }
 """Where we differ, and why our result is the right one: the field, and the vendor or conversation."""
 
-FORGETFUL = {"openrouter-0010", "openrouter-0012", "openrouter-0016"}
-"""Where the recorded client lost the first words of the reasoning, or sent a summary back as text."""
+FORGETFUL = dict.fromkeys(
+    ("openrouter-0010", "openrouter-0012", "openrouter-0016"),
+    "the client lost the first words of the reasoning, or sent a summary back as text",
+)
+"""Where the recorded client did not send back what it got."""
 
 
 def conversations(folder: Path) -> Iterator[dict[str, Any]]:
