@@ -1,4 +1,4 @@
-"""The page that tells how the recordings are read: `python -m tests.wire.page FOLDER WHERE` writes it, from the tests."""
+"""The page that tells how the recordings are read: `python -m tests.wire.page FOLDER WHERE` writes it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import TypeAlias
 
 from benchmarks import table
+
 from tests.wire import test_embeddings, test_gemini, test_loops, test_recordings, test_responses, test_sockets
 from tests.wire.served import Talk
 
@@ -34,20 +35,22 @@ TEXT = """# What the recordings prove
 `pytest tests/wire --wire FOLDER`, {where}: every test passed.
 
 FOLDER holds {talks} conversations, {exchanges} exchanges, each with the result that a correct parser must reach:
-{captured} are recordings of live traffic that other projects made, {fixtures} replies that they keep for their tests, mostly
-captured. Asked were
+{captured} are recordings of live traffic that other projects made, {fixtures} replies that they keep for
+their tests, mostly captured. Asked were
 {vendors}.
 
 `python -m tests.wire.page FOLDER WHERE` writes this page from them and from the tables of the tests; another test sees
 to it that it holds what those tables hold. {kept} of the conversations live in `tests/wire/data`, with where they come
 from, and are tested everywhere.
 
-| test | what it does with the recordings |
-| --- | --- |
-| `test_recordings`, `test_responses`, `test_gemini` | bytes to records, without sockets: all fields of the given result that our records carry, streams cut in three random ways; a field that nobody knows changes nothing; a stream gives what its body gives as a whole; what goes back carries what the recorded client sent back |
-| `test_embeddings` | the same for vectors, over a socket; also what we send |
-| `test_sockets` | every exchange by the public functions, over a real socket, streams in three kinds of fragments; where the request went |
-| `test_loops` | whole loops of tools run again by `run_tools` and `stream`: what we send after each result is what was sent |
+- `test_recordings`, `test_responses`, `test_gemini`: bytes to records, without sockets. All fields of the given result
+  that our records carry agree, streams cut in three random ways; a field that nobody knows changes nothing; a stream
+  gives what its body gives as a whole; what goes back carries what the recorded client sent back.
+- `test_embeddings`: the same for vectors, over a socket; also what we send.
+- `test_sockets`: every exchange by the public functions, over a real socket, streams in three kinds of fragments; also
+  where the request went.
+- `test_loops`: whole loops of tools run again by `run_tools` and `stream`; what we send after each result is what was
+  sent then.
 
 ## Exchanges
 

@@ -9,12 +9,11 @@ import pytest
 
 from tests.wire import page
 
+TABLES = (page.exceptions, page.clients, page.loops, page.why)
 TEXT = page.PAGE.read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    "table", [page.exceptions, page.clients, page.loops, page.why], ids=lambda table: table.__name__
-)
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
 def test_the_page_holds_the_tables_of_the_tests(table: page.Table) -> None:
     assert table() in TEXT
 
