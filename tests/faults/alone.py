@@ -1,0 +1,28 @@
+"""A child that runs one row at full size, and prints by how many bytes it grew and how many a body may have."""
+
+from __future__ import annotations
+
+import sys
+
+from arshai_kit import openai_compatible
+from tests.badinput.hungry import peak
+from tests.faults.proving import ran_alone
+from tests.faults.rows import Answers, Row
+from tests.faults.server import hello
+from tests.faults.table import named
+from tests.faults.ways import WAYS
+
+USUAL = openai_compatible("toy-1", base_url="http://127.0.0.1/v1", api_key="sk-1").max_body
+
+
+def main(name: str, way: str) -> None:
+    """Run the row of this *name* this *way*, after an ordinary one."""
+    (asked,) = [each for each in WAYS if each.name == way]
+    ran_alone(Row("usual", (hello,), Answers()), asked)
+    before = peak()
+    ran_alone(named()[name], asked, max_body=USUAL, timeout=60.0, deadline=120.0)
+    print(peak() - before, USUAL)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
