@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import CDLL
 from pathlib import Path
 from urllib.request import urlopen
@@ -38,9 +39,9 @@ class Toy:
         return counts
 
 
-@pytest.fixture
-def toy() -> Iterator[Toy]:
-    """A provider that has seen nothing yet."""
+@contextmanager
+def provided() -> Iterator[Toy]:
+    """Run a provider that has seen nothing yet."""
     command = [sys.executable, "-m", "tests.long.serve"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -50,6 +51,13 @@ def toy() -> Iterator[Toy]:
         finally:
             server.stdin.close()
             server.wait(30)
+
+
+@pytest.fixture
+def toy() -> Iterator[Toy]:
+    """A provider that has seen nothing yet."""
+    with provided() as toy:
+        yield toy
 
 
 @frozen

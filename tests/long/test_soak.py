@@ -1,7 +1,14 @@
-"""Thousands of calls, streams, tool rounds, faults and streams that are left: nothing grows."""
+"""Thousands of calls, streams, tool rounds, faults and streams that are left: nothing grows.
+
+All of them together, in all worlds at a time, last as many seconds as ARSHAI_SOAK says: half an hour in `tox -e long`.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -156,3 +163,26 @@ def told(record: Callable[[str, Any], None], name: str, before: Held, after: Hel
     line = f"{name}: {TIMES} times, {took / TIMES * 1e6:.0f} µs of CPU each, {grown}"
     record("soak", line)
     print(line)
+
+
+def lasting(seconds: float, *options: str) -> Any:
+    """What came of so many seconds of everything, in a process of its own."""
+    command = [sys.executable, "-m", "tests.long.lasting", "--seconds", str(seconds), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_everything_for_as_long_as_is_asked(record_property: Callable[[str, Any], None]) -> None:
+    seconds = float(os.environ.get("ARSHAI_SOAK") or 60)
+    came = lasting(seconds)
+    record_property("soak", came)
+    print(f"{seconds:.0f} s of everything: {came}")
+    assert (came["too much"], came["wrong"]) == ([], [])
+
+
+def test_a_leak_would_be_seen() -> None:
+    """Of each kind of thing a little is kept on purpose, in a soak of the fewest cycles."""
+    came = lasting(5, "--leak")
+    assert {told.partition(":")[0] for told in came["too much"]} == {"threads", "files", "objects", "memory", "tasks"}
+    assert came["wrong"] == []
