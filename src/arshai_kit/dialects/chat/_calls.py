@@ -61,6 +61,9 @@ class Calls:
         self._growing: list[_Growing] = []
         self._odd: list[Any] = []
 
+    def __len__(self) -> int:
+        return len(self._growing) + len(self._odd)
+
     def odd(self, wire: Any) -> None:
         """Keep *wire*, which is no fragment of a call."""
         self._odd.append(wire)

@@ -35,7 +35,7 @@ class _Thought:
 class Candidate:
     """One of the answers that the provider writes side by side."""
 
-    __slots__ = ("calls", "details", "finish", "rest", "runs", "text", "thoughts", "under", "wire")
+    __slots__ = ("calls", "details", "finish", "rest", "runs", "size", "text", "thoughts", "under", "wire")
 
     def __init__(self, provider: str) -> None:
         self.text: list[str] = []
@@ -47,6 +47,7 @@ class Candidate:
         self.wire: dict[str, Any] = {}
         self.rest: dict[str, Any] = {}
         self.finish: str | None = None
+        self.size: tuple[int, ...] = ()
 
     def add(self, choice: dict[str, Any], out: list[Event]) -> None:
         """Add *choice*, one chunk's news of this candidate, and what it tells to *out*."""
@@ -58,13 +59,28 @@ class Candidate:
             delta = choice.get("message")  # a whole message, from a server that streams it as one chunk
         if isinstance(delta, dict):
             self._delta(delta, out)
+        elif not void(delta):
+            raise ValueError("the delta of a chunk is no object")  # what it tells would be lost without a word
         for name, value in choice.items():
             if value is not None and name not in _OF_CHOICE:
                 _merge(self.rest, name, value)
         finish = choice.get("finish_reason")
         if finish:
-            self.finish = str(finish)
+            self._finished(str(finish))
             self.close(out)
+
+    def _finished(self, finish: str) -> None:
+        """Keep why it ended: that it was cut off is not unsaid by a better end, unless it went on in between."""
+        if not self.ended() or complete(self.finish):
+            self.finish = finish
+        self.size = self._size()
+
+    def ended(self) -> bool:
+        """Whether the provider said that it came to its end, and nothing came behind that."""
+        return self.finish is not None and self.size == self._size()
+
+    def _size(self) -> tuple[int, ...]:
+        return len(self.runs), len(self.text), len(self.thoughts), len(self.calls)
 
     def close(self, out: list[Event]) -> None:
         """Close the calls: the provider says that it is done."""

@@ -57,10 +57,8 @@ class Told:
         if not failed:  # an error is told by its own words, from which keys are removed; the rest is kept as it came
             top.update(chunk)
         top["id"], top["model"] = named or chunk.get("id"), model or chunk.get("model")
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                self._choice(choice, out)
+        for choice in () if failed and not isinstance(chunk.get("choices"), list) else _listed(chunk.get("choices")):
+            self._choice(choice, out)
         if failed:
             raise self.failed(chunk)
         return out
@@ -186,10 +184,20 @@ def _slowly(told: Told, chunk: Any, data: bytes) -> tuple[Event, ...]:
         raise told.bad(str(error)) from None
 
 
+def _listed(choices: Any) -> list[dict[str, Any]]:
+    """What a chunk says of each answer; what else stood there would be lost without a word."""
+    if choices and not isinstance(choices, list):
+        raise ValueError("the choices of a chunk are no list")
+    found = [each for each in choices or () if each is not None]
+    if not all(isinstance(each, dict) for each in found):
+        raise ValueError("a choice of a chunk is no object")
+    return found
+
+
 def _ended(told: Told) -> tuple[Event, ...]:
     if told.done:
         return ()
-    if told.first.finish:
+    if told.first.ended():
         return told.end()
     raise StreamIncomplete(
         "the stream ended before the provider said that the reply is complete",

@@ -145,7 +145,7 @@ def _count(value: Any) -> int | None:
             return None
         case int() if value >= 0:
             return value
-        case float() if value >= 0 and value.is_integer():
+        case float() if 0 <= value <= 2**53 and value.is_integer():  # above, it is no count but an estimate
             return int(value)
     return None
 
