@@ -112,6 +112,49 @@ def test_settings_take_what_reads_well() -> None:
         Settings(extra=[("user", "ann")])  # type: ignore[arg-type]
 
 
+WRONG = [
+    ({"temperature": "hot"}, "temperature= takes a number, not 'hot'"),
+    ({"top_p": True}, "top_p= takes a number, not True"),
+    ({"max_tokens": 1.5}, "max_tokens= takes a whole number, not 1.5"),
+    ({"seed": 10**5000}, "seed= takes a whole number, not a number of 16610 bits"),
+    ({"stop": 5}, "stop= takes a string, or several, not 5"),
+    ({"stop": ("a", 5)}, "stop= takes a string, or several, not ('a', 5)"),
+    ({"reasoning": ""}, "reasoning= takes an effort such as 'low', or a whole number of tokens, not ''"),
+    ({"tool_choice": 3}, "tool_choice= takes 'auto', 'none', 'required' or the name of a tool, not 3"),
+    ({"parallel_tool_calls": 1}, "parallel_tool_calls= takes True or False, not 1"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), WRONG, ids=lambda value: next(iter(value)) if type(value) is dict else "")
+def test_a_setting_of_the_wrong_kind_is_refused_where_it_is_given(changes: Any, told: str) -> None:
+    """By the constructor, by a change, around a wrapper, and for one question alike."""
+    made: Any = openai_compatible
+    for make in (
+        lambda: evolve(model, **changes),
+        lambda: evolve(Wrapper(model), **changes),
+        lambda: Settings(**changes),
+        lambda: made("m", base_url="http://localhost/v1", api_key="", **changes),
+    ):
+        with pytest.raises(Misuse) as raised:
+            make()
+        assert str(raised.value) == told
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"timeout": 10**400}, "timeout= is a number above zero .* not a number of 1329 bits"),
+        ({"deadline": float("nan")}, "deadline= is a number above zero .* not nan"),
+        ({"max_body": True}, "max_body= is a number above zero .* not True"),
+        ({"token": "x"}, "token= takes a function that returns an access token, not str"),
+    ],
+    ids=lambda value: next(iter(value)) if type(value) is dict else "",
+)
+def test_an_endpoint_of_the_wrong_kind_is_refused_where_it_is_made(changes: Any, told: str) -> None:
+    with pytest.raises(Misuse, match=told):
+        evolve(model, **changes)
+
+
 # -- evolve --
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 from attrs import field, frozen
@@ -13,7 +14,19 @@ from arshai_kit._record import Record
 from arshai_kit.errors import Misuse
 from arshai_kit.records import Message, Response, ToolSpec, user
 
-__all__ = ["SETTINGS", "Ask", "OutputSpec", "Prompt", "Reasoning", "Settings", "ToolChoice", "chosen", "thread"]
+__all__ = [
+    "SETTINGS",
+    "Ask",
+    "OutputSpec",
+    "Prompt",
+    "Reasoning",
+    "Settings",
+    "ToolChoice",
+    "chosen",
+    "fitting",
+    "shown",
+    "thread",
+]
 
 Prompt: TypeAlias = str | Message | Response | Iterable["str | Message | Response"]
 ToolChoice: TypeAlias = Literal["auto", "none", "required"] | str
@@ -57,16 +70,77 @@ class OutputSpec(Record):
 
 
 def _stops(stop: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    stops = (stop,) if isinstance(stop, str) else None if stop is None else tuple(stop)
-    if stops is not None and not all(isinstance(each, str) for each in stops):
-        raise Misuse("stop= is a string, or several")
-    return stops
+    if stop is None or isinstance(stop, str):
+        return None if stop is None else (stop,)
+    if not isinstance(stop, Iterable) or isinstance(stop, bytes | Mapping):
+        raise Misuse(f"stop= takes a string, or several, not {shown(stop)}")
+    return tuple(stop)
 
 
 def _extra(extra: Mapping[str, Any] | None) -> FrozenDict:
     if extra is not None and not isinstance(extra, Mapping):
         raise Misuse(f"extra= takes fields for the body of the request, as in {{'user': 'ann'}}, not {extra!r}")
     return EMPTY if extra is None else freeze(extra)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -_HUGE < value < _HUGE
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and -_HUGE < value < _HUGE
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+_HUGE: Final = 1e300
+_NUMBER: Final = ("a number", _is_number)
+_WHOLE: Final = ("a whole number", _is_whole)
+_TAKES: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = MappingProxyType(
+    {
+        **dict.fromkeys(("temperature", "top_p", "presence_penalty", "frequency_penalty"), _NUMBER),
+        **dict.fromkeys(("top_k", "max_tokens", "seed", "logprobs", "candidates"), _WHOLE),
+        "stop": ("a string, or several", lambda value: all(isinstance(each, str) for each in value)),
+        "reasoning": (
+            "an effort such as 'low', or a whole number of tokens",
+            lambda value: _is_whole(value) or _is_word(value),
+        ),
+        "tool_choice": ("'auto', 'none', 'required' or the name of a tool", _is_word),
+        "parallel_tool_calls": ("True or False", lambda value: isinstance(value, bool)),
+    }
+)
+"""What each setting takes, in words and as a rule."""
+
+
+def shown(value: Any) -> str:
+    """What was given in place of what is taken.
+
+    >>> shown("hot"), shown(10**400)
+    ("'hot'", 'a number of 1329 bits')
+    """
+    huge = type(value) is int and not -_HUGE < value < _HUGE  # Python refuses to write the hugest ones
+    return f"a number of {value.bit_length()} bits" if huge else repr(value)
+
+
+def fitting(name: str, value: Any) -> Any:
+    """*value*, if the setting *name* takes it.
+
+    >>> fitting("temperature", "hot")
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Misuse: temperature= takes a number, not 'hot'
+    """
+    takes, fits = _TAKES[name]
+    if value is not None and not fits(value):
+        raise Misuse(f"{name}= takes {takes}, not {shown(value)}")
+    return value
+
+
+def _fits(_: Any, spot: Any, value: Any) -> None:
+    if value is not None:
+        fitting(spot.name, value)
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -77,19 +151,19 @@ class Settings(Record):
     the body of the request, where it wins.
     """
 
-    temperature: float | None = field(default=None, converter=freeze)
-    top_p: float | None = field(default=None, converter=freeze)
-    top_k: int | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] | None = field(default=None, converter=_stops)
-    seed: int | None = None
-    reasoning: Reasoning | None = None
-    tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    presence_penalty: float | None = field(default=None, converter=freeze)
-    frequency_penalty: float | None = field(default=None, converter=freeze)
-    logprobs: int | None = None
-    candidates: int | None = None
+    temperature: float | None = field(default=None, converter=freeze, validator=_fits)
+    top_p: float | None = field(default=None, converter=freeze, validator=_fits)
+    top_k: int | None = field(default=None, validator=_fits)
+    max_tokens: int | None = field(default=None, validator=_fits)
+    stop: tuple[str, ...] | None = field(default=None, converter=_stops, validator=_fits)
+    seed: int | None = field(default=None, validator=_fits)
+    reasoning: Reasoning | None = field(default=None, validator=_fits)
+    tool_choice: ToolChoice | None = field(default=None, validator=_fits)
+    parallel_tool_calls: bool | None = field(default=None, validator=_fits)
+    presence_penalty: float | None = field(default=None, converter=freeze, validator=_fits)
+    frequency_penalty: float | None = field(default=None, converter=freeze, validator=_fits)
+    logprobs: int | None = field(default=None, validator=_fits)
+    candidates: int | None = field(default=None, validator=_fits)
     extra: FrozenDict = field(default=EMPTY, converter=_extra)
 
 

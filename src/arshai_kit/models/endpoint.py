@@ -14,7 +14,7 @@ from arshai_kit._record import Record
 from arshai_kit.effects import Call, Now, Plan, Reply, Request, Secret, Send, private, veiled
 from arshai_kit.errors import Misuse, TimedOut
 from arshai_kit.fetching import MustFetch, fetched, replaced
-from arshai_kit.models.asks import SETTINGS, Ask, Settings
+from arshai_kit.models.asks import SETTINGS, Ask, Settings, shown
 from arshai_kit.models.protocol import UNKNOWN, Capabilities, check
 from arshai_kit.models.streamed import Hand, begun, rest
 from arshai_kit.records import Event, Response
@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 _TELLING: Final = re.compile(r"(?:key|token|secret|password|sig|signature|auth|authorization|credentials?)$", re.I)
 """Names of what is secret, where it stands in the query of an address."""
+
+_LONGEST: Final = 1e300
+"""More is no number of seconds, and no `float` in the end."""
 
 Token: TypeAlias = Callable[[], str] | Callable[[], Awaitable[str]]
 """Gives an access token that is good for now, sync or async; asked before each call, so it should keep its own."""
@@ -41,8 +44,13 @@ def _retry(retry: Retry | int | None) -> Retry | int | None:
 
 def _positive(_: Any, spot: Any, value: Any) -> None:
     """Refuse what bounds nothing; `math.inf` says that there is no bound."""
-    if not isinstance(value, int | float) or not value > 0:
-        raise Misuse(f"{spot.name}= is a number above zero (math.inf for no limit), not {value!r}")
+    if type(value) not in (int, float) or not value > 0 or (value > _LONGEST and value != float("inf")):
+        raise Misuse(f"{spot.name}= is a number above zero (math.inf for no limit), not {shown(value)}")
+
+
+def _signs(_self: Any, _spot: Any, value: Any) -> None:
+    if value is not None and not callable(value):
+        raise Misuse(f"token= takes a function that returns an access token, not {type(value).__name__}")
 
 
 def _key(key: str | Secret | None) -> Secret | None:
@@ -148,7 +156,7 @@ class Endpoint(Settings):
     provider: str = "openai-compatible"
     api_key: Secret | None = field(default=None, converter=_key)
     key_header: str = "authorization"
-    token: Token | None = field(default=None, repr=False)
+    token: Token | None = field(default=None, repr=False, validator=_signs)
     headers: tuple[tuple[str, str | Secret], ...] = field(default=(), converter=pairs)
     timeout: float = field(default=300.0, validator=_positive)
     connect_timeout: float = field(default=10.0, validator=_positive)

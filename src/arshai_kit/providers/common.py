@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, Final, TypedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
 
 from arshai_kit.effects import Secret
 from arshai_kit.errors import Misuse
 from arshai_kit.models import Capabilities, Headers, Reasoning, ToolChoice, address, pairs
+from arshai_kit.models.asks import SETTINGS, fitting
 from arshai_kit.retry import Retry
 
 __all__ = ["Headers", "Options", "address", "checked", "chosen_key", "named", "pairs", "signing", "told"]
@@ -66,48 +66,11 @@ def checked(options: Options) -> dict[str, Any]:
             f"there is no option {', '.join(sorted(unknown))}; what only this provider knows goes into extra={{…}}, "
             f"known are {known}"
         )
-    for name, value in options.items():
-        takes, fits = _TAKES.get(name, ("", None))
-        if fits is not None and value is not None and not fits(value):
-            raise Misuse(f"{name}= takes {takes}, not {value!r}")
+    for name in options.keys() & set(SETTINGS) - {"stop"}:  # which is looked at where it is read, and only once
+        fitting(name, options[name])  # type: ignore[literal-required]
+    if not isinstance(options.get("capabilities"), Capabilities | None):
+        raise Misuse(f"capabilities= takes a Capabilities(…), not {options['capabilities']!r}")
     return {name: value for name, value in options.items() if name != "capabilities" or value is not None}
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and -_HUGE < value < _HUGE
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and -_HUGE < value < _HUGE
-
-
-def _is_effort(value: Any) -> bool:
-    return _is_whole(value) or (isinstance(value, str) and bool(value))
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, Iterable) and not isinstance(value, bytes | Mapping))
-
-
-_HUGE: Final = 1e300
-_NUMBER: Final = ("a number", _is_number)
-_WHOLE: Final = ("a whole number", _is_whole)
-_TAKES: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = MappingProxyType(
-    {
-        **dict.fromkeys(("temperature", "top_p", "presence_penalty", "frequency_penalty"), _NUMBER),
-        **dict.fromkeys(("top_k", "max_tokens", "seed", "logprobs", "candidates"), _WHOLE),
-        "stop": ("a string, or several", _is_words),
-        "reasoning": ("an effort such as 'low', or a whole number of tokens", _is_effort),
-        "tool_choice": ("'auto', 'none', 'required' or the name of a tool", _is_name),
-        "parallel_tool_calls": ("True or False", lambda value: isinstance(value, bool)),
-        "capabilities": ("a Capabilities(…)", lambda value: isinstance(value, Capabilities)),
-    }
-)
-"""What an option takes whose type is not looked at where it is kept."""
 
 
 def told(name: str, value: Any) -> Any:
