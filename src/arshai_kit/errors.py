@@ -22,6 +22,7 @@
     ├── BadAnswer              the model: its answer does not fit the type asked for
     ├── Exhausted              the model: it used up its rounds, calls, tokens or money; go on from `.partial.messages`
     ├── CircuitOpen            a breaker of yours: it failed too often and is left alone for a while; nothing was sent
+    ├── RestartRefused         a loop that has called tools while a reply streamed: it cannot begin anew
     ├── StoreUnreachable       the store that processes share their limits in is away; nothing was sent
     ├── OverBudget             a budget of yours: refused before the call; no tool loop tells a model
     └── RunError               the test or journal around the run; ends it, and no tool loop tells a model
@@ -50,6 +51,7 @@ __all__ = [
     "OverLimit",
     "ProviderError",
     "RateLimited",
+    "RestartRefused",
     "RunError",
     "ScriptError",
     "ServerFailed",
@@ -221,6 +223,13 @@ class CircuitOpen(ArshaiError):
 
 class StoreUnreachable(ArshaiError):
     """The store in which processes share their limits or circuits cannot be asked; nothing was sent."""
+
+
+class RestartRefused(ArshaiError):
+    """Whoever hears a reply as it comes raises this at `Notice("restarted", …)` when what it heard has had effects.
+
+    It stays between those two: what then ends the call is the error for which the reply was to begin anew.
+    """
 
 
 class OverBudget(ArshaiError):

@@ -16,7 +16,18 @@ from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import ArshaiError, BadAnswer, BadRequest, BadSchema, ServerFailed
 from arshai_kit.models import UNFINISHED, Ask, Hearing, Model, OutputSpec, Settings, written
-from arshai_kit.records import Event, Message, PartialOutput, Response, Text, TextDelta, ToolCallDelta, ToolSpec, system
+from arshai_kit.records import (
+    Event,
+    Message,
+    Notice,
+    PartialOutput,
+    Response,
+    Text,
+    TextDelta,
+    ToolCallDelta,
+    ToolSpec,
+    system,
+)
 
 __all__ = ["Mode", "Wanted", "wanted"]
 
@@ -135,10 +146,13 @@ class _Watch:
     __slots__ = ("_called", "_ours", "_reader", "_shown", "_want")
 
     def __init__(self, want: Wanted, called: str) -> None:
-        from arshai_kit.schema import Settling
-
         self._want = want
         self._called = called
+        self._begin()
+
+    def _begin(self) -> None:
+        from arshai_kit.schema import Settling
+
         self._ours: list[int] = []  # the indexes of the calls of that tool
         self._reader = Settling()
         self._shown: Any = None
@@ -148,6 +162,8 @@ class _Watch:
         out: list[Event] = []
         changed = False
         for event in events:
+            if type(event) is Notice and event.kind == "restarted":
+                self._begin()
             told, words = self._heard(event)
             out += told
             with suppress(ValueError):  # words around the JSON: the whole answer will tell whether it can be read

@@ -8,10 +8,21 @@ from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Start, Step
-from arshai_kit.errors import ArshaiError, Exhausted, Misuse, ServerFailed
+from arshai_kit.errors import ArshaiError, Exhausted, Misuse, RestartRefused, ServerFailed
 from arshai_kit.models import UNFINISHED, Ask, Asked, Hearing, Model, written
 from arshai_kit.output import Mode, Wanted
-from arshai_kit.records import Event, Message, Response, ToolCall, ToolCallDelta, ToolRun, Usage, assistant, tool_result
+from arshai_kit.records import (
+    Event,
+    Message,
+    Notice,
+    Response,
+    ToolCall,
+    ToolCallDelta,
+    ToolRun,
+    Usage,
+    assistant,
+    tool_result,
+)
 from arshai_kit.tools import Toolbox, answered
 
 if TYPE_CHECKING:
@@ -161,6 +172,8 @@ class Turn:
 
     def hear(self, events: tuple[Event, ...]) -> Plan[None]:
         """Tell *events* on, and start each call that they close, while the stream goes on."""
+        if self.started and any(type(event) is Notice and event.kind == "restarted" for event in events):
+            raise RestartRefused("tools had been called while it answered")
         yield from Emit(events)
         for event in events:
             if type(event) is ToolCallDelta and event.call is not None and self.may_start(event.index, event.call):

@@ -17,6 +17,7 @@ from arshai_kit.errors import Exhausted
 from arshai_kit.models import written
 from arshai_kit.records import (
     Event,
+    Notice,
     Part,
     StepFinished,
     StepStarted,
@@ -48,6 +49,8 @@ def folded(events: Iterable[Event]) -> tuple[Message, ...]:
                 messages += [results.pop(call.id) for call in asked if call.id in results]
             case StepFinished("model"):
                 messages.append(Message("assistant", (*parts, *[calls[index] for index in sorted(calls)])))
+                parts, calls = [], {}
+            case Notice("restarted"):
                 parts, calls = [], {}
             case TextDelta(text):
                 parts.append(Text(text))

@@ -133,8 +133,9 @@ class Response(Record):
 
     *messages* is all that the run added to the conversation, the final one included; *cost* is in US dollars,
     `None` when unknown; *raw* is the parsed body of the last reply, outside equality, hash and `repr`, and so are the
-    *rate_limits* that came with it. *candidates* are all answers, in their order, where several were asked for;
-    *logprobs* are those of the final message, where they were asked for.
+    *rate_limits* that came with it. *answered_by* names who answered, of several models or agents of which one was to
+    (a `fallback`); it is outside equality and hash, for it is the same answer. *candidates* are all answers, in their
+    order, where several were asked for; *logprobs* are those of the final message, where they were asked for.
     """
 
     messages: tuple[Message, ...] = field(converter=_tuple)
@@ -151,6 +152,7 @@ class Response(Record):
     candidates: tuple[Candidate, ...] = field(default=(), converter=_tuple, kw_only=True)
     logprobs: tuple[Logprob, ...] = field(default=(), converter=_tuple, kw_only=True)
     rate_limits: tuple[RateLimit, ...] = field(default=(), converter=_tuple, eq=False, repr=False, kw_only=True)
+    answered_by: str = field(default="", eq=False, kw_only=True)
     raw: Any = field(default=None, eq=False, repr=False, kw_only=True)
 
     @property

@@ -8,6 +8,7 @@ from arshai_kit.resilience.breakers import Circuit, CircuitRules, breaker, unwel
 from arshai_kit.resilience.budgets import Alert, Budget, budgeted
 from arshai_kit.resilience.caching import Cached, cached
 from arshai_kit.resilience.deadlines import deadline
+from arshai_kit.resilience.fallbacks import fallback, worth_another
 from arshai_kit.resilience.ledgers import Ledger
 from arshai_kit.resilience.limits import estimated_tokens, limited
 from arshai_kit.resilience.quotas import Quota
@@ -40,7 +41,9 @@ __all__ = [
     "cached",
     "deadline",
     "estimated_tokens",
+    "fallback",
     "limited",
     "out_of_order",
     "unwell",
+    "worth_another",
 ]

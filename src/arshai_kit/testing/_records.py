@@ -169,7 +169,7 @@ def responses() -> SearchStrategy[Response]:
     """Responses of every kind; their `output` is JSON."""
     said = st.lists(messages(), max_size=2)
     runs = st.lists(tool_runs(), max_size=1)
-    texts = {"model": words(), "provider": words(), "id": words(), "request_id": words()}
+    texts = {"model": words(), "provider": words(), "id": words(), "request_id": words(), "answered_by": words()}
     return st.builds(
         *(Response, said, st.sampled_from(_FINISHES), st.none() | words(), usages(), _costs()),
         **texts,

@@ -1,0 +1,233 @@
+"""Who fails is followed by the next one; what has been told of an answer is told once, or begins anew and says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from attrs import evolve, field, frozen
+
+from arshai_kit._record import Record
+from arshai_kit.completion import run
+from arshai_kit.effects import Emit, Here, Plan, Sleep
+from arshai_kit.errors import (
+    BadReply,
+    CircuitOpen,
+    ContentTooLong,
+    Misuse,
+    RateLimited,
+    RestartRefused,
+    RunError,
+    ServerFailed,
+    StoreUnreachable,
+    StreamIncomplete,
+    TimedOut,
+    Unreachable,
+)
+from arshai_kit.faces import drive
+from arshai_kit.models import Ask, Capabilities, is_model, overheard
+from arshai_kit.records import Event, Notice, PartialOutput, Response, TextDelta, ThinkingDelta, ToolCallDelta
+from arshai_kit.resilience.around import merged, named, wrappable
+from arshai_kit.retry import transient
+
+__all__ = ["Fallback", "FallbackAgents", "Falling", "fallback", "worth_another"]
+
+T = TypeVar("T")
+
+_ELSEWHERE: Final = (
+    *(RateLimited, ServerFailed, Unreachable, TimedOut, BadReply, StreamIncomplete),
+    *(ContentTooLong, CircuitOpen, StoreUnreachable),
+)
+_TOLD: Final = (TextDelta, ThinkingDelta, ToolCallDelta, PartialOutput)
+"""What an answer is told by."""
+
+
+def worth_another(error: BaseException) -> bool:
+    """Whether somebody else may do better: what may pass, a limit, silence, no whole answer, a prompt too long for it.
+
+    >>> from arshai_kit.errors import BadRequest
+    >>> worth_another(ContentTooLong(status=400)), worth_another(BadRequest(status=400))
+    (True, False)
+    """
+    return isinstance(error, _ELSEWHERE) or transient(error)
+
+
+# What is done around calls
+
+
+@frozen(eq=False, repr=False)
+class Falling(Record):
+    """The answer of the first that does not fail with one of *on*; *restart* allows an answer to begin anew."""
+
+    on: tuple[Any, ...] = (worth_another,)
+    restart: bool = False
+
+    def among(self, plans: Sequence[Callable[[], Plan[T]]], names: Sequence[str]) -> Plan[tuple[T, str]]:
+        """The answer of one of *plans*, and whose it is."""
+        failed: list[str] = []
+        told: list[bool] = []
+        listening = (yield from Here()).listening
+        for place, make_plan in enumerate(plans):
+            try:
+                answer = yield from (overheard(make_plan(), _noting(told)) if listening else make_plan())
+            except Exception as error:
+                _note(error, *failed)
+                if place + 1 == len(plans) or not self.names(error):
+                    raise
+                failed.append(f"before this, {names[place]} failed: {type(error).__name__}: {error}")
+                yield from self._goes_on(error, names[place], names[place + 1], told)
+            else:
+                return answer, names[place]
+        raise AssertionError("the last one answers or fails")  # pragma: no cover
+
+    def names(self, error: Exception) -> bool:
+        """Whether *error* is one of those that the next one is for; what a test or a journal has to say never is."""
+        if isinstance(error, RunError):
+            return False
+        return any(isinstance(error, each) if isinstance(each, type) else each(error) for each in self.on)
+
+    def _goes_on(self, error: Exception, name: str, other: str, told: list[bool]) -> Plan[None]:
+        """Tell that *other* is asked after *error*; it is raised where nobody can be."""
+        if isinstance(error, TimedOut):
+            yield from _in_time(error)
+        fell = Notice("fell_back", name, str(error), {"to": other, "error": type(error).__name__})
+        if not told:
+            yield from Emit((fell,))
+            return
+        if not self.restart:
+            _note(error, f"{other} was not asked: part of the answer had been told (restart=True lets it begin anew)")
+            raise error
+        try:
+            yield from Emit((Notice("restarted", name, str(error)), fell))
+        except RestartRefused as refused:
+            _note(error, f"{other} was not asked: {refused}")
+            raise error from error.__cause__
+        told.clear()
+
+
+def _in_time(error: TimedOut) -> Plan[None]:
+    """Raise *error* if that was the end of a deadline around this: then there is no time for another."""
+    try:
+        yield from Sleep(0.0)
+    except TimedOut:
+        raise error from error.__cause__
+
+
+def _note(error: Exception, *notes: str) -> None:
+    known = getattr(error, "__notes__", ())
+    for note in notes:
+        if note not in known:
+            error.add_note(note)
+
+
+def _noting(told: list[bool]) -> Callable[[tuple[Event, ...]], Plan[None]]:
+    """Tell events on, and note whether any is of an answer."""
+
+    def hear(events: tuple[Event, ...]) -> Plan[None]:
+        if not told and any(isinstance(event, _TOLD) for event in events):
+            told.append(True)
+        yield from Emit(events)
+
+    return hear
+
+
+def _apart(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    """*names*, told apart by *others* where they are equal, or by their places.
+
+    >>> _apart(["gpt", "gpt", "o", "o"], ["azure", "openai", "azure", "azure"])
+    ('azure:gpt', 'openai:gpt', 'azure:o#3', 'azure:o#4')
+    """
+    count = Counter(names)
+    both = zip(names, others, strict=True)
+    names = [f"{other}:{name}" if count[name] > 1 and other else name for name, other in both]
+    count = Counter(names)
+    return tuple([f"{name}#{place}" if count[name] > 1 else name for place, name in enumerate(names, 1)])
+
+
+@frozen(eq=False, repr=False)
+class Fallback(Record):
+    """Models, of which the first that does not fail answers; see `fallback`."""
+
+    models: tuple[Any, ...]
+    on: tuple[Any, ...] = (worth_another,)
+    restart: bool = field(default=False, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """What the models are called."""
+        return "|".join(dict.fromkeys(model.name for model in self.models))
+
+    @property
+    def provider(self) -> str:
+        """Who provides the models."""
+        return "|".join(dict.fromkeys(model.provider for model in self.models))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What all of the models are known to take."""
+        return merged(self.models)
+
+    def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+        """The answer of the first of the models that does not fail; it says whose it is."""
+        plans = [_asking(model, ask, stream=stream) for model in self.models]
+        names = _apart([model.name for model in self.models], [model.provider for model in self.models])
+        response, name = yield from Falling(self.on, self.restart).among(plans, names)
+        return response if response.answered_by else evolve(response, answered_by=name)
+
+
+def _asking(model: Any, ask: Ask, *, stream: bool) -> Callable[[], Plan[Response]]:
+    return lambda: model.ask(ask, stream=stream)
+
+
+@frozen(eq=False, repr=False)
+class FallbackAgents(Record):
+    """Agents, of which the first that does not fail answers; see `fallback`."""
+
+    agents: tuple[Any, ...]
+    policy: Falling
+
+    @property
+    def __name__(self) -> str:
+        return "|".join(dict.fromkeys(map(named, self.agents)))
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
+        """What calling it does, as a plan."""
+        names = _apart([*map(named, self.agents)], [""] * len(self.agents))
+        plans = [_calling(each, args, kwargs) for each in self.agents]
+        answer, name = yield from self.policy.among(plans, names)
+        return evolve(answer, answered_by=name) if isinstance(answer, Response) else answer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer of the first that does not fail."""
+        return drive(self.plan(*args, **kwargs))
+
+
+def _calling(agent: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], Plan[Any]]:
+    return lambda: run.plan(agent, *args, **kwargs)
+
+
+def fallback(*models: Any, on: Any = worth_another, restart: bool = False) -> Any:
+    """The first of *models*, or of agents, that does not fail answers; of a loop, this one call.
+
+    *on* names the errors after which the next one is asked: a type, a predicate, or a tuple of these; by default those
+    that are `worth_another`. Any other is raised at once, and the last one as it is, with what failed before in its
+    notes. Once part of an answer has been told, nobody else is asked, unless *restart* allows it: then
+    `Notice("restarted", …)` says that it begins anew. It never does after a tool has been called while it came.
+    `Response.answered_by` says who answered.
+
+    >>> from arshai_kit import openai
+    >>> fast, wise = openai("gpt-5.6-luna", api_key="sk-1"), openai("gpt-5.6", api_key="sk-1")
+    >>> fallback(fast, wise).name
+    'gpt-5.6-luna|gpt-5.6'
+    """
+    agents = [not is_model(wrappable(model, "fallback")) for model in models]
+    if any(agents) != all(agents) or not models:
+        raise Misuse("fallback() takes models, or agents, at least one, and no mixture of them")
+    named_errors = on if isinstance(on, tuple) else (on,)
+    for each in named_errors:
+        if not (issubclass(each, Exception) if isinstance(each, type) else callable(each)):
+            raise Misuse(f"on= is a type of error, a predicate, or a tuple of these, not {each!r}")
+    if agents[0]:
+        return FallbackAgents(models, Falling(named_errors, restart))
+    return Fallback(models, named_errors, restart=restart)
