@@ -249,7 +249,7 @@ def settings() -> SearchStrategy[Settings]:
         **dict.fromkeys(("top_k", "max_tokens", "seed", "logprobs", "candidates"), number),
         stop=st.none() | words() | st.lists(words(), max_size=2),
         reasoning=st.none() | st.sampled_from(["low", "high"]) | st.integers(0, 999),
-        tool_choice=st.none() | words(),
+        tool_choice=st.none() | words().filter(bool),
         parallel_tool_calls=flag,
         extra=json_objects(),
     )
