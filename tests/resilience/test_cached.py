@@ -15,9 +15,11 @@ import attrs
 import pytest
 from attrs import field, frozen
 from hypothesis import given
+from hypothesis import strategies as st
 
 from arshai_kit import aio, complete, evolve, openai_compatible, run_tools, stream, user
 from arshai_kit._record import Record
+from arshai_kit.codec import to_json
 from arshai_kit.effects import Call, Emit, Plan, Sleep, side_by_side
 from arshai_kit.errors import Diverged, Misuse, ServerFailed
 from arshai_kit.faces import drive
@@ -262,8 +264,30 @@ def test_what_cannot_be_cached_is_refused(given: Any, match: str) -> None:
         cached(*given)
     with pytest.raises(Misuse, match="key="):
         cached(toy(), MemoryCache(), key=3)  # type: ignore[arg-type]
-    with pytest.raises(Misuse, match="patience="):
-        cached(toy(), MemoryCache(), patience=float("nan"))
+    wrong: Any
+    for wrong in (float("nan"), -1, "x"):
+        with pytest.raises(Misuse, match="patience="):
+            cached(toy(), MemoryCache(), patience=wrong)
+
+
+def test_one_cache_is_not_asked_twice_for_one_answer() -> None:
+    """Who asks inside would wait for who asks outside."""
+    cache = MemoryCache()
+    with pytest.raises(Misuse, match="wrap it once"):
+        cached(limited(cached(toy(), cache), concurrent=1), cache)
+    assert complete(cached(cached(toy(), cache), MemoryCache()), "Hi") == REPLY
+
+
+@given(strategies.responses(), st.data())
+def test_whatever_a_cache_holds_is_an_answer_or_none(response: Response, data: st.DataObject) -> None:
+    """No text makes a model fail, and no answer is made up of what cannot be read."""
+    text = to_json(response)
+    place = data.draw(st.integers(0, len(text)))
+    held = text[:place] + data.draw(st.sampled_from(["", '"', "}", ",", "9e999", "null", "\\ud800"])) + text[place:]
+    inner, cache = toy(), Failing(frozenset())
+    model = cached(inner, cache)
+    cache.kept[model.key_of(ASK)] = held
+    assert isinstance(drive(model.ask(ASK, stream=True)), Response)
 
 
 def test_it_is_a_value() -> None:
@@ -348,7 +372,7 @@ class Failing:
 
 
 @listening
-@pytest.mark.parametrize("fails", [{"get"}, {"put"}, {"get", "put"}], ids=repr)
+@pytest.mark.parametrize("fails", [{"get"}, {"put"}, {"get", "put"}], ids=["get", "put", "both"])
 def test_a_cache_that_is_away_is_told_of_and_the_call_goes_on(world: World, fails: set[str]) -> None:
     inner = toy()
     model = cached(inner, Failing(frozenset(fails)))
@@ -368,7 +392,9 @@ def test_what_ends_a_run_is_not_taken_for_a_cache_that_is_away(fails: str) -> No
         complete(model, "Hello")
 
 
-@pytest.mark.parametrize("rubbish", ["", "{", "[]", '{"v":9,"type":"Response"}', b"\xff", 7, '{"v":1,"type":"Text"}'])
+@pytest.mark.parametrize(
+    "rubbish", ["", "{", "[" * 100_000, "[]", '{"v":9,"type":"Response"}', b"\xff", 7, '{"v":1,"type":"Text"}']
+)
 def test_what_cannot_be_read_is_a_miss_and_is_replaced(rubbish: Any) -> None:
     inner, cache = toy(), Failing(frozenset())
     model = cached(inner, cache)

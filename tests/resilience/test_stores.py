@@ -98,7 +98,7 @@ def test_what_was_put_last_is_found_for_its_time(make: Callable[[Path], Any], tm
     assert cache.get("l", NOW + 61) is None
 
 
-@pytest.mark.parametrize("options", [{"ttl": 0}, {"ttl": float("inf")}, {"ttl": -1}])
+@pytest.mark.parametrize("options", [{"ttl": 0}, {"ttl": float("inf")}, {"ttl": -1}, {"ttl": "1h"}])
 def test_bounds_that_bound_nothing_are_refused(options: Any) -> None:
     for make in (MemoryCache, lambda **more: SqliteCache("x", **more), lambda **more: RedisCache(None, **more)):
         with pytest.raises(Misuse, match="ttl="):

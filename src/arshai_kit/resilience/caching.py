@@ -15,11 +15,11 @@ import attrs
 from attrs import field, frozen
 
 from arshai_kit.codec import from_json, to_json, to_plain
-from arshai_kit.effects import Call, Emit, Now, Plan, Secret
+from arshai_kit.effects import Emit, Now, Plan, Secret
 from arshai_kit.errors import Misuse, RunError
 from arshai_kit.models import Ask, Endpoint, is_model, overheard, retold
 from arshai_kit.records import Notice, Response, Usage
-from arshai_kit.resilience.around import Around, named
+from arshai_kit.resilience.around import Around, asking, named
 from arshai_kit.resilience.flights import Flights, Seat, followed
 
 __all__ = ["Cached", "cached", "identity", "keepable"]
@@ -30,7 +30,7 @@ _WHOLE: Final = frozenset({"stop", "tool_calls"})
 _NOTHING: Final = frozenset(
     {
         *("api_key", "key_header", "token", "timeout", "connect_timeout"),
-        *("deadline", "max_body", "retry", "capabilities"),
+        *("deadline", "max_body", "retry", "idempotency_header", "capabilities"),
     }
 )
 """What an endpoint has that changes nothing of its answers."""
@@ -53,6 +53,11 @@ class Cached(Around):
     def __attrs_post_init__(self) -> None:
         if self.key is None:
             identity(self.model)
+        inner = self.model
+        while isinstance(inner, Around):  # who asks inside would wait for who asks outside, and that for it
+            if isinstance(inner, Cached) and inner.cache is self.cache:
+                raise Misuse("the model keeps its answers in this very cache already; wrap it once")
+            inner = inner.model
 
     def key_of(self, ask: Ask) -> str:
         """What the answer to *ask* is kept under."""
@@ -98,7 +103,7 @@ class Cached(Around):
     def _found(self, key: str) -> Plan[tuple[bool, Response | None]]:
         """Whether the cache is there, and what it has."""
         try:
-            text = yield from Call(self.cache.get, key, (yield from Now()))
+            text = yield from asking(self.cache, self.cache.get, key, (yield from Now()))
         except RunError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a store raises, the model is asked then
@@ -111,7 +116,7 @@ class Cached(Around):
         text = _written(response)
         if text is not None and keepable(response):
             try:
-                yield from Call(self.cache.put, key, text, (yield from Now()))
+                yield from asking(self.cache, self.cache.put, key, text, (yield from Now()))
             except RunError:
                 raise
             except Exception as error:  # noqa: BLE001  # the answer is there, whatever becomes of the store
@@ -146,7 +151,7 @@ def cached(model: Any, cache: Any, *, key: Callable[[Any, Ask], Any] | None = No
         raise Misuse(f"a cache has get and put, as MemoryCache() has them; {type(cache).__name__} has not")
     if key is not None and not callable(key):
         raise Misuse(f"key= is a function of a model and a question, not {type(key).__name__}")
-    if not patience >= 0:
+    if type(patience) not in (int, float) or not patience >= 0:
         raise Misuse(f"patience= is a number of seconds, not {patience!r}")
     return Cached(model, cache, key, patience=patience)
 
@@ -182,7 +187,7 @@ def _read(text: Any) -> Response | None:
         return None
     try:
         found = from_json(text)
-    except Misuse:
+    except Exception:  # noqa: BLE001  # whoever wrote it, it is no answer
         return None
     return found if isinstance(found, Response) else None
 

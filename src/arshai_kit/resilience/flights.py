@@ -6,7 +6,7 @@ import os
 from threading import RLock
 from typing import Any, Final, TypeAlias
 
-from arshai_kit.effects import Call, Emit, Now, Plan, Sleep
+from arshai_kit.effects import Emit, Instant, Now, Plan, Sleep
 from arshai_kit.records import Event
 
 __all__ = ["Flights", "Seat", "followed"]
@@ -104,7 +104,7 @@ def followed(flights: Flights, seat: Seat, patience: float) -> Plan[str | None]:
     than *patience* seconds.
     """
     for _ in range(_LEADERS):
-        if not (yield from Call(flights.board, seat)):
+        if not (yield from Instant(flights.board, seat)):
             return None
         text = yield from _waited(flights, seat, patience)
         if text is not None:
@@ -117,7 +117,7 @@ def _waited(flights: Flights, seat: Seat, patience: float) -> Plan[str | None]:
     began = since = yield from Now()
     stood = 0
     while True:
-        over, text, mark, followers = yield from Call(flights.news, seat)
+        over, text, mark, followers = yield from Instant(flights.news, seat)
         now = yield from Now()
         if mark != stood:
             stood, since = mark, now

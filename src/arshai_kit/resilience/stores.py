@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from threading import Lock
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 from weakref import finalize
 
 from arshai_kit.effects import veiled
@@ -36,7 +36,7 @@ class Cache(Protocol):
 
 
 def _positive(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value < float("inf"):
+    if value is not None and (type(value) not in (int, float) or not 0 < value < float("inf")):
         raise Misuse(f"{name}= is a number above zero, or None for no limit, not {value!r}")
 
 
@@ -45,6 +45,8 @@ class MemoryCache:
 
     `None` sets no limit. A pickle holds none of the answers.
     """
+
+    in_memory: ClassVar[bool] = True
 
     def __init__(
         self, *, max_entries: int | None = 1000, ttl: float | None = None, max_bytes: int | None = 64 * 1024 * 1024
