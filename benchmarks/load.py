@@ -8,6 +8,7 @@ the runs costs about as much CPU a turn as the first.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from benchmarks.table import machine, markdown
 from benchmarks.talks import TURNS, Line, counted, lines, looked_up, question
 
 FAULTS = 0.02
-RAMP = 5.0
+RAMP = 20.0
 """Seconds over which the conversations begin."""
 WARM = 20
 """Conversations before those that are measured, with hardly a pause and no faults."""
@@ -207,6 +208,22 @@ def noting_waits() -> Iterator[None]:
         awaiting.OwnAsync._take_turn, blocking.SyncTransport._take_turn = wait, block  # type: ignore[method-assign]  # as said
 
 
+@contextmanager
+def noting_collections() -> Iterator[list[float]]:
+    """Note how long each full run of the garbage collector keeps everything waiting."""
+    pauses: list[float] = []
+
+    def note(phase: str, facts: Mapping[str, int]) -> None:
+        if facts["generation"] == 2:
+            pauses.append(time.monotonic() - (0 if phase == "start" else pauses.pop()))
+
+    gc.callbacks.append(note)
+    try:
+        yield pauses
+    finally:
+        gc.callbacks.remove(note)
+
+
 # The client process
 
 
@@ -214,16 +231,17 @@ def client(asked: argparse.Namespace) -> dict[str, Any]:
     """Hold the conversations in this process; what they cost and what came of them."""
     count, tally = asked.talks, Tally()
     more_files(count)
-    with noting_waits():
+    with noting_waits(), noting_collections() as pauses:
         hold(asked.world, asked.url.format("0.001_0_0"), WARM, Tally(), 0)()
         _seen(asked.url.format("forget"))
         before, cpu, clock, starved = _memory("VmRSS"), time.process_time(), time.monotonic(), unserved()
+        pauses.clear()
         Path("/proc/self/clear_refs").write_text("5")  # the peak of memory is counted from here
         hold(asked.world, asked.url.format(f"{asked.pace}_{asked.faults}_1"), count, tally, RAMP * asked.pace)()
     cpu, clock, starved = time.process_time() - cpu, time.monotonic() - clock, unserved() - starved
     peak, kept = _memory("VmHWM"), _memory("VmRSS")
     figures = {"cpu": cpu, "wall": clock, "peak": (peak - before) / count, "kept": (kept - before) / count}
-    figures["unserved"] = starved
+    figures |= {"unserved": starved, "collected": sum(pauses), "longest": max(pauses, default=0.0)}
     return {
         **figures,
         "wrong": [*tally.wrong, *unlike(tally, range(count))],
@@ -353,7 +371,8 @@ def details(taken: Mapping[str, Any]) -> str:
         f"{seen['asked']:,} requests, at most {seen['most_at_a_time']:,} at a time; "
         f"its timers were late by {', '.join(f'{1000 * share:.1f}' for share in seen['late'])} ms; faults: {faults}; "
         f"turns that met one took {', '.join(f'{share:.2f}' for share in faulted[:3])} s more (p50, p95, p99); "
-        f"kept at the end: {taken['kept'] / 1024:.0f} KiB each."
+        f"full garbage collections {taken['collected'] / taken['wall']:.1%} of the time, the longest "
+        f"{1000 * taken['longest']:.0f} ms; kept at the end: {taken['kept'] / 1024:.0f} KiB each."
     )
 
 

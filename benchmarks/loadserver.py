@@ -46,6 +46,14 @@ REFUSED = {
 }
 
 
+def unserved() -> float:
+    """Seconds for which this process's first thread could have run, but others had the CPUs; Linux tells."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 @frozen
 class Manner:
     """How the server behaves: the part *pace* of the usual delays, and *faults* of so many, by *seed*."""
@@ -89,7 +97,7 @@ class Seen:
     in_a_row: Counter[Any] = field(factory=Counter, repr=False)
     spent: dict[Any, list[float]] = field(factory=dict, repr=False)
     began: float = Factory(time.process_time)
-    unserved: float = Factory(lambda: unserved())
+    unserved: float = Factory(unserved)
 
     def forget(self) -> None:
         """Begin anew."""
@@ -327,14 +335,6 @@ class Reply:
         self.seen.at_a_time -= 1
         self.spent()[0] += time.monotonic() - self.began
         return True
-
-
-def unserved() -> float:
-    """Seconds for which this process's first thread could have run, but others had the CPUs; Linux tells."""
-    try:
-        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
 
 
 def more_files(count: int) -> None:

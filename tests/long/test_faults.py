@@ -25,12 +25,12 @@ def test_every_fault_everywhere(row: Row, way: Way, turn: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "way"), [parameter(row, way, group, way) for group, row, way in EVERYWHERE if row.memory]
+    ("row", "way", "group"), [parameter(row, way, group, way, group) for group, row, way in EVERYWHERE if row.memory]
 )
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a process so")
-def test_memory_is_bounded_at_full_size(row: Row, way: Way) -> None:
+def test_memory_is_bounded_at_full_size(row: Row, way: Way, group: str) -> None:
     """With the `max_body` that a model has by itself; the peak is that of the whole process, the server's included."""
-    command = [sys.executable, "-m", "tests.faults.alone", row.name, way.name]
+    command = [sys.executable, "-m", "tests.faults.alone", f"{group}-{row.name}", way.name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     grown, most = map(int, done.stdout.split())
