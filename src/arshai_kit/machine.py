@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 from weakref import WeakSet
 from zlib import crc32
 
@@ -114,13 +114,6 @@ class Machine:
         self.outcome: Outcome[Any] | None = None
         self._given: WeakSet[Plan[Any]] | None = None  # the plans that have been started, once there are any
         self._handlers = _by_kind(layers)
-        self._answers: dict[type, Callable[[Task, Frame, Any], Turn | None]] = {
-            Emit: self._emit,
-            Step: self._step,
-            Start: self._start,
-            Join: self._join,
-            Here: self._here,
-        }
 
     def turn(self, task: Task | None = None, value: Any = None, error: BaseException | None = None) -> Turn:
         """Deliver the answer to what *task* asked, if one is given, and go on until something is to be done."""
@@ -154,8 +147,8 @@ class Machine:
             for level, handler in self._handlers.get(kind, ()):
                 if level > frame.level:
                     return self._handle(task, frame, effect, level, handler)
-            if (answer := self._answers.get(kind)) is not None:
-                return answer(task, frame, effect)
+            if (answer := self._ANSWERS.get(kind)) is not None:
+                return answer(self, task, frame, effect)
             if not isinstance(effect, Effect):
                 raise Misuse(f"a plan yields effects, not {kind.__name__}; is a `yield from` missing?")
         except Exception as raised:  # noqa: BLE001  # what cannot be answered is the fault of the plan that asks
@@ -251,6 +244,16 @@ class Machine:
         task.waits, task.missing = effect.handles, len(missing)
         if not missing:
             self._joined(task)
+
+    # One table for all machines: one that held its own methods would be a cycle, and keep what its run made until the
+    # garbage collector comes.
+    _ANSWERS: ClassVar[dict[type, Callable[[Any, Task, Frame, Any], Turn | None]]] = {
+        Emit: _emit,
+        Step: _step,
+        Start: _start,
+        Join: _join,
+        Here: _here,
+    }
 
     def _joined(self, task: Task) -> None:
         """Wake *task*: all that it waits for have ended."""
