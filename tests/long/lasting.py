@@ -47,6 +47,8 @@ TALKS = 6
 """Conversations of a world in a cycle."""
 ODD = 12
 """Runs of a world in a cycle that end in another way."""
+CYCLES = 9
+"""At least so many cycles."""
 MANNER = "0.01_0.03_{seed}"
 MOST: Mapping[str, float] = {"threads": 2, "files": 4, "objects": 2000, "memory": 2 * 1024 * 1024, "tasks": 0}
 """What more a process may hold at the end: what idle connections, workers and allocators play with."""
@@ -219,11 +221,12 @@ class Soak:
         return {**asdict(Held.now()), "tasks": tasks}
 
     def leak(self) -> None:
-        """Keep of everything a little."""
-        self.hoard += [random.randbytes(4096) for _ in range(64)]
-        self.hoard += [[] for _ in range(500)]
-        self.hoard += socket.socketpair()
-        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        """Keep of everything so much that the fewest cycles show it; an hour shows the hundredth part."""
+        self.hoard += [random.randbytes(16 * 1024) for _ in range(64)]
+        self.hoard += [[] for _ in range(2000)]
+        for _ in range(3):
+            self.hoard += socket.socketpair()
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
         for portal in self.portals.values():
             self.hoard.append(portal.start_task_soon(anyio.sleep_forever))
 
@@ -283,7 +286,7 @@ def soaked(seconds: float, *, leak: bool) -> dict[str, Any]:
     samples: list[Mapping[str, float]] = []
     with soaking(seed=int(time.time())) as soak:
         began = time.process_time()
-        while time.monotonic() < until or len(samples) < 6:
+        while time.monotonic() < until or len(samples) < CYCLES:
             soak.cycle()
             samples.append(soak.held())
             if leak:
