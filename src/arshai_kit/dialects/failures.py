@@ -214,9 +214,9 @@ def retry_after(headers: Headers) -> float | None:
     [2.0, 0.25, None]
     """
     told = dict(headers)
-    milliseconds = _seconds(told.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
+    soon = _seconds(told.get("retry-after-ms", ""), 1000.0)
+    if soon is not None:
+        return soon
     after = told.get("retry-after", "")
     seconds = _seconds(after)
     return _between(told.get("date", ""), after) if seconds is None else seconds
@@ -318,9 +318,9 @@ def _says(words: str) -> type[ProviderError] | None:
     return next((kind for pattern, kind in _BY_CODE if pattern.search(words)), None)
 
 
-def _seconds(text: str) -> float | None:
+def _seconds(text: str, in_one: float = 1.0) -> float | None:
     try:
-        number = float(text)
+        number = float(text) / in_one
     except ValueError:
         return None
     return number if isfinite(number) and 0 <= number <= _LONGEST_WAIT else None
