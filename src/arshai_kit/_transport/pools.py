@@ -92,7 +92,7 @@ class Shelf(Generic[C]):
 
     def put(self, origin: str, connection: C) -> list[C]:
         """Lay *connection* down if it can serve again; returns what is to be closed, those that rested too long too."""
-        if not connection.is_idle():
+        if not connection.is_idle() or connection.has_expired() or _left_over(connection):
             return [connection]
         now = monotonic()
         self._resting.setdefault(origin, deque()).append((connection, now))
@@ -105,6 +105,17 @@ class Shelf(Generic[C]):
             with suppress(IndexError):  # another thread was faster
                 extra.append(max(resting, key=len).popleft()[0])
         return extra
+
+
+def _left_over(connection: Any) -> bool:
+    """Whether bytes have come that belong to no reply: they would be taken for the one to the next request.
+
+    httpcore keeps them and does not tell; h11, which it speaks through, does.
+    """
+    while (inner := getattr(connection, "_connection", None)) is not None:
+        connection = inner
+    state = getattr(connection, "_h11_state", None)
+    return state is not None and bool(state.trailing_data[0])
 
 
 def _older(resting: deque[tuple[C, float]], since: float) -> Iterator[C]:
