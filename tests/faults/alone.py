@@ -16,7 +16,7 @@ USUAL = openai_compatible("toy-1", base_url="http://127.0.0.1/v1", api_key="sk-1
 
 
 def main(name: str, way: str) -> None:
-    """Run the row of this *name* this *way*, after an ordinary one."""
+    """Run the row of this *name* (its group before it) this *way*, after an ordinary one."""
     (asked,) = [each for each in WAYS if each.name == way]
     ran_alone(Row("usual", (hello,), Answers()), asked)
     before = peak()

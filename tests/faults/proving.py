@@ -9,7 +9,6 @@ import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -27,8 +26,6 @@ from tests.transport.server import PEM, eventually
 
 __all__ = ["proved", "ran_alone", "staged"]
 
-GONE = 5.0
-"""Seconds after which a connection that is not kept must be closed."""
 WORDS = "Let me see."
 """What is told in the round before."""
 
@@ -106,9 +103,8 @@ def _looked_at(row: Row, way: Way, came: Came, server: FaultServer, other: Fault
     assert came.tasks <= 0, f"{came.tasks} tasks are left in the event loop"
     if row.check is not None:
         row.check(Scene(server, other, way, came))
-    until = monotonic() + GONE
-    for line in (*server.lines, *(other.lines if other else ())):
-        assert line.kept or line.over.wait(max(0.0, until - monotonic())), f"connection {line.number} is still open"
+    lines = (*server.lines, *(other.lines if other else ()))
+    eventually(lambda: all(line.kept or line.over.is_set() for line in lines))
 
 
 def _met(expected: Expected, came: Came, way: Way, row: Row) -> None:

@@ -29,10 +29,10 @@ def groups() -> Mapping[str, tuple[Row, ...]]:
 
 @cache
 def named() -> Mapping[str, Row]:
-    """All rows, by their names, which are unique."""
-    rows = [row for each in groups().values() for row in each]
-    assert len({row.name for row in rows}) == len(rows), "two rows have one name"
-    return {row.name: row for row in rows}
+    """All rows, by their groups and names, each of which is given once."""
+    rows = {f"{group}-{row.name}": row for group, row in listed()}
+    assert len(rows) == len(listed()), "two rows of a group have one name"
+    return rows
 
 
 def chosen(row: Row) -> Way:
