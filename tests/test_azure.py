@@ -10,7 +10,7 @@ import pytest
 from arshai_kit import evolve
 from arshai_kit.dialects.chat import CHAT
 from arshai_kit.dialects.responses import RESPONSES
-from arshai_kit.effects import Now, Request, Secret
+from arshai_kit.effects import Now, Random, Request, Secret
 from arshai_kit.errors import BadRequest, MissingKey, Misuse
 from arshai_kit.models import Ask, Endpoint
 from arshai_kit.providers import azure
@@ -100,7 +100,7 @@ def test_a_token_signs_in_the_place_of_a_key(monkeypatch: pytest.MonkeyPatch) ->
     plan = model.ask(Ask((user("Hi"),)), stream=False)
     effect: Any = next(plan)
     while not hasattr(effect, "request"):
-        effect = plan.send(0.0 if isinstance(effect, Now) else "entra")
+        effect = plan.send(0.0 if isinstance(effect, Now | Random) else "entra")
     headers = dict(effect.request.headers)
     assert headers["authorization"] == Secret("Bearer entra")
     assert "api-key" not in headers

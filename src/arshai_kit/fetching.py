@@ -82,7 +82,7 @@ def fetched(part: Media, until: float) -> Plan[Media]:
 
 
 def _filled(part: Media, began: float, until: float, max_body: int) -> Plan[Media]:
-    reply = yield from attempts(RETRIES, partial(_reply, part.url, until, max_body), began, until)
+    reply = yield from attempts(RETRIES, partial(_reply, part.url, until, max_body), _shown(part.url), began, until)
     kind = _media_type(part, _header(reply, "content-type"), reply.body)
     if isinstance(part, File):
         return evolve(part, data=reply.body, url="", media_type=kind, name=part.name or _file_name(part.url))

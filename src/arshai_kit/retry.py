@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Call, Now, Plan, Sleep
-from arshai_kit.errors import Misuse, ProviderError, TimedOut, Unreachable
+from arshai_kit.effects import Call, Emit, Now, Plan, Sleep
+from arshai_kit.errors import Misuse, ProviderError, RestartRefused, StreamIncomplete, TimedOut, Unreachable
+from arshai_kit.records import Notice
 
 __all__ = ["Retry", "attempts", "transient"]
 
@@ -38,12 +39,16 @@ class Retry(Record):
 
     By default three attempts in all, of what is `transient`, with full jitter up to 0.5, 1, 2, … 8 s. What the provider
     asks for (`Retry-After`) goes before *wait*; when it is more than *ceiling* seconds, the call fails at once.
+
+    A streamed answer is tried again until something of it has been told. With *restart* also then, and when it ended
+    too early: `Notice("restarted", …)` says that it begins anew. It never does after a tool has been called meanwhile.
     """
 
     stop: Any = field(default=None, validator=_asked)
     wait: Any = field(default=None, validator=_asked)
     retry: Any = field(default=None, validator=_asked)
     ceiling: float = field(default=120.0, validator=_number)
+    restart: bool = field(default=False, kw_only=True)
 
     @classmethod
     def times(cls, number: int) -> Retry:
@@ -69,8 +74,18 @@ def transient(error: BaseException) -> bool:
     return error.status in _TRANSIENT or error.status >= 500
 
 
-def attempts(retry: Retry | int | None, once: Callable[[], Plan[T]], began: float, until: float) -> Plan[T]:
-    """The result of *once*, made anew as often as *retry* says and while there is time *until* then."""
+def attempts(
+    retry: Retry | int | None,
+    once: Callable[[], Plan[T]],
+    name: str,
+    began: float,
+    until: float,
+    told: list[bool] | None = None,
+) -> Plan[T]:
+    """The result of *once*, made anew as often as *retry* says and while there is time *until* then.
+
+    *name* is what is asked. *once* notes in *told* that it has told something, so that the next one begins anew.
+    """
     number = 1
     while True:
         try:
@@ -80,8 +95,22 @@ def attempts(retry: Retry | int | None, once: Callable[[], Plan[T]], began: floa
             pause = yield from Call(decided, retry, error, number, now - began)
             if pause is None or now + pause >= until:
                 raise
+            if told:
+                yield from _restarted(name, error)
+                told.clear()
+            figures = {"seconds": pause, "attempt": number + 1}
+            yield from Emit((Notice("retrying", name, str(error), figures),))
             yield from _waited(pause, error)
         number += 1
+
+
+def _restarted(name: str, error: ProviderError) -> Plan[None]:
+    """Tell that the answer begins anew; where it cannot, *error* is raised."""
+    try:
+        yield from Emit((Notice("restarted", name, str(error)),))
+    except RestartRefused as refused:
+        error.add_note(f"not tried again: {refused}")
+        raise error from error.__cause__
 
 
 def _waited(pause: float, error: ProviderError) -> Plan[None]:
@@ -101,7 +130,8 @@ def decided(retry: Retry | int | None, error: ProviderError, number: int, elapse
 
     policy = Retry.times(retry) if isinstance(retry, int) else retry
     state = _state(error, number, elapsed)
-    if not (policy.retry or retry_if_exception(transient))(state):
+    passing = _passing if policy.restart else transient
+    if not (policy.retry or retry_if_exception(passing))(state):
         return None
     pause = error.retry_after
     if pause is None:
@@ -110,6 +140,11 @@ def decided(retry: Retry | int | None, error: ProviderError, number: int, elapse
         return None
     state.upcoming_sleep = pause
     return None if (policy.stop or stop_after_attempt(3))(state) else pause
+
+
+def _passing(error: BaseException) -> bool:
+    """What is `transient`, and an answer that ended too early."""
+    return transient(error) or isinstance(error, StreamIncomplete)
 
 
 def _state(error: ProviderError, number: int, elapsed: float) -> Any:

@@ -543,8 +543,8 @@ def test_a_question_names_its_address_where_it_diverges(tmp_path: Path) -> None:
         toy.answers(whole({"choices": [{"index": 0, "message": {"content": "Oslo"}, "finish_reason": "stop"}]}))
         with recorded(path):
             complete(toy.model(), "Norway?")
-        header, now, *_ = path.read_text().splitlines()
-        path.write_text(f"{header}\n{now}\n")
+        header, now, chance, *_ = path.read_text().splitlines()
+        path.write_text(f"{header}\n{now}\n{chance}\n")
         told = r"ends here, and the run asks: .*/send#0 \(Send POST http://127\.0\.0\.1:\d+/v1/chat/completions\)"
         with pytest.raises(Diverged, match=told), replayed(path):
             complete(toy.model(), "Norway?")

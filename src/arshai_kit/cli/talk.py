@@ -19,6 +19,7 @@ from arshai_kit.records import (
     Event,
     Finished,
     Message,
+    Notice,
     Response,
     TextDelta,
     ToolCall,
@@ -127,6 +128,12 @@ class Heard:
             self.ended = True
             say("\n")
 
+    def begin_anew(self, why: str) -> None:
+        """The words so far are void: what comes next is the answer from its beginning."""
+        self.end_line()
+        self.texts.clear()
+        self.note(why)
+
     def interrupted(self) -> None:
         """Let what comes next begin a line: a terminal has written `^C` into this one."""
         self.ended = self.ended and not is_watched(sys.stdout)
@@ -150,6 +157,10 @@ def shown(events: Any, heard: Heard) -> Response:
                         heard.words(text)
                     case Finished(response):
                         pass
+                    case Notice("restarted", name, why):
+                        spinner.stop()
+                        heard.begin_anew(f"× {name}: {_cut(why)}: the answer begins anew")
+                        spinner.start()
                     case _ if note := _noted(event):
                         spinner.stop()
                         heard.end_line()
@@ -178,6 +189,12 @@ def _noted(event: Event) -> str:
             return f"× {call.name}: {_cut(error)}"
         case BackgroundStarted(call):
             return f"→ {_call(call)}, in the background"
+        case Notice("retrying", name, why, {"seconds": float() | int() as seconds}):
+            return f"× {name}: {_cut(why)}: trying again in {seconds:.1f} s"
+        case Notice("fell_back", name, why, {"to": str() as other}):
+            return f"× {name}: {_cut(why)}: asking {other}"
+        case Notice("waiting", name, _, {"seconds": float() | int() as seconds}):
+            return f"… {name}: waiting for {seconds:.1f} s"
     return ""
 
 

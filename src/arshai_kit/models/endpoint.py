@@ -11,12 +11,12 @@ from typing import Any, Final, TypeAlias, TypeVar
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Call, Now, Plan, Reply, Request, Secret, Send, private, veiled
+from arshai_kit.effects import Call, Now, Plan, Random, Reply, Request, Secret, Send, private, veiled
 from arshai_kit.errors import Misuse, TimedOut
 from arshai_kit.fetching import MustFetch, fetched, replaced
 from arshai_kit.models.asks import SETTINGS, Ask, Settings, shown
 from arshai_kit.models.protocol import UNKNOWN, Capabilities, check
-from arshai_kit.models.streamed import Hand, begun, rest
+from arshai_kit.models.streamed import Hand, begun, replied, rest
 from arshai_kit.records import Event, Response
 from arshai_kit.retry import Retry, attempts
 
@@ -148,6 +148,9 @@ class Endpoint(Settings):
     *timeout* is the longest silence and *deadline* the longest time of a whole call, both in seconds; *retry* says
     how often, or how, a call that failed is tried again. The key goes out in the header *key_header*, after the word
     `Bearer` if that is `authorization`; a *token* function, where there is one, gives the key of each call.
+
+    All attempts of a call carry one and the same value in *idempotency_header*, so that a server which heeds it does
+    the work once; `None` sends no such header.
     """
 
     name: str
@@ -163,6 +166,7 @@ class Endpoint(Settings):
     deadline: float = field(default=900.0, validator=_positive)
     max_body: int = field(default=64 * 1024 * 1024, validator=_positive)
     retry: Retry | int | None = field(default=2, converter=_retry)
+    idempotency_header: str | None = "idempotency-key"
     capabilities: Capabilities = UNKNOWN
 
     def __repr__(self) -> str:
@@ -176,12 +180,17 @@ class Endpoint(Settings):
         began = yield from Now()
         until = began + self.deadline
         endpoint = yield from self._signed(until)
-        request = yield from _built(ask, lambda ask: endpoint.request(ask, stream=stream), until)
+        built = yield from _built(ask, lambda ask: endpoint.request(ask, stream=stream), until)
+        request = yield from self._marked(built, began)
         parse, start, advance = self.dialect.parse, self.dialect.start, self.dialect.advance
+        again = partial(attempts, self.retry, name=self.name, began=began, until=until)
         if not stream:
-            return (yield from attempts(self.retry, lambda: _whole(endpoint, request, parse, until), began, until))
+            return (yield from again(lambda: _whole(endpoint, request, parse, until)))
         hand = Hand(partial(parse, endpoint), partial(start, endpoint), advance, self.max_body)
-        return (yield from rest((yield from attempts(self.retry, lambda: begun(hand, request, until), began, until))))
+        if isinstance(self.retry, Retry) and self.retry.restart:
+            told: list[bool] = []
+            return (yield from again(lambda: replied(hand, request, until, told), told=told))
+        return (yield from rest((yield from again(lambda: begun(hand, request, until)))))
 
     def request(self, ask: Ask, *, stream: bool) -> Request:
         """The HTTP request that puts *ask*; what this model is known not to take is refused."""
@@ -207,8 +216,17 @@ class Endpoint(Settings):
         began = yield from Now()
         until = began + self.deadline
         endpoint = yield from self._signed(until)
-        request = build(endpoint)
-        return (yield from attempts(self.retry, lambda: _whole(endpoint, request, parse, until), began, until))
+        request = yield from self._marked(build(endpoint), began)
+        once = partial(_whole, endpoint, request, parse, until)
+        return (yield from attempts(self.retry, once, self.name, began, until))
+
+    def _marked(self, request: Request, now: float) -> Plan[Request]:
+        """*request* with the mark that all its attempts carry, if there can be several."""
+        header = self.idempotency_header
+        if not header or not self.retry or header.lower() in [name.lower() for name, _ in request.headers]:
+            return request
+        mark = f"{int(now * 1000):x}-{int((yield from Random()) * 2**53):014x}"
+        return evolve(request, headers=(*request.headers, (header.lower(), mark)))
 
     def _signed(self, until: float) -> Plan[Endpoint]:
         """This endpoint with the key of now, got before *until*; no layer and no recording sees it."""

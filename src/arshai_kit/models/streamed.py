@@ -1,4 +1,4 @@
-"""Replies as they come: one network read at a time, tried again only while nothing has been told."""
+"""Replies as they come, one network read at a time: tried again while nothing has been told, or begun anew."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from arshai_kit.models.protocol import retold
 from arshai_kit.records import Event, Finished, Response
 from arshai_kit.sse import Splitter
 
-__all__ = ["Hand", "begun", "rest"]
+__all__ = ["Hand", "begun", "replied", "rest"]
 
 
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
@@ -144,12 +144,24 @@ def _not_streamed(hand: Hand, channel: Channel, data: bytes) -> Plan[Response]:
     return hand.parse(Reply(channel.status, channel.headers, b"".join(parts)))
 
 
-def rest(stream: _Stream) -> Plan[Response]:
+def replied(hand: Hand, request: Request, until: float, spoken: list[bool]) -> Plan[Response]:
+    """The whole reply to *request*, told as it comes; *spoken* notes that something was told, should it break."""
+    stream = yield from begun(hand, request, until)
+    try:
+        return (yield from rest(stream, spoken))
+    except ProviderError:
+        yield from Close(stream.channel)
+        raise
+
+
+def rest(stream: _Stream, spoken: list[bool] | None = None) -> Plan[Response]:
     """The response of a stream that has begun, its events told one network read at a time."""
     heard, silent = Read(stream.channel), Read(stream.channel, heard=False)
     told = stream.told
     while True:
         if told:
+            if spoken is not None:
+                spoken[:] = (True,)
             yield Emit(told)
         if stream.response is not None:
             break
