@@ -8,15 +8,19 @@ import re
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from arshai_kit import Response, openai_compatible
 from arshai_kit._flight import left_behind
 from arshai_kit._transport.environment import tls_context
+from arshai_kit.effects import Call
 from arshai_kit.errors import ArshaiError
+from arshai_kit.faces import drive
 from arshai_kit.models import Endpoint
 from tests.badinput.ways import KEY, kept, shows_no_key
 from tests.faults.rows import Answers, Expected, Fails, Row, Scene
@@ -32,6 +36,7 @@ WORDS = "Let me see."
 
 def proved(row: Row, way: Way) -> None:
     """Run *row* this *way*, and see that what must hold of it does."""
+    _warm()
     busy, files = left_behind(), _sockets()
     with staged(row) as (server, other, model):
         came = Came()
@@ -40,6 +45,12 @@ def proved(row: Row, way: Way) -> None:
         _looked_at(row, way, came, server, other)
     eventually(lambda: left_behind() <= busy)
     eventually(lambda: _sockets() <= files + sum(line.kept for line in server.lines) * (not way.backend))
+
+
+@cache
+def _warm() -> None:
+    """Start the event loop that sync code shares for async tools: it keeps its sockets, and no row has left them."""
+    drive(iter(Call(anyio.sleep, 0)))
 
 
 def ran_alone(row: Row, way: Way, **options: Any) -> None:
