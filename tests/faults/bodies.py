@@ -96,7 +96,7 @@ NO_ANSWER = (
 # Odd, and an answer all the same
 
 ODD = (
-    Row("UTF-16", ((body(ANSWER.decode().encode("utf-16")),),), Answers(), Fails(BadReply)),
+    Row("UTF-16", ((body(ANSWER.decode().encode("utf-16")),),), Answers()),
     Row("JSON where a stream was asked for", ((body(ANSWER),),), Answers()),
     Row(
         "a stream where JSON was asked for",
@@ -171,7 +171,7 @@ def exploding(asked: Asked) -> Script:
 
 def large(name: str, *pieces: bytes | Again, expected: Expected = TOO_MUCH, **more: object) -> Row:
     """A body that is too large."""
-    return Row(name, ((*pieces, CLOSE),), expected, memory=True, seconds=30.0, **more)  # type: ignore[arg-type]
+    return Row(name, ((*pieces, CLOSE),), expected, memory=True, seconds=60.0, **more)  # type: ignore[arg-type]
 
 
 LARGE = (
@@ -180,7 +180,7 @@ LARGE = (
     large("256 MiB of blanks", HEAD, Again(b" " * 65536, times=4096)),
     large("256 MiB of HTML", HEAD + b"<html>", Again(FILLING, times=4096)),
     large("JSON without end", HEAD + b'{"x": [', Again(b"1, " * 20_000)),
-    Row("a gzip bomb of 512 MiB", (exploding,), TOO_MUCH, memory=True, seconds=30.0),
+    Row("a gzip bomb of 512 MiB", (exploding,), TOO_MUCH, memory=True, seconds=60.0),
     large("an event of 128 MiB", STREAM + b'data: {"x": "', Again(FILLING, times=2048)),
     large("an event of 128 MiB in many lines", STREAM, Again(b"data: " + b"x" * 1000 + b"\n", times=130_000)),
     large("a line of 128 MiB that is no field", STREAM, Again(FILLING, times=2048)),

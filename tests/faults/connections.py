@@ -176,11 +176,11 @@ LATE, LATE_AMID = Fails(TimedOut, "time was up"), Fails(TimedOut, "time was up",
 
 def quiet(name: str, act: Act, *, amid: bool = False, **more: object) -> tuple[Row, Row]:
     """Silence, ended by `timeout=`, and by `deadline=`."""
-    timeout, deadline = (0.7, 0.7) if amid else (0.25, 0.25)
+    seconds = 1.0 if amid or more.get("tls") else 0.4
     by_time, by_end = (SILENT_AMID, LATE_AMID) if amid else (SILENT, LATE)
     return (
-        Row(f"{name}, and timeout=", (act,), by_time, options={"timeout": timeout}, **more),  # type: ignore[arg-type]
-        Row(f"{name}, and deadline=", (act,), by_end, options={"deadline": deadline}, **more),  # type: ignore[arg-type]
+        Row(f"{name}, and timeout=", (act,), by_time, options={"timeout": seconds}, **more),  # type: ignore[arg-type]
+        Row(f"{name}, and deadline=", (act,), by_end, options={"deadline": seconds}, **more),  # type: ignore[arg-type]
     )
 
 
@@ -204,7 +204,7 @@ SILENCES = (
         ((UNSIZED, Again(chunk({"content": ""}), 0.02)),),
         LATE_AMID,
         only="stream",
-        options={"deadline": 0.7},
+        options={"deadline": 1.0},
     ),
     Row(
         "slow, but it comes",
@@ -254,6 +254,7 @@ NO_HTTP = (
         ((Again(b"HTTP/1.1 100 Continue\r\n\r\n"),),),
         Fails(TimedOut),
         memory=True,
+        seconds=60.0,
         options={"timeout": 0.3},
     ),
     Row("two lengths", ((b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", CLOSE),), AMID),

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from arshai_kit import Response, openai_compatible
+from arshai_kit import Response, _drive, openai_compatible
 from arshai_kit._flight import left_behind
 from arshai_kit._transport.environment import tls_context
 from arshai_kit.effects import Call
@@ -44,7 +44,7 @@ def proved(row: Row, way: Way) -> None:
             within(row.seconds, lambda: _asked(row, way, came, server, model))
         _looked_at(row, way, came, server, other)
     eventually(lambda: left_behind() <= busy)
-    eventually(lambda: _sockets() <= files + sum(line.kept for line in server.lines) * (not way.backend))
+    eventually(lambda: _sockets() <= files)
 
 
 @cache
@@ -92,15 +92,22 @@ def staged(row: Row, **options: Any) -> Iterator[tuple[FaultServer, FaultServer 
 
 @contextmanager
 def _environment(environ: Mapping[str, str]) -> Iterator[None]:
-    """*environ*, no proxy of the machine's own, and who is trusted decided anew."""
+    """*environ*, no proxy of the machine's own, who is trusted decided anew, and no connection or route kept."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
             patch.delenv(name)
         for name, value in environ.items():
             patch.setenv(name, value)
-        tls_context.cache_clear()
+        _forgotten()
         yield
+    _forgotten()
+
+
+def _forgotten() -> None:
+    """Close what this process keeps for its next blocking calls: a port may be used again, with other proxies."""
     tls_context.cache_clear()
+    while _drive._own:
+        _drive._own.popitem()[1].close()
 
 
 TRUSTED: Mapping[str, str] = {"SSL_CERT_FILE": str(PEM)}

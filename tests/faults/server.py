@@ -322,6 +322,7 @@ class FaultServer:
             case "relay":
                 assert asked is not None
                 host, _, port = asked.target.rpartition(":")
+                line.kept = True
                 with socket.create_connection((host, int(port)), SOON) as upstream:
                     relay(line.sock, upstream)
                 raise _TheyClosedError

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from arshai_kit.errors import BadReply, BadRequest, NotFound, ProviderError, RateLimited, ServerFailed, Unauthorized
+from arshai_kit.errors import (
+    BadReply,
+    BadRequest,
+    NotFound,
+    ProviderError,
+    RateLimited,
+    ServerFailed,
+    StreamIncomplete,
+    Unauthorized,
+)
 from tests.badinput.ways import body
 from tests.faults.rows import Answers, Expected, Fails, Row, Scene, soon
 from tests.faults.server import CLOSE, RESET, Act, Again, Script, hello, status
@@ -186,7 +195,7 @@ ODD = (
         ((b"HTTP/1.1 500 Told\r\n\r\n" + b"data: [DONE]\n\n", CLOSE),),
         Fails(ServerFailed, requests=3),
     ),
-    Row("204", ((b"HTTP/1.1 204 No Content\r\n\r\n",),), Fails(BadReply)),
+    Row("204", ((b"HTTP/1.1 204 No Content\r\n\r\n",),), Fails(BadReply), Fails(StreamIncomplete)),
     Row("206 of a part", ((body(b'{"choices": [', status="206 Partial Content"),),), Fails(BadReply)),
     Row("304", ((b"HTTP/1.1 304 Not Modified\r\n\r\n",),), Fails(ProviderError, "HTTP 304", has={"status": 304})),
     Row("599", (saying(599, b"odd", "text/plain"),), Fails(ServerFailed, "^HTTP 599: odd", requests=3)),
