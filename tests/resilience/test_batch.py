@@ -30,7 +30,7 @@ from arshai_kit import (
     using,
 )
 from arshai_kit._record import Record
-from arshai_kit.batches import Arrivals, batch, batch_stream
+from arshai_kit.batches import Arrivals, _Elsewhere, batch, batch_stream
 from arshai_kit.effects import Emit, Outcome, Plan, Sleep, Step
 from arshai_kit.errors import ArshaiError, Diverged, Misuse, OverBudget
 from arshai_kit.models import UNKNOWN, Ask, Capabilities, retold
@@ -479,6 +479,13 @@ async def test_leaving_an_executor_waits_for_nothing(anyio_backend: str) -> None
     go.set()
     executor.shutdown()
     assert done == [0]
+
+
+def test_what_is_closed_is_given_nothing_more() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        there = _Elsewhere(executor, inverse)
+        there.close()
+        assert there.turn(((0, 3),)) == (-1, None, None)
 
 
 @pytest.mark.needs("dask")
