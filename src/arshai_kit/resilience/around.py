@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 from attrs import frozen
 
 from arshai_kit._record import Record
+from arshai_kit.completion import run
 from arshai_kit.effects import Call, Instant, Plan
-from arshai_kit.effects import call as calling
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
 from arshai_kit.models import Capabilities, is_model
@@ -62,7 +62,7 @@ class AgentAround(Record):
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
         """What calling it does, as a plan."""
-        return self.policy.around(lambda: calling(self.agent, *args, **kwargs), named(self.agent))  # type: ignore[no-any-return]
+        return self.policy.around(lambda: run.plan(self.agent, *args, **kwargs), named(self.agent))  # type: ignore[no-any-return]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the agent."""

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args
 from attrs import define, field, frozen
 
 from arshai_kit._record import Record
+from arshai_kit.completion import run
 from arshai_kit.effects import Emit, Plan
-from arshai_kit.effects import call as calling
 from arshai_kit.errors import CircuitOpen, Misuse, NotFound, OverLimit, ProviderError, Unauthorized
 from arshai_kit.faces import drive
 from arshai_kit.models import Ask, Capabilities, is_model, overheard
@@ -272,7 +272,7 @@ class BalancedAgents(Record):
 
 
 def _calling(agent: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], Plan[Any]]:
-    return lambda: calling(agent, *args, **kwargs)
+    return lambda: run.plan(agent, *args, **kwargs)
 
 
 def balanced(

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _TICK: Final = 0.005
 """A timer may ring so much too early."""
-_WORD: Final = 0.05
+_WORD: Final = 0.1
 """So many seconds later is a function given up that may itself end in time, and has more to tell then."""
 _GRACE: Final = 1.0
 """Whoever keeps count (a quota, a circuit, a budget) in a store has so long to note how a call ended."""
