@@ -56,9 +56,9 @@ class Tally:
     wrong: list[str] = Factory(list)
 
     def turn(self, began: float, waited: Sequence[float], response: Response, heard: str | None) -> None:
-        """Note a turn: its seconds, those the server took, those spent waiting for a connection, and its faults."""
+        """Note a turn: its seconds, the server's, those of waiting for connections, the longest of them, its faults."""
         load = response.raw["load"]
-        self.turns.extend((time.monotonic() - began, load["own"], sum(waited), load["faults"]))
+        self.turns.extend((time.monotonic() - began, load["own"], sum(waited), max(waited), load["faults"]))
         if heard is not None and heard != response.text:
             self.wrong.append(f"heard {heard!r} and got {response.text!r}")
 
@@ -69,10 +69,9 @@ class Tally:
             self.wrong.append(f"{what}: {error!r}")
             raise error
 
-    def rows(self) -> Iterator[tuple[float, float, float, float]]:
+    def rows(self) -> Iterator[tuple[float, ...]]:
         """Each turn that was noted."""
-        noted = iter(self.turns)
-        return zip(noted, noted, noted, noted, strict=True)
+        return zip(*[iter(self.turns)] * 5, strict=True)
 
 
 def is_streamed(turn: int) -> bool:
@@ -275,12 +274,12 @@ def _line(message: Message) -> Line:
 def told(tally: Tally) -> Iterator[tuple[str, Any]]:
     """The figures of all turns: those that met no fault apart, as a fault means a pause before the next attempt."""
     rows = list(tally.rows())
-    clean = [row for row in rows if not row[3]]
+    overhead = [(total - own - waited, faults) for total, own, waited, _, faults in rows]
     yield "turns", len(rows)
-    yield "own", shares([own for _, own, _, _ in rows])
-    yield "waited", shares([waited for _, _, waited, _ in rows])
-    yield "clean", shares([total - own - waited for total, own, waited, _ in clean])
-    yield "faulted", shares([total - own - waited for total, own, waited, faults in rows if faults])
+    yield "own", shares([own for _, own, _, _, _ in rows])
+    yield "waited", shares([longest for _, _, _, longest, _ in rows])
+    yield "clean", shares([more for more, faults in overhead if not faults])
+    yield "faulted", shares([more for more, faults in overhead if faults])
 
 
 def shares(values: Sequence[float]) -> tuple[float, ...]:
@@ -336,7 +335,7 @@ HEAD = (
     "conversations",
     "turns/s",
     "overhead, ms: p50, p95, p99",
-    "waiting, s: p50, p99, most",
+    "longest wait of a turn, s: p50, p99, most",
     "CPU a turn",
     "to the first",
     "peak memory each",
