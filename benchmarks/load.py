@@ -58,7 +58,9 @@ class Tally:
     def turn(self, began: float, waited: Sequence[float], response: Response, heard: str | None) -> None:
         """Note a turn: its seconds, the server's, those of waiting for connections, the longest of them, its faults."""
         load = response.raw["load"]
-        self.turns.extend((time.monotonic() - began, load["own"], sum(waited), max(waited), load["faults"]))
+        self.turns.extend(
+            (time.monotonic() - began, load["own"], sum(waited), max(waited, default=0.0), load["faults"])
+        )
         if heard is not None and heard != response.text:
             self.wrong.append(f"heard {heard!r} and got {response.text!r}")
 
