@@ -156,13 +156,14 @@ class Flights:
             self.timer(effect.seconds, flight)
         elif kind is Close and effect.channel.number not in self.lines:
             self.land(flight, None, None)
-        elif kind is not Call or flight.foreign:
+        elif kind is not Call or flight.foreign or flight.awaitable is not None:
             fly(flight)
-        elif self.foreign >= self.limits.max_threads:
+        elif self.foreign >= self.limits.max_threads and not is_async(effect.function):
             self.held.append(flight)
         else:
-            flight.foreign = True
-            self.foreign += 1
+            if not is_async(effect.function):  # that needs no thread
+                flight.foreign = True
+                self.foreign += 1
             self.own(flight.task, effect.function)
             if effect.seconds is not None:
                 self.timer(effect.seconds, flight)

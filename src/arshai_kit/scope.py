@@ -32,7 +32,7 @@ def _limit(name: str, default: int) -> int:
 
 @frozen(eq=False, repr=False)
 class Limits(Record):
-    """How much may be under way at a time: connections in all and to one host, and foreign calls of one run."""
+    """How much may be under way at a time: connections in all and to one host, and sync functions of one run."""
 
     max_connections: int = field(factory=lambda: _limit("ARSHAI_MAX_CONNECTIONS", 1000))
     max_connections_per_host: int = field(

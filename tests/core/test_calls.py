@@ -543,14 +543,26 @@ def test_so_many_functions_of_a_run_are_called_at_a_time(world: World) -> None:
         with lock:
             running[0] -= 1
 
-    async def busy_async(number: int) -> None:
-        busy(number)
-
-    calls = [*[Call(busy, number) for number in range(8)], *[Call(busy_async, number) for number in range(8)]]
     with using(limits=Limits(max_threads=3)):
-        outcomes = world.run(lambda: side_by_side([iter(each) for each in calls]))
+        outcomes = world.run(lambda: side_by_side([iter(Call(busy, number)) for number in range(16)]))
     assert [outcome.error for outcome in outcomes] == [None] * 16
     assert 1 < most[0] <= 3
+
+
+@everywhere
+def test_async_functions_need_no_thread(world: World) -> None:
+    """All of them are under way at once, however few threads there may be."""
+    begun: list[int] = []
+
+    async def waiting(number: int) -> int:
+        begun.append(number)
+        while len(begun) < 16:  # noqa: ASYNC110  # an event belongs to one loop
+            await anyio.sleep(0.001)
+        return number
+
+    with using(limits=Limits(max_threads=1)):
+        outcomes = world.run(lambda: side_by_side([iter(Call(waiting, number)) for number in range(16)]))
+    assert [outcome.unwrap() for outcome in outcomes] == [*range(16)]
 
 
 @everywhere
@@ -565,12 +577,12 @@ def test_functions_left_behind_do_not_count_and_cancelled_ones_pass_on_their_tur
         return "in time"
 
     def cancelled() -> Plan[None]:
-        yield from Start(iter(Call(awaited)), "never gets its turn")
-        yield from Start(iter(Call(awaited)), "nor does this")
+        yield from Start(iter(Call(int)), "never gets its turn")
+        yield from Start(iter(Call(int)), "nor does this")
         yield from Sleep(0.001)
 
     def plan() -> Plan[Any]:
-        plans = [overrunning(), cancelled(), iter(Call(awaited, 5)), iter(Call(awaited, 6))]
+        plans = [overrunning(), cancelled(), iter(Call(int, 5)), iter(Call(int, 6))]
         return [outcome.unwrap() for outcome in (yield from side_by_side(plans))]
 
     try:

@@ -27,7 +27,6 @@ from arshai_kit import (
     run_tools,
     stream,
     testing,
-    using,
 )
 from arshai_kit._record import Record
 from arshai_kit.batches import Arrivals, _Elsewhere, batch, batch_stream
@@ -35,7 +34,6 @@ from arshai_kit.effects import Emit, Outcome, Plan, Sleep, Step
 from arshai_kit.errors import ArshaiError, Diverged, Misuse, OverBudget
 from arshai_kit.models import UNKNOWN, Ask, Capabilities, retold
 from arshai_kit.records import Finished, Notice, TextDelta
-from arshai_kit.scope import Limits
 from arshai_kit.testing import clock, recorded, replayed
 from tests.core.worlds import World, everywhere, listening, on_both
 
@@ -324,8 +322,7 @@ async def test_cancelling_closes_all(anyio_backend: str) -> None:
             ended.append(number)
 
     async with anyio.create_task_group() as group:
-        with using(limits=Limits(max_threads=8)):
-            group.start_soon(aio.run, batch, endless, range(10))
+        group.start_soon(aio.run, batch, endless, range(10))
         await all_started.wait()
         group.cancel_scope.cancel()
     assert (sorted(begun), sorted(ended)) == ([*range(8)], [*range(8)])
