@@ -18,7 +18,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit import complete, evolve, openai_compatible, run_tools, stream, testing, using
+from arshai_kit import aio, complete, evolve, openai_compatible, run_tools, stream, testing, using
 from arshai_kit.completion import run
 from arshai_kit.effects import Call, Join, Plan, Send, Sleep, Spawn, Start, Step, call
 from arshai_kit.errors import Misuse, RateLimited, ServerFailed, TimedOut
@@ -195,6 +195,14 @@ def test_what_ends_in_time_is_as_it_was(world: World) -> None:
 
 
 @everywhere
+@pytest.mark.parametrize("first", [b"", HEAD + PING], ids=["silent", "pings"])
+def test_a_server_that_is_silent_for_too_long_is_blamed_for_that(world: World, first: bytes) -> None:
+    with dripping(first, b"") as model, pytest.raises(TimedOut) as caught:
+        world.run(talk(deadline(evolve(model, timeout=SHORT), LONG), stream=world.listening))
+    assert (caught.value.seconds, caught.value.doing) == (None, "")
+
+
+@everywhere
 def test_a_function_that_has_less_time_says_so_itself(world: World) -> None:
     def impatient() -> Plan[None]:
         yield from Call(awaits).within(0.01)
@@ -334,16 +342,26 @@ def test_who_is_too_slow_is_counted_by_what_is_inside(world: World) -> None:
 
 @everywhere
 def test_runs_that_an_agent_starts_itself_are_bounded(world: World) -> None:
-    """A plain function that asks a model, by blocking: the request ends, and what it told is not lost."""
-    seen: list[str] = []
+    """Plain functions that ask a model, by blocking or by awaiting: their requests end, and they may say so."""
+    blamed: list[str] = []
     with dripping(b"", b"") as model:
 
         def asks(prompt: str) -> str:
-            seen.append(prompt)
-            return complete(model, prompt).text
+            try:
+                return complete(model, prompt).text
+            except TimedOut as error:
+                blamed.append(error.doing)
+                raise
+
+        async def awaited(prompt: str) -> str:
+            return (await aio.complete(model, prompt)).text
 
         over(world, lambda: call(deadline(asks, SHORT), "Go"), "(the answer of 127.0.0.1|asks)")
-    assert seen == ["Go"]
+        over(world, lambda: call(deadline(awaited, SHORT), "Go"), "(the answer of 127.0.0.1|awaited)")
+        until = time.monotonic() + 20
+        while not blamed and time.monotonic() < until:  # who was left behind ends too
+            time.sleep(0.001)
+    assert "the answer of 127.0.0.1" in blamed[0]
 
 
 @everywhere
