@@ -35,11 +35,12 @@ class Hand(Record):
 class _Stream:
     """A streamed reply and what it has told so far; owned by one plan."""
 
-    __slots__ = ("advance", "channel", "error", "eventful", "response", "split", "state", "told")
+    __slots__ = ("advance", "channel", "error", "eventful", "left", "most", "response", "split", "state", "told")
 
     def __init__(self, hand: Hand, channel: Channel) -> None:
         self.channel = channel
         self.split = Splitter(hand.max_body).feed
+        self.left = self.most = hand.max_body
         self.state = hand.start(channel.headers)
         self.advance = hand.advance
         self.eventful = False
@@ -49,6 +50,13 @@ class _Stream:
 
     def feed(self, data: bytes) -> tuple[Event, ...]:
         """What *data* tells; no bytes are the end of the stream. What fails waits in `error` behind what was told."""
+        told = self._fed(data)
+        self.left -= len(data)
+        if self.left < 0 and data and self.response is None and self.error is None:
+            self.told = told = told + self.cut(too_large(self.most))
+        return told
+
+    def _fed(self, data: bytes) -> tuple[Event, ...]:
         told: list[Event] = []
         advance, state = self.advance, self.state
         try:
