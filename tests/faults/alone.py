@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from arshai_kit import openai_compatible
 from tests.badinput.hungry import peak
 from tests.faults.proving import ran_alone
-from tests.faults.rows import Answers, Row
+from tests.faults.rows import Answers, Fails, Row
 from tests.faults.server import hello
 from tests.faults.table import named
 from tests.faults.ways import WAYS
@@ -18,10 +19,15 @@ USUAL = openai_compatible("toy-1", base_url="http://127.0.0.1/v1", api_key="sk-1
 def main(name: str, way: str) -> None:
     """Run the row of this *name* (its group before it) this *way*, after an ordinary one."""
     (asked,) = [each for each in WAYS if each.name == way]
-    ran_alone(Row("usual", (hello,), Answers()), asked)
+    row, came = named()[name], ran_alone(Row("usual", (hello,), Answers()), asked)
+    assert came.error is None
     before = peak()
-    ran_alone(named()[name], asked, max_body=USUAL, timeout=60.0, deadline=120.0)
+    came = ran_alone(row, asked, max_body=USUAL, timeout=60.0, deadline=120.0)
     print(peak() - before, USUAL)
+    expected = row.expects(asked)
+    assert isinstance(expected, Fails)
+    assert type(came.error) is expected.error
+    assert re.search(expected.says, str(came.error))
 
 
 if __name__ == "__main__":

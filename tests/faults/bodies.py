@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from functools import cache
+from typing import Any
 
 from arshai_kit.errors import BadReply, ServerFailed, StreamIncomplete, Unreachable
 from tests.badinput.ways import DONE, body, chunk, message, sent
-from tests.faults.rows import MIB, Answers, Expected, Fails, Row
+from tests.faults.proving import WORDS
+from tests.faults.rows import MIB, Answers, Expected, Fails, Row, Scene
 from tests.faults.server import CLOSE, Again, Asked, Script, either
 
 ANSWER = json.dumps(message({"content": "Hello"})).encode()
@@ -174,6 +176,22 @@ def large(name: str, *pieces: bytes | Again, expected: Expected = TOO_MUCH, **mo
     return Row(name, ((*pieces, CLOSE),), expected, memory=True, seconds=60.0, **more)  # type: ignore[arg-type]
 
 
+def too_much_told(scene: Scene) -> None:
+    """What is kept are the words that were told, of the round before where no more came."""
+    error = scene.came.error
+    assert isinstance(error, BadReply)
+    assert error.partial is not None
+    before = WORDS if scene.way.loops else ""
+    assert scene.came.told in (f"{before}{error.partial.text}", before)
+
+
+def endless(name: str, delta: Any) -> Row:
+    """A stream that goes on and on: all of it counts as one reply."""
+    script = (STREAM, Again(chunk(delta) * 20))
+    expected = Fails(BadReply, "max_body=", text=None, told=None)
+    return Row(name, (script,), expected, only="stream", memory=True, seconds=60.0, check=too_much_told)
+
+
 LARGE = (
     large("256 MiB of JSON", HEAD + b'{"x": "', Again(FILLING, times=4096)),
     large("256 MiB, and it says so", HEAD[:-2] + b"Content-Length: 268435456\r\n\r\n", Again(FILLING, times=4096)),
@@ -185,5 +203,11 @@ LARGE = (
     large("an event of 128 MiB in many lines", STREAM, Again(b"data: " + b"x" * 1000 + b"\n", times=130_000)),
     large("a line of 128 MiB that is no field", STREAM, Again(FILLING, times=2048)),
     large("a comment of 128 MiB", STREAM + b": ", Again(FILLING, times=2048)),
+    endless("words at full speed", {"content": "x" * 400}),
+    endless("thoughts at full speed", {"reasoning_content": "x" * 400}),
+    endless(
+        "arguments at full speed", {"tool_calls": [{"index": 0, "function": {"name": "a", "arguments": "x" * 400}}]}
+    ),
+    endless("unknown fields at full speed", {"odd": "x" * 400}),
 )
 ROWS = (*NO_ANSWER, *ODD, *LARGE)

@@ -38,11 +38,14 @@ class Answers:
 
 @frozen
 class Fails:
-    """An *error* that *says* this (a pattern), with this *text* in its `partial` and attributes that *has* names."""
+    """An *error* that *says* this (a pattern), with this *text* in its `partial` and attributes that *has* names.
+
+    A *text* of `None` is none of its business: a `check` looks at it.
+    """
 
     error: type[BaseException]
     says: str = ""
-    text: str = ""
+    text: str | None = ""
     requests: int = 1
     told: str | None = None
     ran: Sequence[str] | None = None
