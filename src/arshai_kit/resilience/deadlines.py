@@ -22,7 +22,7 @@ T = TypeVar("T")
 _TICK: Final = 0.005
 """A timer may ring so much too early."""
 _WORD: Final = 0.1
-"""So many seconds later is a function given up that may itself end in time, and has more to tell then."""
+"""So many seconds later is a function given up in which other runs may end, which are bounded themselves."""
 _GRACE: Final = 1.0
 """Whoever keeps count (a quota, a circuit, a budget) in a store has so long to note how a call ended."""
 _OURS: Final = ("arshai_kit.resilience.", "arshai_kit.retry")
@@ -31,11 +31,15 @@ _FOREVER: Final = float("inf")
 
 @frozen(eq=False, repr=False)
 class Bound(Record):
-    """The time of one call, of what is called *name*: it began *seconds* before *until*; *place* is where in it."""
+    """The time of one call, of what is called *name*: it began *seconds* before *until*; *place* is where in it.
+
+    A function that may end in time itself, and have more to tell, has *word* seconds more.
+    """
 
     name: str
     seconds: float
     until: float
+    word: float = 0.0
     place: str = ""
 
     def plan(self, plan: Plan[T]) -> Plan[T]:
@@ -50,6 +54,7 @@ class Bound(Record):
             Read: self._on_read,
             Sleep: self._on_sleep,
             Call: self._on_call,
+            Step: self._on_any_step,
             Spawn: _on_spawn,
         }
 
@@ -95,7 +100,7 @@ class Bound(Record):
         if _keeps_count(effect.function):
             left = max(_GRACE, self.until - (yield from Now()))
         else:
-            left = (yield from self.left(doing)) + _WORD
+            left = (yield from self.left(doing)) + self.word
         if effect.seconds is not None and effect.seconds <= left:
             return (yield from effect)
         try:
@@ -106,6 +111,10 @@ class Bound(Record):
 
     def _on_start(self, effect: Start[Any], _: Where) -> Plan[Any]:
         return (yield from evolve(effect, plan=self.plan(effect.plan)))
+
+    def _on_any_step(self, effect: Step[Any], _: Where) -> Plan[Any]:
+        yield from self.left(f"{effect.kind} {effect.name}")
+        return (yield from effect)
 
     def _on_step(self, effect: Step[Any], _: Where) -> Plan[Any]:
         made, step = effect.make_plan, f"{effect.kind} {effect.name}"
@@ -167,7 +176,7 @@ class Bounding(Record):
         bound, outer = Bound(name, self.seconds, (yield from Now()) + self.seconds), current()
         token = enter(evolve(outer, layers=(bound.layer(), *outer.layers)))
         try:
-            return (yield from bound.plan(make_plan()))
+            return (yield from evolve(bound, word=_WORD).plan(make_plan()))
         finally:
             leave(token)
 
