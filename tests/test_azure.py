@@ -42,11 +42,21 @@ def built(model: Endpoint) -> Request:
             {"api_version": "2024-10-21", "api": "chat"},
             f"{ROOT}/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21",
         ),
+        (
+            {"api_version": "2025-02-01-preview"},  # the next one began with the Responses API
+            f"{ROOT}/openai/deployments/my%20gpt/chat/completions?api-version=2025-02-01-preview",
+        ),
+        ({"api_version": "2025-03-01-preview"}, f"{ROOT}/openai/responses?api-version=2025-03-01-preview"),
     ],
 )
 def test_versions_have_their_addresses(options: Any, url: str) -> None:
     for endpoint in (ROOT, f"{ROOT}/", f"{ROOT}/openai", f"{ROOT}/openai/v1/"):
         assert built(azure("my gpt", endpoint=endpoint, api_key="k", **options)).url == url
+
+
+def test_a_version_from_before_the_responses_api_is_not_asked_for_it() -> None:
+    with pytest.raises(Misuse, match="'2024-10-21' has no Responses API: pass api='chat'"):
+        azure("gpt", endpoint=ROOT, api_key="k", api="responses", api_version="2024-10-21")
 
 
 def test_the_address_follows_the_name_and_holds_all_of_it() -> None:
@@ -81,6 +91,19 @@ def test_the_environment_fills_in_but_for_the_version(monkeypatch: pytest.Monkey
     assert dict(built(model).headers)["api-key"] == Secret("k1")
     assert "authorization" not in dict(built(model).headers)
     assert dict(built(azure("gpt", api_key="k2", headers={"X-A": "b"})).headers)["api-key"] == Secret("k2")
+
+
+def test_an_address_that_is_none_is_called_what_it_was_given_as(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = "is no address; it looks like 'https://NAME.openai.azure.com'"
+    with pytest.raises(Misuse, match=f"^endpoint='me.openai.azure.com' {looks}$"):
+        azure("gpt", endpoint="me.openai.azure.com", api_key="k")
+    with pytest.raises(Misuse, match=r"^endpoint= holds a key \(api-key=…\)"):
+        azure("gpt", endpoint=f"{ROOT}?api-key=hush", api_key="k")
+    with pytest.raises(Misuse, match=r"^endpoint= holds a user name"):
+        azure("gpt", endpoint="https://me:hush@me.example", api_key="k")
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "me")
+    with pytest.raises(Misuse, match=f"^AZURE_OPENAI_ENDPOINT='me' {looks}$"):
+        azure("gpt", api_key="k")
 
 
 def test_what_is_missing_is_named() -> None:

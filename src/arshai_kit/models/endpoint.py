@@ -24,8 +24,11 @@ __all__ = ["Dialect", "Endpoint", "Headers", "Token", "address", "pairs"]
 
 T = TypeVar("T")
 
-_TELLING: Final = re.compile(r"(?:key|token|secret|password|sig|signature|auth|authorization|credentials?)$", re.I)
-"""Names of what is secret, where it stands in the query of an address."""
+_TELLING: Final = re.compile(
+    r"(?:key|token|secret|passw(?:or)?d|pwd|sig|signature|auth|authorization|credentials?|jwt|bearer|assertion|bypass)$",
+    re.I,
+)
+"""Names of what is secret, where it stands in the query of an address; fewer than `private` hides: they are refused."""
 
 _LONGEST: Final = 1e300
 """More is no number of seconds, and no `float` in the end."""
@@ -53,6 +56,13 @@ def _signs(_self: Any, _spot: Any, value: Any) -> None:
         raise Misuse(f"token= takes a function that returns an access token, not {type(value).__name__}")
 
 
+def _header_name(_: Any, spot: Any, value: Any) -> None:
+    if value is not None and (
+        not isinstance(value, str) or not value.isascii() or not value.replace("-", "a").isalnum()
+    ):
+        raise Misuse(f"{spot.name}= is the name of a header, or None for none, not {shown(value)}")
+
+
 def _key(key: str | Secret | None) -> Secret | None:
     if key is None or isinstance(key, Secret):
         return key
@@ -61,8 +71,10 @@ def _key(key: str | Secret | None) -> Secret | None:
     return Secret(key)
 
 
-def address(base_url: str) -> str:
+def address(base_url: str, *, name: str = "base_url", like: str = "https://api.example.com/v1") -> str:
     """*base_url*, if it can be one and holds no key: an address is kept, shown and pickled as it is.
+
+    A refusal calls it *name*, and *like* shows how one looks.
 
     >>> address("localhost:8080")
     Traceback (most recent call last):
@@ -78,12 +90,12 @@ def address(base_url: str) -> str:
     except ValueError:
         fits = False
     if not fits or any(letter.isspace() for letter in found):
-        raise Misuse(f"base_url={_shown(base_url)} is no address; it looks like 'https://api.example.com/v1'")
+        raise Misuse(f"{name}={_shown(base_url)} is no address; it looks like {like!r}")
     if parts.username or parts.password:
-        raise Misuse("base_url= holds a user name or password; pass it as api_key= or headers=, where it stays secret")
-    for name, _ in parse_qsl(f"{parts.query}&{parts.fragment}"):
-        if _TELLING.search(name):
-            raise Misuse(f"base_url= holds a key ({name}=…); pass it as api_key= or headers=, where it stays secret")
+        raise Misuse(f"{name}= holds a user name or password; pass it as api_key= or headers=, where it stays secret")
+    for key, _ in parse_qsl(f"{parts.query}&{parts.fragment}"):
+        if _TELLING.search(key):
+            raise Misuse(f"{name}= holds a key ({key}=…); pass it as api_key= or headers=, where it stays secret")
     return found
 
 
@@ -166,14 +178,17 @@ class Endpoint(Settings):
     deadline: float = field(default=900.0, validator=_positive)
     max_body: int = field(default=64 * 1024 * 1024, validator=_positive)
     retry: Retry | int | None = field(default=2, converter=_retry)
-    idempotency_header: str | None = "idempotency-key"
+    idempotency_header: str | None = field(default="idempotency-key", validator=_header_name)
     capabilities: Capabilities = UNKNOWN
 
     def __repr__(self) -> str:
         own = ("provider", "api_key", "timeout", "deadline", "retry")
-        given = [name for name in SETTINGS if getattr(self, name) is not None] + ["extra"] * bool(self.extra)
-        told = [f"base_url={veiled(self.base_url)!r}", *[f"{name}={getattr(self, name)!r}" for name in (*own, *given)]]
-        return f"Endpoint({self.name!r}, {', '.join(told)})"
+        given = [name for name in SETTINGS if getattr(self, name, None) is not None]
+        told = [f"base_url={veiled(self.base_url)!r}"] if hasattr(self, "base_url") else []  # it may be half made
+        told += [f"{name}={getattr(self, name)!r}" for name in (*own, *given) if hasattr(self, name)]
+        if extra := getattr(self, "extra", None):
+            told.append(f"extra={ {name: Secret(None) if private(name) else value for name, value in extra.items()} }")
+        return f"Endpoint({getattr(self, 'name', None)!r}, {', '.join(told)})"
 
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
         """Answer *ask* over HTTP, trying again as *retry* says."""
@@ -254,7 +269,8 @@ async def _awaited(key: Awaitable[Any]) -> Secret:
 
 def _key_of(key: Any) -> Secret:
     if not isinstance(key, str) or not key:
-        raise Misuse(f"token= is a function that returns an access token, a string, not {type(key).__name__}")
+        found = "an empty one" if key == "" else type(key).__name__
+        raise Misuse(f"token= is a function that returns an access token, a string, not {found}")
     return Secret(key)
 
 

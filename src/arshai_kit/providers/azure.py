@@ -18,6 +18,8 @@ __all__ = ["azure"]
 
 _DATED: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 _RENAMED: Final = "2024-09-01"
+_RESPONSES: Final = "2025-03-01"
+"""The first dated version that has the Responses API."""
 _CALL: Final = re.compile(r"/+deployments/+([^/]*)|/+(?:chat/+completions|responses|embeddings)/*$")
 _ROOT: Final = re.compile(r"/+(openai(/+v1)?/*)?$")
 
@@ -29,7 +31,7 @@ def azure(
     api_key: str | Secret | None = None,
     token: Token | None = None,
     api_version: str | None = None,
-    api: Api = "responses",
+    api: Api | None = None,
     headers: Headers = (),
     **options: Unpack[Options],
 ) -> Endpoint:
@@ -38,15 +40,18 @@ def azure(
     *endpoint* is found in the environment as `AZURE_OPENAI_ENDPOINT`, the key as `AZURE_OPENAI_API_KEY`; *token* takes
     the place of a key: a function that returns an access token of Entra ID, asked before each call. The address is the
     one without versions, `/openai/v1/`; a dated *api_version* takes the older one. It is never read from the
-    environment, where it would change the wire of a program that does not ask for it.
+    environment, where it would change the wire of a program that does not ask for it. Without *api* the Responses API
+    is asked, or Chat Completions where *api_version* is older than it.
 
     >>> azure("my-gpt", endpoint="https://me.openai.azure.com", api_key="k").base_url
     'https://me.openai.azure.com/openai/v1'
     """
+    version = told("api_version", api_version)
+    speaks = _api(api, version)
     return Endpoint(
         name=named(deployment),
-        base_url=_address(endpoint, api, told("api_version", api_version)),
-        dialect=spoken(api, **_style(api_version)),
+        base_url=_address(endpoint, speaks, version),
+        dialect=spoken(speaks, **_style(version)),
         provider="azure",
         api_key=_key(api_key, token),
         key_header="api-key",
@@ -56,6 +61,14 @@ def azure(
     )
 
 
+def _api(api: Api | None, version: str | None) -> Api:
+    """The API to speak, if *version* has it."""
+    is_older = version is not None and _DATED.fullmatch(version) is not None and version < _RESPONSES
+    if api == "responses" and is_older:
+        raise Misuse(f"api_version={version!r} has no Responses API: pass api='chat', or leave api_version= out")
+    return api or ("chat" if is_older else "responses")
+
+
 def _address(endpoint: str | None, api: str, version: str | None) -> str:
     """Where the API is; the dated addresses name the deployment for Chat Completions, and for Responses do not."""
     from urllib.parse import quote
@@ -63,7 +76,8 @@ def _address(endpoint: str | None, api: str, version: str | None) -> str:
     given = os.environ.get("AZURE_OPENAI_ENDPOINT", "") if told("endpoint", endpoint) is None else endpoint
     if not given:
         raise Misuse("there is no address: pass endpoint='https://NAME.openai.azure.com', or set AZURE_OPENAI_ENDPOINT")
-    root = _root(address(given))
+    name = "AZURE_OPENAI_ENDPOINT" if endpoint is None else "endpoint"
+    root = _root(address(given, name=name, like="https://NAME.openai.azure.com"))
     if version is None:
         return f"{root}/openai/v1"
     query = f"?api-version={quote(version)}"
