@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from arshai_kit import Finished, complete, evolve, run_tools, stream
+from arshai_kit import Finished, complete, evolve, request, run_tools, stream
 from arshai_kit.aio import run as arun
 from arshai_kit.dialects.chat import CHAT
 from arshai_kit.dialects.responses import RESPONSES
@@ -80,6 +80,16 @@ def test_models_that_always_reason_are_known_to_refuse_a_temperature(name: str) 
     assert "temperature" in known(name).refused
     with pytest.raises(Unsupported, match="takes no temperature="):
         complete(openai(name, api_key="k", base_url="http://127.0.0.1:9", temperature=0), "Hi")
+
+
+@pytest.mark.parametrize("name", ["o3", "o3-2025-04-16", "o4-mini", "gpt-5", "gpt-5-nano"])
+def test_the_later_of_them_refuse_to_stop_where_they_are_told(name: str) -> None:
+    """The first ones, which took it, and those of which nothing is known are asked."""
+    with pytest.raises(Unsupported, match="takes no stop="):
+        request(openai(name, api_key="k", api="chat", stop="x"), "Hi")
+    for other in ("o1", "o3-mini", "o3-mini-2025-01-31", "gpt-5.1"):
+        sent = request(openai(other, api_key="k", api="chat", stop="x"), "Hi")
+        assert json.loads(sent.content)["stop"] in ("x", ["x"])
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "gpt-5.1", "gpt-5-chat-latest", "gpt-5.6-luna", "o5", "ft:gpt-4.1:me"])

@@ -24,6 +24,8 @@ STYLE: Final[Mapping[str, Any]] = MappingProxyType({"limit": "max_completion_tok
 _ADDRESS: Final = "https://api.openai.com/v1"
 _REASONS: Final = re.compile(r"(o1|o3|o4-mini)(-|$)|gpt-5(-mini|-nano|-pro|-codex)?(-\d{4}-\d{2}-\d{2})?$")
 """Models that always reason: known to refuse whatever bends how their words are drawn."""
+_STOPS: Final = re.compile(r"(o1|o3-mini)(-|$)")
+"""The first of them, which still take `stop`; the later ones refuse it."""
 _DRAWN: Final = frozenset({"temperature", "top_p", "logprobs", "presence_penalty", "frequency_penalty"})
 
 
@@ -88,7 +90,9 @@ def known(name: str) -> Capabilities:
     >>> sorted(known("o3-mini").refused)[:2], known("gpt-5.1") == UNKNOWN
     (['frequency_penalty', 'logprobs'], True)
     """
-    return Capabilities(refused=_DRAWN) if isinstance(name, str) and _REASONS.match(name) else UNKNOWN
+    if not isinstance(name, str) or not _REASONS.match(name):
+        return UNKNOWN
+    return Capabilities(refused=_DRAWN if _STOPS.match(name) else _DRAWN | {"stop"})
 
 
 def _given(value: str | None, variable: str) -> str:
