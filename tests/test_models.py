@@ -29,7 +29,7 @@ from arshai_kit import (
     using,
 )
 from arshai_kit.codec import to_json
-from arshai_kit.effects import Call, Close, Emit, Plan, Secret, Where
+from arshai_kit.effects import Call, Close, Emit, Plan, Request, Secret, Where
 from arshai_kit.errors import (
     BadReply,
     BadRequest,
@@ -212,6 +212,22 @@ def test_a_model_out_of_a_pickle_says_that_its_key_is_lost() -> None:
     private = evolve(keyless, headers=(("x-key", Secret(KEY)),))
     with pytest.raises(MissingKey):
         complete(pickle.loads(pickle.dumps(private)), "Hi")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Api-Key", "Authorization", "Cookie", "X-Amz-Security-Token", "X-Signature", "X-Jwt", "Client-Assertion"),
+        *("X-Bearer", "X-Credentials", "X-Passwd", "X-Passphrase", "X-Pwd", "X-Metabase-Session"),
+        "x-vercel-protection-bypass",
+    ],
+)
+def test_a_header_with_a_telling_name_is_shown_to_nobody(name: str) -> None:
+    signed = evolve(model, headers={name: KEY, "X-Title": "app"})
+    assert KEY.encode() not in pickle.dumps(signed)
+    shown = repr(signed) + repr(request(signed, "Hi")) + repr(Request("GET", "http://a.example", ((name, KEY),)))
+    assert KEY not in shown
+    assert "'app'" in shown
 
 
 def test_a_model_has_no_json() -> None:
@@ -464,9 +480,11 @@ def test_a_token_that_does_not_come_is_bounded_by_the_deadline(world: World) -> 
 
 
 @everywhere
-@pytest.mark.parametrize("token", [lambda: "", lambda: 5], ids=["nothing", "a number"])
-def test_what_is_no_token_is_refused(world: World, token: Any) -> None:
-    with pytest.raises(Misuse, match="returns an access token, a string"):
+@pytest.mark.parametrize(
+    ("token", "found"), [(lambda: "", "an empty one"), (lambda: 5, "int")], ids=["nothing", "a number"]
+)
+def test_what_is_no_token_is_refused(world: World, token: Any, found: str) -> None:
+    with pytest.raises(Misuse, match=f"returns an access token, a string, not {found}$"):
         world.run(lambda: complete.plan(evolve(model, token=token), "Hi"))
 
 

@@ -116,6 +116,8 @@ def test_what_is_no_address_is_refused_with_what_one_looks_like(address: Any) ->
         ("https://x.example/v1?a=b&subscription%2Dkey=hush", r"\(subscription-key=…\); pass it as api_key="),
         ("https://x.example/v1?access_token=hush&x=1", r"\(access_token=…\); pass it as api_key="),
         ("https://x.example/v1#key=hush", r"\(key=…\); pass it as api_key="),
+        ("https://x.example/v1?x-vercel-protection-bypass=hush", r"\(x-vercel-protection-bypass=…\); pass it as"),
+        ("https://x.example/v1?jwt=hush", r"\(jwt=…\); pass it as api_key="),
         ("user:hush@x.example/v1", "is no address"),
         ("https://user:hu/hush@x y/v1", "is no address"),
         ("x.example/v1?key=hush", "is no address"),

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from arshai_kit._json import Json
 from arshai_kit._record import Record
-from arshai_kit.errors import MissingKey, Misuse
+from arshai_kit.errors import MissingKey, Misuse, NotAPlan
 from arshai_kit.records import Event
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "fresh",
     "hidden",
     "intercept",
+    "no_effect",
     "private",
     "side_by_side",
     "veiled",
@@ -132,7 +133,7 @@ class Secret:
         return self
 
 
-_PRIVATE = "auth|key|token|secret|cookie|password|sig"
+_PRIVATE = "auth|key|token|secret|cookie|passw|passphrase|pwd|sig|jwt|bearer|credential|assertion|session|bypass"
 _IN_QUERY = f"([?&][^=&#]*(?:{_PRIVATE})[^=&#]*=)([^&#]*)"
 
 
@@ -477,6 +478,18 @@ def side_by_side(plans: Iterable[Plan[T]], *, limit: int | None = None) -> Plan[
     for plan in plans:
         handles.append((yield from Start(plan, limit=limit)))
     return (yield from Join(tuple(handles)))
+
+
+def no_effect(value: T, name: str) -> T:
+    """*value*, which the generator function *name* yielded; an effect shows that the function is a plan.
+
+    >>> no_effect(3, "agent")
+    3
+    """
+    if isinstance(value, Effect):
+        how = "decorate it with arshai_kit.faces.blocking, or give it a `.plan`"
+        raise NotAPlan(f"{name}() yields effects, so it is a plan and no plain function: {how}")
+    return value
 
 
 def fresh(plan: Any) -> Plan[Any]:

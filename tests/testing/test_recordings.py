@@ -309,6 +309,9 @@ def test_a_request_is_shown_without_its_keys() -> None:
         "json": {"a": 1},
     }
     assert secrets_of(Send(REQUEST)) == {"sk-in-the-url", "sk-plain"}
+    signed = Request("GET", "https://example.org", (("x-jwt", "sk-jwt"), ("x-session", "sk-mine"), ("accept", "*/*")))
+    assert ask_data(Send(signed))["headers"] == [["accept", "*/*"]]
+    assert secrets_of(Send(signed)) == {"sk-jwt"}  # what may be a word like others is not taken out everywhere
     keys = (("authorization", Secret("Bearer sk-1234")), ("x-team", Secret("abc")))
     assert secrets_of(Open(Request("GET", "https://example.org", keys))) == {"Bearer sk-1234", "sk-1234"}
     call = Call(_takes_anything, Secret("sk-arg"), key=Secret("sk-kwarg"), token="sk-token", text="fine")
