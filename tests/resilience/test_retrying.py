@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arshai_kit import complete, evolve, stream, tool, using
+from arshai_kit import complete, evolve, openai_compatible, stream, tool, using
 from arshai_kit.cli.talk import Heard, shown
 from arshai_kit.effects import Close, Layer, Open, Plan, Request, Secret, Send, Where
-from arshai_kit.errors import ServerFailed, StreamIncomplete, TimedOut
+from arshai_kit.errors import Misuse, ServerFailed, StreamIncomplete, TimedOut
 from arshai_kit.records import Event, Finished, Notice, PartialOutput, ToolFinished
 from arshai_kit.resilience import deadline, fallback
 from arshai_kit.retry import Retry
@@ -107,6 +107,12 @@ def test_there_is_none_where_none_is_wanted(there: Provider, world: World) -> No
     for model in (there.model(retry=None), there.model(retry=0), evolve(there.model(), idempotency_header=None)):
         there.answers(ANSWER)
         assert marks(world, lambda: complete.plan(model, "Well?")) == [None]  # noqa: B023
+
+
+@pytest.mark.parametrize("wrong", [7, "", "two words", "bad\r\nheader", True])
+def test_what_is_no_header_is_refused(wrong: Any) -> None:
+    with pytest.raises(Misuse, match="idempotency_header= is the name of a header"):
+        evolve(openai_compatible("m", base_url="http://x", api_key=""), idempotency_header=wrong)
 
 
 def test_a_replay_has_the_same_mark(there: Provider, tmp_path: Any) -> None:
