@@ -146,6 +146,21 @@ def test_whatever_comes_is_an_answer_or_an_error_of_ours(answer: Any, raw: bytes
             assert isinstance(whole(content), Response)
 
 
+@given(field=st.sampled_from("type id call_id name arguments status summary content role".split()), value=junk)
+def test_whatever_a_field_of_an_item_holds_is_an_answer_or_an_error_of_ours(field: str, value: Any) -> None:
+    """A list or an object in the place of a word, say: it is no word that is known."""
+    for each in (call(), message("Hi"), item("reasoning", summary=[])):
+        strange = {**each, field: value}
+        with suppress(ProviderError):
+            assert isinstance(whole(body(strange)), Response)
+        with suppress(ProviderError):
+            read(added(strange), done(strange), ended(strange))
+
+
+def test_a_status_that_is_no_word_does_not_say_that_a_call_was_cut() -> None:
+    assert whole(body(call(status={"a": 1}))).tool_calls[0].arguments == {"a": 1}
+
+
 KINDS = """output_item.added output_item.done output_text.delta output_text.done created completed incomplete
 function_call_arguments.delta function_call_arguments.done reasoning_text.delta""".split()
 FIELDS = "item delta response output_index content_index item_id arguments text".split()
@@ -378,6 +393,27 @@ def test_words_that_were_not_streamed_are_told_with_the_whole() -> None:
         added(message()), delta("x", "refusal"), done(item("reasoning", summary=[])), b"data: [DONE]\n\n", ended()
     )
     assert [event for event in told if not isinstance(event, Finished)] == []
+
+
+def test_an_item_that_does_not_say_what_it_is_is_what_comes_of_it() -> None:
+    for begun in ({}, {"id": "message_1"}):
+        told, response = read(added(begun), delta("Hello"), ended(message("Hello")))
+        assert told_by(told)[0] == response.text == "Hello"
+        told, response = read(added(begun), done(call()), ended())
+        assert told_by(told)[2] == response.tool_calls == whole(body(call())).tool_calls
+    told, response = read({"type": "response.output_item.added"}, delta("Hm.", "reasoning_summary_text"), ended())
+    assert told_by(told)[1] == response.reasoning == "Hm."
+
+
+@pytest.mark.parametrize("before", [(done(message("Hello")),), (delta("Hel"), delta("lo"))])
+@pytest.mark.parametrize("nothing", [{}, {"content": []}, {"content": None}])
+def test_a_last_event_that_leaves_the_content_out_takes_no_words_back(before: Any, nothing: Wire) -> None:
+    last = {**item("message", role="assistant", status="completed"), **nothing}
+    told, response = read(*before, ended(item("reasoning", summary=[]), last, call()))
+    assert told_by(told) == ("Hello", "", response.tool_calls)
+    assert response.text == "Hello"
+    assert [each["type"] for each in response.raw["output"]] == ["reasoning", "message", "function_call"]
+    assert read(ended(last))[1].text == ""
 
 
 def test_an_item_that_ends_as_another_is_what_it_began_as() -> None:

@@ -42,10 +42,11 @@ class Output:
         self._thought = False
 
     def begin(self, index: Any, wire: dict[str, Any], out: list[Event]) -> Growing:
-        """The item at *index*, which has begun as *wire*."""
+        """The item at *index*, which has begun as *wire*; one that has begun without a type gets that of *wire*."""
         growing = self.items.get(index)
-        if growing is None:
-            growing = self.items[index] = Growing(wire)
+        if growing is None or not growing.wire.get("type"):
+            growing = self.items.setdefault(index, Growing({}))
+            growing.wire = {**growing.wire, **wire}
             if wire.get("type") == "function_call":
                 growing.place, self._calls = self._calls, self._calls + 1
                 out.append(ToolCallDelta(growing.place, str(wire.get("name") or ""), ""))
@@ -110,15 +111,29 @@ class Output:
             elif kind == "function_call":
                 self.close(index, sign, wire.get("arguments"), out)
 
-    def finish(self, output: list[Any], sign: Mapping[str, Any], out: list[Event]) -> None:
-        """Tell what is missing of the *output* as a whole, whose items may stand elsewhere, and under other ids."""
+    def finish(self, output: list[Any], sign: Mapping[str, Any], out: list[Event]) -> list[Any]:
+        """Tell what is missing of the *output* as a whole, whose items may stand elsewhere, and under other ids.
+
+        Gives it back, where a message that it holds without content has what came of that.
+        """
+        whole: list[Any] = []
         heard: dict[str, list[Any]] = {}
         for index in sorted(self.items, key=_order):
             heard.setdefault(str(self.items[index].wire.get("type")), []).append(index)
         for item in output:
             if isinstance(item, dict):
                 same = heard.get(str(item.get("type")))
-                self.end(same.pop(0) if same else ("new", len(self.items)), item, sign, out)
+                index = same.pop(0) if same else ("new", len(self.items))
+                whole.append(self._filled(index, item))
+                self.end(index, whole[-1], sign, out)
+            else:
+                whole.append(item)
+        return whole
+
+    def _filled(self, index: Any, wire: dict[str, Any]) -> dict[str, Any]:
+        """*wire*, what the item at *index* has become, with the content that came of it if it has none."""
+        came = self._kept(index) if wire.get("type") == "message" and not wire.get("content") else None
+        return {**wire, "content": came["content"]} if came and came.get("content") else wire
 
     def _said(self, index: Any, wire: Mapping[str, Any], out: list[Event]) -> None:
         for place, part in enumerate(_list(wire.get("content"))):
@@ -134,11 +149,15 @@ class Output:
     def wires(self) -> Iterator[dict[str, Any]]:
         """The items as far as they can be kept: those that are done, and of the others the words."""
         for index in sorted(self.items, key=_order):
-            growing = self.items[index]
-            if growing.done or growing.closed:
-                yield growing.wire
-            elif words := self._words(index):
-                yield {**growing.wire, **words}
+            if (wire := self._kept(index)) is not None:
+                yield wire
+
+    def _kept(self, index: Any) -> dict[str, Any] | None:
+        growing = self.items.get(index)
+        if growing is None or growing.done or growing.closed:
+            return None if growing is None else growing.wire
+        words = self._words(index)
+        return {**growing.wire, **words} if words else None
 
     def _words(self, index: Any) -> dict[str, Any]:
         found: dict[str, Any] = {}

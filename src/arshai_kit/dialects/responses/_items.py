@@ -73,7 +73,8 @@ def called(item: Wire, sign: Wire, *, complete: bool = True) -> ToolCall:
     state = {**sign, "item": rest}
     key = str(item.get("call_id") or item.get("id") or "")
     status = item.get("status")
-    complete = status == "completed" or (complete and status not in _GOING_ON)
+    going_on = isinstance(status, str) and status in _GOING_ON
+    complete = status == "completed" or (complete and not going_on)
     return call(key, str(item.get("name") or ""), item.get("arguments"), complete=complete, state=state)
 
 

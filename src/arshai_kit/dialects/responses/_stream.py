@@ -97,7 +97,7 @@ class Told:
         body = {**self.top, "status": kind.removeprefix("response."), **last}
         output = body.get("output")
         if isinstance(output, list) and output:
-            self.output.finish(output, self._sign(), out)
+            body["output"] = self.output.finish(output, self._sign(), out)
         else:
             body["output"] = list(self.output.wires())
         self.done = True
