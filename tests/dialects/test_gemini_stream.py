@@ -17,7 +17,7 @@ from arshai_kit.dialects.gemini import GEMINI
 from arshai_kit.effects import Reply
 from arshai_kit.errors import BadReply, ProviderError, RateLimited, ServerFailed, StreamIncomplete
 from arshai_kit.models import Ask, Endpoint
-from arshai_kit.records import Event, Response, Text, TextDelta, ToolCallDelta, user
+from arshai_kit.records import Event, Opaque, Response, Text, TextDelta, ToolCallDelta, user
 from tests.dialects.wires import arguments, names, words
 from tests.wire.agreement import cut, streamed, told_by
 
@@ -216,6 +216,47 @@ def test_the_last_word_counts_and_words_that_end_in_every_chunk_go_on() -> None:
     response = heard(told)[1]
     assert (response.text, response.model, response.id, response.usage.total_tokens) == ("ab", "m1", "r", 5)
     assert (response.finish_reason, response.raw_finish_reason) == ("content_filter", "SAFETY")
+
+
+def test_counts_that_come_later_are_added_to_those_before() -> None:
+    told = [
+        {**answer({"text": "a"}), "usageMetadata": {"promptTokenCount": 10, "totalTokenCount": 10}},
+        {
+            **answer({"text": "b"}, finishReason="STOP"),
+            "usageMetadata": {"candidatesTokenCount": 3, "totalTokenCount": 13},
+        },
+    ]
+    usage = heard(told)[1].usage
+    assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (10, 3, 13)
+
+
+@pytest.mark.parametrize(
+    ("feedback", "raw"), [({"blockReason": "SAFETY"}, "SAFETY"), ({"blockReasonMessage": "No."}, None)]
+)
+def test_an_answer_that_is_blocked_in_the_middle_says_so(feedback: Wire, raw: str | None) -> None:
+    response = heard([answer({"text": "a"}), {"promptFeedback": feedback}])[1]
+    assert (response.text, response.finish_reason, response.raw_finish_reason) == ("a", "content_filter", raw)
+    assert whole(response.raw) == response
+    ended = heard([answer({"text": "a"}, finishReason="MAX_TOKENS"), {"promptFeedback": feedback}])[1]
+    assert (ended.finish_reason, ended.raw_finish_reason) == ("length", "MAX_TOKENS")
+    two = [{"content": {"parts": [{"text": "a"}]}, "index": index} for index in (0, 1)]
+    both = whole({"candidates": two, "promptFeedback": feedback}).candidates
+    assert [each.finish_reason for each in both] == ["content_filter"] * 2
+
+
+@pytest.mark.parametrize("name", [5, {"a": 1}, ["go"], True])
+def test_a_call_whose_name_is_no_word_is_no_call(name: Any) -> None:
+    strange: Wire = {"functionCall": {"name": name, "args": {}}}
+    for before in ((), (calling(name="go"),)):
+        told, response = heard([*before, answer(strange, finishReason="STOP")])
+        assert told_by(told)[2] == response.tool_calls
+        assert [each.name for each in response.tool_calls] == ["go"] * len(before)
+        assert response.message.parts[-1] == Opaque("functionCall", strange, state={"gemini": "gemini"})
+
+
+def test_an_empty_name_goes_on_with_the_call_and_takes_no_name_from_it() -> None:
+    told = [calling(name="go"), calling(piece("$.a", numberValue=1), more=False, name="", id="")]
+    assert heard([*told, answer(finishReason="STOP")])[1].tool_calls[0].name == "go"
 
 
 def test_words_behind_an_end_take_it_back() -> None:

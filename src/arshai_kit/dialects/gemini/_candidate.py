@@ -87,7 +87,8 @@ class Candidate:
 
     def _part(self, part: dict[str, Any], out: list[Event]) -> None:
         told, text = part.get("functionCall"), part.get("text")
-        if isinstance(told, dict) and (told.get("name") or self.calls):
+        name = told.get("name") if isinstance(told, dict) else None
+        if isinstance(told, dict) and (isinstance(name, str) or not name) and (name or self.calls):
             self._call(told, {name: value for name, value in part.items() if name != "functionCall"}, out)
         elif isinstance(text, str):
             self._words(part, text, out)

@@ -60,7 +60,7 @@ class Growing:
 
     def add(self, told: Mapping[str, Any], rest: Mapping[str, Any]) -> None:
         """Add *told*, and the other keys of the part that it came in."""
-        self.wire |= {name: value for name, value in told.items() if value is not None and name not in _READ}
+        self.wire |= {name: value for name, value in told.items() if value not in (None, "") and name not in _READ}
         self.rest |= rest
         if "args" in told and told["args"] is not None:
             self._given(told["args"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from attrs import evolve
+
 from arshai_kit.dialects.exchange import rate_limits, signature
 from arshai_kit.dialects.failures import request_id
 from arshai_kit.dialects.gemini._parts import about, feedback, parts
@@ -64,7 +66,9 @@ def response(endpoint: Endpoint, body: Wire, headers: Headers = ()) -> Response:
     refused = tuple(feedback(body, provider))
     if not found and not refused:
         raise BadReply("what came is no answer: it has no candidates", request_id=called)
-    answers = [_candidate(each, provider) for each in found] or [_blocked(body)]
+    answers = [_candidate(each, provider) for each in found] or [Candidate(Message("assistant"))]
+    if refused:  # what did not come to an end of its own was ended by that
+        answers = [each if each.raw_finish_reason else _blocked(body, each) for each in answers]
     first = answers[0]
     return Response(
         (Message("assistant", (*first.message.parts, *refused)) if refused else first.message,),
@@ -118,9 +122,9 @@ def _answerable(raw: Any) -> bool:
     return str(raw) == "UNEXPECTED_TOOL_CALL"
 
 
-def _blocked(body: Wire) -> Candidate:
+def _blocked(body: Wire, answer: Candidate) -> Candidate:
     reason = body["promptFeedback"].get("blockReason")
-    return Candidate(Message("assistant"), "content_filter", str(reason) if reason else None)
+    return evolve(answer, finish_reason="content_filter", raw_finish_reason=str(reason) if reason else None)
 
 
 def usage(body: Wire) -> Usage:

@@ -29,6 +29,8 @@ _SENT: Final = (
     ("presence_penalty", "presencePenalty"),
     ("frequency_penalty", "frequencyPenalty"),
 )
+_COUNTED: Final = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
+"""What Vertex AI counts; any other field, though the answer may take it, is refused there."""
 _MODES: Final = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _LEVELS: Final = {
     "minimal": "MINIMAL",
@@ -56,7 +58,9 @@ def asked(endpoint: Endpoint, ask: Ask, *, stream: bool) -> Request:
 def counting(endpoint: Endpoint, ask: Ask) -> Request:
     """The HTTP request that counts the tokens of *ask*; Google's two services want its body in two shapes."""
     wire = body(endpoint, ask)
-    if endpoint.provider != "vertex":
+    if endpoint.provider == "vertex":
+        wire = {name: value for name, value in wire.items() if name in _COUNTED}
+    else:
         wire = {"generateContentRequest": {"model": path(endpoint.name), **wire}}
     return posted(endpoint, address(endpoint, "countTokens"), wire)
 

@@ -75,9 +75,9 @@ class Told:
             self.feedback |= told
 
     def told_usage(self, usage: Any) -> None:
-        """Keep *usage*, unless it counts nothing and another has."""
-        if isinstance(usage, dict) and (self.usage is None or "promptTokenCount" in usage):
-            self.usage = usage
+        """Keep *usage*: it counts all anew, or if it does not tell what went in, what has come since."""
+        if isinstance(usage, dict):
+            self.usage = usage if self.usage is None or "promptTokenCount" in usage else {**self.usage, **usage}
 
     def _candidate(self, wire: dict[str, Any], out: list[Event]) -> None:
         index = wire.get("index")
