@@ -252,9 +252,27 @@ def test_limits_are_told_by_headers() -> None:
             },
             (3, 6, 0, 4, 9),
         ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 2,
+                "total_tokens": 386,
+                "prompt_tokens_details": {"audio_tokens": 375},
+            },
+            (384, 2, 0, 0, 386),
+        ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 2,
+                "total_tokens": 11,
+                "prompt_tokens_details": {"audio_tokens": 7},
+            },
+            (9, 2, 0, 0, 11),
+        ),
     ],
 )
-def test_usage_counts_reasoning_in(told: Wire, usage: tuple[int, ...]) -> None:
+def test_usage_counts_in_what_is_counted_apart(told: Wire, usage: tuple[int, ...]) -> None:
     found = answer(usage=told).usage
     counts = (found.input_tokens, found.output_tokens, found.cached_tokens, found.reasoning_tokens, found.total_tokens)
     assert counts == usage
@@ -284,6 +302,12 @@ def test_counts_that_are_none_are_missing() -> None:
         ({"cost": "much"}, None),
         ({"cost": -1}, None),
         ({"cost": True}, None),
+        ({"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, Decimal("0.02")),
+        ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, Decimal("0.021")),
+        ({"cost": 0.02, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.02}}, Decimal("0.02")),
+        ({"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": None}}, None),
+        ({"cost": 0, "is_byok": True}, None),
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, None),
         ({}, None),
     ],
 )

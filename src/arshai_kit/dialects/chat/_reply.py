@@ -171,7 +171,7 @@ def place(choice: Mapping[str, Any]) -> float:
 
 
 def usage(body: Mapping[str, Any]) -> Usage:
-    """The tokens that *body* tells of; providers that count reasoning apart are seen by their total.
+    """The tokens that *body* tells of; providers that count reasoning or sound apart are seen by their total.
 
     >>> usage({"usage": {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 9,
     ...     "completion_tokens_details": {"reasoning_tokens": 3}}}).output_tokens
@@ -186,13 +186,16 @@ def usage(body: Mapping[str, Any]) -> Usage:
         told.get("cache_read_input_tokens"),
     )  # fmt: skip
     total = _count(told.get("total_tokens"))
-    if reasoning and count is not None and output is not None and total == count + output + reasoning:
-        output += reasoning
-    if total is None and count is not None and output is not None:
-        total = count + output
+    kinds_told = kinds(before, after)
+    if count is not None and output is not None:
+        heard = kinds_told.get("audio_input", 0)
+        if reasoning and total == count + output + reasoning:
+            output += reasoning
+        elif heard and total == count + output + heard:
+            count += heard
+        total = count + output if total is None else total
     found = (count, output, cached, reasoning, total)
     missing = frozenset(name for name, value in zip(_COUNTS, found, strict=True) if value is None)
-    kinds_told = kinds(before, after)
     return Usage(count or 0, output or 0, cached or 0, reasoning or 0, total or 0, missing, kinds=kinds_told)
 
 
@@ -214,16 +217,33 @@ _AFTER = {"audio_output": "audio", "image_output": "image"}
 def cost(told: Mapping[str, Any]) -> Decimal | None:
     """The US dollars that the usage *told* names; `None` when it does not.
 
+    What a gateway asks for a call with the user's own key is its fee; what the provider asks comes on top.
+
     >>> cost({"cost": 0.00007159}), cost({"prompt_tokens": 3})
     (Decimal('0.00007159'), None)
+    >>> cost({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}})
+    Decimal('0.021')
     """
+    fee = _charged(told)
+    if told.get("is_byok") is not True:
+        return fee
+    upstream = _dollars(_dict(told.get("cost_details")).get("upstream_inference_cost"))
+    return None if fee is None or upstream is None else fee + upstream
+
+
+def _charged(told: Mapping[str, Any]) -> Decimal | None:
     for name in _COSTS:
         value = told.get(name)
         value = value.get("total_cost") if isinstance(value, dict) else value
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            return _decimal(str(value))
+        if (found := _dollars(value)) is not None:
+            return found
     ticks = _count(told.get("cost_in_usd_ticks"))
     return None if ticks is None else _decimal(f"{ticks}e-10")
+
+
+def _dollars(value: Any) -> Decimal | None:
+    known = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return _decimal(str(value)) if known else None
 
 
 def _decimal(text: str) -> Decimal | None:
