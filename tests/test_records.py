@@ -48,10 +48,10 @@ from arshai_kit import (
     user,
 )
 from arshai_kit._json import FrozenDict, dumps, exact, freeze, loads
-from arshai_kit.codec import RECORDS, to_json
+from arshai_kit.codec import RECORDS, from_json, to_json
 from arshai_kit.effects import Request, Secret
 from arshai_kit.errors import MissingKey, Misuse
-from arshai_kit.models import Endpoint
+from arshai_kit.models import Endpoint, Settings
 from arshai_kit.providers import openai_compatible
 from arshai_kit.records import tagged
 from arshai_kit.testing import strategies
@@ -343,6 +343,8 @@ def test_half_a_letter_survives() -> None:
 def test_only_what_differs_from_the_default_is_shown() -> None:
     assert repr(TextDelta("Hello")) == "TextDelta('Hello')"
     assert repr(Usage(1, 2)) == "Usage(1, output_tokens=2)"
+    assert repr(Settings(temperature=0)) == "Settings(temperature=0)"
+    assert repr(Usage.__new__(Usage)) == "Usage()"  # half made, as a traceback may show it
     assert repr(Usage(1, 2, total_tokens=9)) == "Usage(1, output_tokens=2, total_tokens=9)"
     assert repr(ToolCallDelta(0, call=ToolCall("c1", "add"))) == "ToolCallDelta(0, call=ToolCall('c1', name='add'))"
     assert repr(Finished(Response((assistant("Hi"),), raw={"a": 1}))) == (
@@ -489,3 +491,10 @@ def test_keys_in_an_address_do_not_show() -> None:
     assert "a=2" in repr(request)
     model = openai_compatible("m", base_url="https://example.org/v1?key-id=sk-1")
     assert "sk-1" not in repr(model)
+
+
+def test_only_usages_are_added_and_only_text_is_read() -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Usage(1) + 3  # type: ignore[operator]
+    with pytest.raises(Misuse, match="from_json takes the text that to_json wrote, not NoneType"):
+        from_json(None)  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ from arshai_kit import (
     ToolStarted,
     assistant,
     background,
+    complete,
     image,
     openai_compatible,
     run_tools,
@@ -46,7 +47,7 @@ from arshai_kit import (
 from arshai_kit.completion import run
 from arshai_kit.effects import Call, Now, Open, Plan, Request, Send, Sleep, Start, Step, side_by_side
 from arshai_kit.effects import call as calling
-from arshai_kit.errors import BadSchema, Misuse, RunError
+from arshai_kit.errors import BadSchema, Misuse, NotAPlan, RunError
 from arshai_kit.faces import blocking, drive
 from arshai_kit.records import ToolRun
 from arshai_kit.testing import clock, scripted
@@ -923,3 +924,19 @@ def test_a_generator_that_overruns_is_named_with_its_own_time(world: World) -> N
 
     run = answer(ToolCall("1", "endless", {}), tool(endless, timeout=0.2), world=world)
     assert run.error == "TimeoutError: endless took longer than 0.2 s"
+
+
+@everywhere
+def test_a_plan_that_is_not_marked_as_one_is_the_programs_mistake(world: World) -> None:
+    """As a tool it ends the run, for no model can mend it; as an agent it says what to do."""
+
+    def asks(question: str = "Hi") -> Plan[str]:
+        return (yield from complete.plan(model, question)).text
+
+    told = r"asks\(\) yields effects.*faces\.blocking"
+    with scripted(ToolCall("c1", "asks", {"question": "Hi"})), pytest.raises(NotAPlan, match=told):
+        world.run(lambda: run_tools.plan(model, "Hi", [asks]))
+    with scripted(), pytest.raises(NotAPlan, match=told):
+        world.run(lambda: run.plan(asks, "Hi"))
+    with scripted("Hello"):
+        assert world.run(lambda: run.plan(blocking(asks), "Hi")) == "Hello"

@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 import attrs
+from attrs import NOTHING
 
 __all__ = ["Record"]
 
@@ -36,10 +37,12 @@ class Record:
     def __repr__(self) -> str:
         told: list[str] = []
         for place, spot in enumerate(_spots(type(self))):
-            value = getattr(self, spot.name)
+            value = getattr(self, spot.name, NOTHING)
+            if value is NOTHING:  # it is still being made, and a traceback shows it
+                continue
             if spot.repr and not _default(self, spot, value):
                 written = spot.repr(value) if callable(spot.repr) else _short(value)
-                told.append(f"{spot.name}={written}" if place else written)
+                told.append(f"{spot.name}={written}" if place or spot.kw_only else written)
         return f"{type(self).__name__}({', '.join(told)})"
 
     def __eq__(self, other: object) -> bool:

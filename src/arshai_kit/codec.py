@@ -72,6 +72,8 @@ def from_json(text: str | bytes, *, output: Any = None) -> Any:
     >>> from_json('{"v": 1, "type": "TextDelta", "text": "Hel", "since": 2}')
     TextDelta('Hel')
     """
+    if not isinstance(text, str | bytes | bytearray | memoryview):
+        raise Misuse(f"from_json takes the text that to_json wrote, not {type(text).__name__}")
     try:
         data = exact(text if isinstance(text, str) else bytes(text).decode())
     except ValueError as error:

@@ -7,7 +7,7 @@ from inspect import isasyncgen, isgenerator
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from arshai_kit._steps import AsyncSteps, Steps
-from arshai_kit.effects import Call, Emit, Plan, Request, Step
+from arshai_kit.effects import Call, Emit, Plan, Request, Step, no_effect
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import ArshaiError, BadAnswer, Misuse
 from arshai_kit.faces import blocking, streaming
@@ -229,11 +229,15 @@ def _runnable(function: Any) -> Any:
 
 def _agent(function: Any, /, *args: Any, **kwargs: Any) -> Plan[Any]:
     value = yield from calling(_runnable(function), *args, **kwargs)
-    return (yield from _stepped(value)) if isgenerator(value) or isasyncgen(value) else value
+    return (yield from _stepped(value, _called(function))) if isgenerator(value) or isasyncgen(value) else value
 
 
-def _stepped(generator: Any) -> Plan[Any]:
-    """What *generator* answers: what it returns, else the last value that is no words, else its words."""
+def _called(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _stepped(generator: Any, name: str) -> Plan[Any]:
+    """What *generator*, of the function *name*, answers: what it returns, else its last value, else its words."""
     step = (AsyncSteps if isasyncgen(generator) else Steps)(generator)
     words: list[str] = []
     last: Any = None
@@ -243,7 +247,7 @@ def _stepped(generator: Any) -> Plan[Any]:
         if over:
             found = last if value is None else value
             return "".join(words) if found is None else found
-        match value:
+        match no_effect(value, name):
             case str():
                 words.append(value)
                 yield from Emit((TextDelta(value),))

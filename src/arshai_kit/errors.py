@@ -6,6 +6,7 @@
     ├── Misuse                 the program: what was passed in cannot work (also a ValueError)
     │   ├── MissingKey         no API key: names the variable to set
     │   ├── BadSchema          a type that cannot be described to a model: says which parameter
+    │   ├── NotAPlan           a plan was given as a plain function: says how to mark it; no tool loop tells a model
     │   └── Unsupported        the model is known not to take this: says what to change
     ├── ProviderError          the provider or the way to it: `.status`, `.code`, `.retry_after`, `.request_id`
     │   ├── Unreachable        no connection, or one that broke
@@ -46,6 +47,7 @@ __all__ = [
     "Exhausted",
     "MissingKey",
     "Misuse",
+    "NotAPlan",
     "NotFound",
     "OverBudget",
     "OverLimit",
@@ -94,6 +96,12 @@ class Misuse(ArshaiError, ValueError):
 
 class MissingKey(Misuse):
     """No API key was given and the environment has none."""
+
+
+class NotAPlan(Misuse):
+    """A plan was given as if it were a plain function; the program's mistake, which no tool loop tells a model."""
+
+    ends_run = True
 
 
 class BadSchema(Misuse):

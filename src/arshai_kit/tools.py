@@ -15,7 +15,7 @@ from arshai_kit._json import dumps
 from arshai_kit._record import Record
 from arshai_kit._steps import AsyncSteps, Steps
 from arshai_kit._threads import BackgroundTask
-from arshai_kit.effects import Call, Emit, Now, Open, Plan, Send, Sleep, Spawn, Start, Step, Where, intercept
+from arshai_kit.effects import Call, Emit, Now, Open, Plan, Send, Sleep, Spawn, Start, Step, Where, intercept, no_effect
 from arshai_kit.errors import ArshaiError, BadSchema, Misuse
 from arshai_kit.faces import blocking
 from arshai_kit.records import (
@@ -326,7 +326,7 @@ def _progress(call: ToolCall, found: Tool, steps: Any, until: float | None) -> P
             raise _overran(found) from error
         if over:
             return last if value is None else value
-        last = value
+        last = no_effect(value, found.name)
         yield from Emit((ToolProgress(call, value),))
 
 

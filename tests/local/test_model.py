@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from contextlib import suppress
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,7 @@ def test_typed_answers_fit(model: LocalModel) -> None:
     assert extract(model, "I am so happy!", Mood) in Mood
     numbers = extract(model, "Two numbers: 4 and 7", tuple[int, int])
     assert [type(each) for each in numbers] == [int, int]
+    assert extract(model, "It costs 12.5 dollars.", Decimal) == Decimal("12.5")
     with pytest.raises(BadSchema, match="unique items"):
         extract(model, "a, b", set[str])
 
@@ -331,3 +333,14 @@ def test_no_event_is_told_unless_somebody_listens(model: LocalModel) -> None:
         while True:
             effects.append(plan.send(effects[-1].function(*effects[-1].args)))  # type: ignore[attr-defined]
     assert {type(effect) for effect in effects} == {Call}
+
+
+def test_what_it_cannot_read_or_stop_at_is_refused(model: LocalModel) -> None:
+    with pytest.raises(BadRequest, match="half of a letter"):
+        complete(model, "a \ud83d b")
+    with pytest.raises(Misuse, match="stop= holds an empty text"):
+        complete(evolve(model, stop=("",)), "Hi")
+
+
+def test_it_names_its_settings(model: LocalModel) -> None:
+    assert repr(evolve(model, temperature=0)).startswith("LocalModel(temperature=0, ")

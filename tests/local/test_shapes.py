@@ -17,6 +17,7 @@ from arshai_kit.errors import BadSchema
 from arshai_kit.local.grammar import Grammar, gbnf
 from arshai_kit.local.leaves import FORMATS, digits_between
 from arshai_kit.local.shapes import json_grammar, written
+from arshai_kit.schema import json_schema
 from tests.local.gbnf import accepts, read
 from tests.local.strategies import schemas, walk
 
@@ -270,3 +271,11 @@ def test_a_type_used_twice_is_written_once() -> None:
 def test_pointers_with_escapes_and_lists() -> None:
     schema = {"$defs": {"a/b~": [{"type": "null"}, {"const": "x y"}]}, "$ref": "#/$defs/a~1b~0/1"}
     assert accepted(schema, written("x y"), "null") == [True, False]
+
+
+def test_a_decimal_is_written_as_a_number() -> None:
+    """It may be text as well, by a pattern that a grammar cannot promise and need not."""
+    decimal = json_schema(Decimal)
+    assert json_grammar(decimal) == json_grammar({"type": "number"})
+    with pytest.raises(BadSchema, match="pattern"):
+        json_grammar({"anyOf": [{"type": "null"}, {"type": "string", "pattern": "a+"}]})

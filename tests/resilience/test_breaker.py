@@ -327,7 +327,7 @@ def test_a_breaker_is_a_value_that_shows_what_it_shares() -> None:
     assert hash(model) == hash(breaker(Toy(), circuit))
     assert repr(circuit) == "Circuit(CircuitRules(rate=0.5, reset=10.0))"
     assert "circuit=Circuit(" in repr(model)
-    assert repr(breaker(Toy()).circuit) == "Circuit(CircuitRules(5))"
+    assert repr(breaker(Toy()).circuit) == "Circuit(CircuitRules(failures=5))"
     assert pickle.loads(pickle.dumps(circuit)).rules == circuit.rules
     assert evolve(model, max_tokens=5).model.max_tokens == 5
     assert (model.name, model.capabilities) == ("toy", Toy().capabilities)

@@ -330,7 +330,7 @@ def test_shared_states_are_values_that_show_no_password() -> None:
     quota = RedisQuota("a", url, requests_per_minute=3, lease=5.0, when_away="allow")
     circuit = RedisCircuit("a", url, CircuitRules(failures=3), prefix="other")
     assert repr(quota) == "RedisQuota('a', requests_per_minute=3)"
-    assert repr(circuit) == "RedisCircuit('a', CircuitRules(3))"
+    assert repr(circuit) == "RedisCircuit('a', CircuitRules(failures=3))"
     again, other = pickle.loads(pickle.dumps((quota, circuit)))
     assert (repr(again), again.lease, again._store.when_away) == (repr(quota), 5.0, "allow")
     assert (repr(other), other._store.keys) == (repr(circuit), circuit._store.keys)

@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import InitVar, dataclass
 from enum import Enum
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from typing_extensions import TypedDict, Unpack
 
 from arshai_kit.errors import BadSchema
-from arshai_kit.schema import Misfit, arguments, describe, structured
+from arshai_kit.schema import Misfit, arguments, describe, json_schema, structured
 from tests.schema.kinds import words
 
 T = TypeVar("T")
@@ -312,9 +313,33 @@ def bad_name(city: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: 
 def bad_variable(city: T) -> T: ...  # type: ignore[empty-body]
 
 
+@dataclass
+class Passing:
+    """Takes something that it keeps nowhere."""
+
+    kept: int
+    passed: InitVar[int]
+
+
+@dataclass
+class Helping:
+    """May take something that it keeps nowhere."""
+
+    kept: int
+    passed: InitVar[int] = 3
+
+
+def bad_init_var(given: Passing) -> None: ...
+
+
+def test_what_a_dataclass_takes_and_does_not_keep_needs_a_default() -> None:
+    assert list(json_schema(Helping)["properties"]) == ["kept"]
+
+
 @pytest.mark.parametrize(
     ("fn", "told"),
     [
+        (bad_init_var, r"^bad_init_var\(\): Passing.passed: an InitVar is kept nowhere"),
         (bad_args, r"^bad_args\(\): cities: a model cannot fill \*cities"),
         (bad_kwargs, r"^bad_kwargs\(\): more: a model cannot fill \*\*more"),
         (bad_unpack, r"^bad_unpack\(\): more: a model cannot fill"),

@@ -144,6 +144,8 @@ def _settled(model: LocalModel, settings: Settings) -> LocalModel:
             raise Misuse(f"the local model has no {name}: leave it out")
     if (how.temperature or 0) < 0 or not 0 < (1 if how.top_p is None else how.top_p) <= 1:
         raise Misuse("temperature is 0 or more, and top_p above 0 and at most 1")
+    if "" in (how.stop or ()):
+        raise Misuse("stop= holds an empty text, which every answer begins with: leave it out")
     if not (0 <= how.min_p <= 1 and (how.top_k or 0) >= 0 and (how.max_tokens is None or how.max_tokens > 0)):
         raise Misuse("min_p is from 0 to 1, top_k 0 or more, and max_tokens 1 or more")
     return how

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
-from arshai_kit.errors import BadSchema, ContentTooLong, Misuse
+from arshai_kit.errors import BadRequest, BadSchema, ContentTooLong, Misuse
 from arshai_kit.local.grammar import Grammar, gbnf, literals
 
 __all__ = [
@@ -319,7 +319,10 @@ class Session:
             weights = self.engine.weights(self.setup.path)
             if self.setup.context > (most := weights.model.n_ctx_train):
                 raise Misuse(f"a context of {self.setup.context} tokens is more than the {most} that the model takes")
-            self._prompt = weights.tokens(turns)
+            try:
+                self._prompt = weights.tokens(turns)
+            except UnicodeEncodeError as error:
+                raise BadRequest(f"the prompt holds half of a letter, a lone surrogate: {error}") from error
             self._limit = _room(self.setup.context, len(self._prompt), max_tokens)
             self._sampler = weights.sampler(self.sampling)
             return len(self._prompt)

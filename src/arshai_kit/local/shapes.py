@@ -17,6 +17,7 @@ from attrs import Factory, field, frozen
 from arshai_kit.errors import BadSchema
 from arshai_kit.local.grammar import EMPTY, NEVER, Chars, Grammar, Node, Ref, Text, alt, gbnf, joined, many, maybe, seq
 from arshai_kit.local.leaves import FREE, LETTER, Leaves, bounds
+from arshai_kit.schema.texts import DECIMAL
 
 __all__ = ["json_grammar", "shape", "written"]
 
@@ -31,6 +32,8 @@ _SAID = frozenset(
     "title description default examples example deprecated readOnly writeOnly discriminator"
     " $schema $id $comment $anchor $defs definitions strict".split()
 )
+_NUMBER_AS_TEXT: Mapping[str, Any] = {"type": "string", "pattern": DECIMAL}
+"""The other way to write a decimal, which a grammar need not promise where it is a number too."""
 _BY_TYPE: Mapping[str, frozenset[str]] = {
     "string": frozenset({"minLength", "maxLength", "format"}),
     "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
@@ -156,6 +159,8 @@ class _Shaper:
             raise BadSchema("a grammar cannot promise `allOf` of several schemas")
         if key == "oneOf" and not _apart(self.whole, choices):
             raise BadSchema("a grammar cannot promise `oneOf` unless a type or a constant tells its schemas apart")
+        if any(isinstance(choice, Mapping) and choice.get("type") == "number" for choice in choices):
+            choices = [choice for choice in choices if choice != _NUMBER_AS_TEXT]
         return alt(*(self.node(choice, depth + 1, left) for choice in choices))
 
     def array(self, schema: Mapping[str, Any], depth: int, left: int) -> Node:

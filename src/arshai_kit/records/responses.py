@@ -69,6 +69,8 @@ class Usage(Record):
         return "input_tokens" not in self.missing and "output_tokens" not in self.missing
 
     def __add__(self, other: Usage) -> Usage:
+        if not isinstance(other, Usage):
+            return NotImplemented
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,

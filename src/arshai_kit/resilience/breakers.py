@@ -242,7 +242,7 @@ def breaker(
 
     >>> from arshai_kit import openai
     >>> breaker(openai("gpt-5.6-luna", api_key="sk-1"), failures=3).circuit
-    Circuit(CircuitRules(3))
+    Circuit(CircuitRules(failures=3))
     """
     rules = CircuitRules(failures=failures, rate=rate, window=window, minimum=minimum, reset=reset)
     if circuit is not None and rules != CircuitRules():

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Generic, Protocol, get_args, get_origi
 import attrs
 from attrs import NOTHING, frozen
 
+from arshai_kit.errors import BadSchema
 from arshai_kit.schema.docstrings import told
 from arshai_kit.schema.shapes import bindings, evaluated, is_named_tuple, is_typed_dict, named, substituted
 
@@ -83,7 +84,12 @@ def _attributes(cls: type[attrs.AttrsInstance], types: Mapping[str, Any]) -> Ite
 
 
 def _members(cls: Any, types: Mapping[str, Any]) -> Iterator[Field]:
-    for each in dataclasses.fields(cls):
+    kept = dataclasses.fields(cls)
+    for name, each in cls.__dataclass_fields__.items():
+        passed_on = getattr(each, "_field_type", None) is dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]  # noqa: SLF001  # nothing public tells
+        if passed_on and each.default is dataclasses.MISSING:
+            raise BadSchema(f"{cls.__name__}.{name}: an InitVar is kept nowhere; give it a default, or make it a field")
+    for each in kept:
         if each.init:
             text = each.metadata.get("description", "")
             yield Field(each.name, types[each.name], _default(each), text, "keyword" if each.kw_only else "either")
