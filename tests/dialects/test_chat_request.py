@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from arshai_kit.effects import Reply, Request, Secret
 from arshai_kit.errors import Misuse
 from arshai_kit.fetching import MustFetch
 from arshai_kit.models import Ask, Endpoint, OutputSpec, Settings
+from arshai_kit.providers import azure, openai
 from arshai_kit.records import (
     Audio,
     File,
@@ -340,6 +342,39 @@ def test_results_are_paired_by_id_one_message_each() -> None:
         {"role": "tool", "tool_call_id": "a", "content": "1"},
         {"role": "tool", "tool_call_id": "b", "content": "2"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("style", "taken"),
+    [
+        (Style(longest_id=40), lambda key: len(key) <= 40),
+        (Style(longest_id=9, plain_ids=True), lambda key: len(key) == 9 and key.isascii() and key.isalnum()),
+    ],
+)
+@given(ids=st.lists(words.map(lambda word: word * 5) | words, min_size=2, unique=True))
+def test_ids_are_what_a_server_takes_and_calls_still_have_their_results(
+    style: Style, taken: Callable[[str], bool], ids: list[str]
+) -> None:
+    said = [assistant(*[ToolCall(each, "add") for each in ids]), *[tool_result(each, "3") for each in ids]]
+    called, *results = messages(said, "openai", style)
+    told = [each["id"] for each in called["tool_calls"]]
+    assert told == [each["tool_call_id"] for each in results]
+    assert all(map(taken, told))
+    assert len(set(told)) == len(ids)
+    assert all(new == old for new, old in zip(told, ids, strict=True) if taken(old))
+    assert [each["id"] for each in messages(said, "openai")[0]["tool_calls"]] == ids
+
+
+def test_a_conversation_with_long_ids_goes_on_at_openai() -> None:
+    """As xAI gives them, which OpenAI refuses."""
+    key = "call_" + "7" * 38
+    said = Ask((user("Hi"), assistant(ToolCall(key, "add")), tool_result(key, "3")))
+    at_azure = azure("gpt-4.1", endpoint="https://me.openai.azure.com", api_key="k", api="chat")
+    for model in (openai("gpt-4.1", api_key="k", api="chat"), at_azure):
+        _, called, result = body(said, model)["messages"]
+        assert called["tool_calls"][0]["id"] == result["tool_call_id"]
+        assert len(result["tool_call_id"]) <= 40
+    assert body(said)["messages"][2]["tool_call_id"] == key
 
 
 def test_results_are_messages_wherever_they_stand_and_nothing_comes_between_them() -> None:

@@ -363,9 +363,29 @@ def test_what_other_models_said_is_told_plainly() -> None:
     [(SEALED, [SEALED]), (SHOWN, [SHOWN]), (BARE, []), ({**SEALED, "encrypted_content": None}, [])],
 )
 def test_a_thought_goes_back_if_it_carries_itself_or_is_kept(item: Wire, unkept: list[Wire]) -> None:
-    assert sent(assistant(Thinking("", state={**OURS, "item": item}))) == unkept
-    assert sent(assistant(Thinking("", state={**KEPT, "item": item}))) == [item]
-    assert sent(assistant(Thinking("", state={**KEPT, "item": item})), provider="azure") == []
+    answer = {"role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
+    assert sent(assistant(Thinking("", state={**OURS, "item": item}), "Hi")) == [*unkept, answer]
+    assert sent(assistant(Thinking("", state={**KEPT, "item": item}), "Hi")) == [item, answer]
+    assert sent(assistant(Thinking("", state={**KEPT, "item": item}), "Hi"), provider="azure") == [answer]
+
+
+def test_a_thought_that_led_to_nothing_does_not_go_back() -> None:
+    """As after an answer of thoughts alone, or a stream that was cut behind one: it is refused by itself."""
+    thought, call = Thinking("", state={**OURS, "item": SEALED}), ToolCall("c1", "add", {"a": 1})
+    cut = sent(user("Hi"), assistant(thought, call, thought, thought), user("Go on."))
+    assert [each.get("type", each.get("role")) for each in cut] == ["user", "reasoning", "function_call", "user"]
+    assert sent(user("Hi"), assistant(thought)) == sent(user("Hi"))
+    assert sent(assistant(thought, Opaque("web_search_call", {"type": "web_search_call"}, state=OURS)))[0] == SEALED
+
+
+def test_an_id_that_is_too_long_is_replaced_on_a_call_and_its_result_alike() -> None:
+    ids = ["c" * 64, "c" * 65, "c" * 66]
+    calls = sent(assistant(*[ToolCall(each, "add") for each in ids]))
+    results = sent(*[tool_result(each, "3") for each in ids])
+    told = [each["call_id"] for each in calls]
+    assert told == [each["call_id"] for each in results]
+    assert (told[0], len(set(told))) == (ids[0], 3)
+    assert all(len(each) <= 64 and each.startswith("c" * 15) for each in told)
 
 
 def test_an_id_goes_back_only_where_it_is_kept() -> None:
@@ -402,10 +422,12 @@ def test_what_came_goes_back(output: list[Wire]) -> None:
     reply = {"id": "resp_1", "status": "completed", "store": True, "output": output}
     first = parse(ENDPOINT, Reply(200, (), json.dumps(reply).encode()))
     back = sent(first.message)
+    while output and output[-1]["type"] == "reasoning":
+        output = output[:-1]
     assert [item["type"] for item in back] == [item["type"] for item in output]
     again = parse(ENDPOINT, Reply(200, (), json.dumps({**reply, "output": back}).encode()))
     assert [(type(part), getattr(part, "text", None)) for part in again.message.parts] == [
-        (type(part), getattr(part, "text", None)) for part in first.message.parts
+        (type(part), getattr(part, "text", None)) for part in first.message.parts[: len(again.message.parts)]
     ]
     assert sent(again.message) == back
 

@@ -13,12 +13,24 @@ from arshai_kit.errors import Misuse
 from arshai_kit.models import Ask, Endpoint, Settings
 from arshai_kit.records import RateLimit, ToolCall
 
-__all__ = ["authorization", "has_tools", "located", "misplaced", "posted", "rate_limits", "signature", "under"]
+__all__ = [
+    "authorization",
+    "fitting",
+    "has_tools",
+    "located",
+    "misplaced",
+    "posted",
+    "rate_limits",
+    "signature",
+    "under",
+]
 
 _LIMIT: Final = re.compile(r"(?:x-)?ratelimit-(limit|remaining|reset)(?:-(.+))?")
 _DURATION: Final = re.compile(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
 _UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _EPOCH: Final = 1e9
+_READABLE: Final = 15
+_DIGEST: Final = 24
 _HOMES: Final = {
     "openai": "api.openai.com",
     "gemini": "generativelanguage.googleapis.com",
@@ -79,6 +91,25 @@ def under(base_url: str, path: str) -> str:
     """
     base, mark, query = base_url.partition("?")
     return base.rstrip("/").removesuffix(path) + path + mark + query
+
+
+def fitting(key: str, longest: int | None, *, plain: bool = False) -> str:
+    """*key*, the id of a call, or what stands for it where it has more than *longest* characters.
+
+    Where ids are *plain*, they are letters and digits, *longest* of them. What stands for an id is always the same, so
+    that a call and its result still go together.
+
+    >>> fitting("call_1", 40), fitting("call_1", 9, plain=True), fitting("call00100", 9, plain=True)
+    ('call_1', '74196fe72', 'call00100')
+    >>> fitting("call_" + "1234567890" * 4, 40)
+    'call_12345678902ca84742c0a16db8abf878ba'
+    """
+    if longest is None or (len(key) == longest and key.isascii() and key.isalnum() if plain else len(key) <= longest):
+        return key
+    from hashlib import sha256
+
+    digest = sha256(key.encode()).hexdigest()[: longest if plain else min(longest, _DIGEST)]
+    return key[: min(_READABLE, longest - len(digest))] + digest
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from arshai_kit.records import Response
 
 __all__ = ["STYLE", "known", "openai", "retrieve", "retrieving"]
 
-STYLE: Final[Mapping[str, Any]] = MappingProxyType({"limit": "max_completion_tokens", "hint": False})
+STYLE: Final[Mapping[str, Any]] = MappingProxyType({"limit": "max_completion_tokens", "hint": False, "longest_id": 40})
 """How OpenAI takes Chat Completions."""
 
 _ADDRESS: Final = "https://api.openai.com/v1"

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from arshai_kit._json import dumps, loads
 from arshai_kit._record import Record
 from arshai_kit.dialects.chat._message import detail_text, void
-from arshai_kit.dialects.exchange import has_tools, located, misplaced, posted, signature, under
+from arshai_kit.dialects.exchange import fitting, has_tools, located, misplaced, posted, signature, under
 from arshai_kit.effects import Request
 from arshai_kit.errors import Misuse
 from arshai_kit.fetching import MustFetch
@@ -55,6 +55,8 @@ class Style(Record):
     that may go as an address; others are fetched first. *hint* says whether the schema may go along where only JSON
     is asked for. A message that only calls has an *empty* text as its content, or none: no form is taken everywhere
     (llama-cpp-python wants the text, what stands before Bedrock wants none, and `null` is refused by the former too).
+    An id of a call that another provider gave is replaced where it is longer than *longest_id*, and with *plain_ids*
+    where it is not just so many letters and digits.
     """
 
     limit: str = "max_tokens"
@@ -62,6 +64,8 @@ class Style(Record):
     addresses: frozenset[str] = field(default=frozenset({"image"}), converter=_kinds)
     hint: bool = True
     empty: bool = True
+    longest_id: int | None = None
+    plain_ids: bool = False
 
 
 STANDARD = Style()
@@ -236,7 +240,7 @@ def _results(results: Iterable[ToolResult], provider: str, style: Style, before:
     legacy = bool(before) and "function_call" in before[-1]
     wires: list[Wire] = []
     for part in results:
-        who = {"role": "function", "name": part.name} if legacy else {"role": "tool", "tool_call_id": part.id}
+        who = {"role": "function", "name": part.name} if legacy else {"role": "tool", "tool_call_id": _id(part, style)}
         wires.append({**who, "content": _result(part, provider, style)})
     return wires
 
@@ -253,6 +257,9 @@ def _assistant(message: Message, provider: str, style: Style) -> Wire:
     wire: Wire = {"role": "assistant", "content": ""}
     said: list[Any] = []
     for part in message.parts:
+        if type(part) is ToolCall:
+            _called(wire, part, provider, style)
+            continue
         keep = _SAID.get(type(part))
         if keep is None or not keep(wire, part, provider):
             said.append(part)
@@ -285,15 +292,18 @@ def _says_again(state: Mapping[str, Any], text: str) -> bool:
     return all(void(value) for each in details for name, value in each.items() if name not in _OF_WORDS)
 
 
-def _called(wire: Wire, part: ToolCall, provider: str) -> bool:
+def _called(wire: Wire, part: ToolCall, provider: str, style: Style) -> None:
     state = _ours(part, provider)
     function = {"name": part.name, "arguments": written(part)}
     if state.get("legacy"):
         wire["function_call"] = function
-        return True
-    call = {"id": part.id, "type": "function", "function": function, **state.get("extra", {})}
+        return
+    call = {"id": _id(part, style), "type": "function", "function": function, **state.get("extra", {})}
     wire.setdefault("tool_calls", []).append(call)
-    return True
+
+
+def _id(part: ToolCall | ToolResult, style: Style) -> str:
+    return fitting(part.id, style.longest_id, plain=style.plain_ids)
 
 
 def _opaque(wire: Wire, part: Opaque, provider: str) -> bool:
@@ -328,7 +338,6 @@ def _ours(part: Any, provider: str) -> Mapping[str, Any]:
 
 _SAID: dict[type, Callable[[Wire, Any, str], bool]] = {
     Thinking: _thinking,
-    ToolCall: _called,
     Opaque: _opaque,
     Image: _picture,
 }

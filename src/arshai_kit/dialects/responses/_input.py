@@ -10,7 +10,7 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from arshai_kit.dialects.exchange import misplaced
+from arshai_kit.dialects.exchange import fitting, misplaced
 from arshai_kit.errors import Unsupported
 from arshai_kit.fetching import MustFetch
 from arshai_kit.models import written
@@ -25,6 +25,8 @@ _READ = ("http://", "https://", "data:")
 _CONTENT = ("input_", "output_text", "refusal", "summary_text")
 _OF_SERVER = frozenset({"id", "status"})
 _CARRIES = ("encrypted_content", "content")
+_LONGEST = 64
+"""The most characters that the id of a call may have."""
 
 
 def items(said: Iterable[Message], provider: str) -> list[Wire]:
@@ -49,7 +51,7 @@ def _given(role: str, parts: Iterable[Part], provider: str, wires: list[Wire]) -
     content: list[Wire] = []
     for part in parts:
         if type(part) is ToolResult:
-            wires.append({"type": "function_call_output", "call_id": part.id, "output": _result(part, provider)})
+            wires.append({"type": "function_call_output", "call_id": _id(part), "output": _result(part, provider)})
         elif (item := _own(part, provider)) is not None:
             wires.append(item)
         else:
@@ -65,6 +67,10 @@ def _own(part: Part, provider: str) -> Wire | None:
             entry = str(value.get("type", "input_")).startswith(_CONTENT)
             return None if entry else dict(value)
     return None
+
+
+def _id(part: ToolCall | ToolResult) -> str:
+    return fitting(part.id, _LONGEST)
 
 
 def _result(part: ToolResult, provider: str) -> str | list[Wire]:
@@ -139,7 +145,11 @@ _TOLD: dict[type, Callable[[Any, str], Iterator[Wire]]] = {
 
 
 def _assistant(parts: Iterable[Part], provider: str, wires: list[Wire]) -> None:
-    """Put what the model said behind *wires*: entries of content that came in one item go back in one."""
+    """Put what the model said behind *wires*: entries of content that came in one item go back in one.
+
+    A thought goes back with what it led to: one that led to nothing, for the answer was cut, would be refused.
+    """
+    before = len(wires)
     said: Mapping[str, Any] | None = None
     content: list[Wire] = []
     for part in parts:
@@ -154,6 +164,8 @@ def _assistant(parts: Iterable[Part], provider: str, wires: list[Wire]) -> None:
             said, content = rest, []
             wires.append({"role": "assistant", "content": content, **_back(rest, state)})
         content.append(entry)
+    while len(wires) > before and wires[-1].get("type") == "reasoning":
+        del wires[-1]
 
 
 def _said(part: Part, provider: str) -> Wire | None:
@@ -173,7 +185,7 @@ def _item(part: Part, provider: str) -> list[Wire]:
     match part:
         case ToolCall():
             state = _ours(part, provider)
-            call = {"type": "function_call", "call_id": part.id, "name": part.name, "arguments": written(part)}
+            call = {"type": "function_call", "call_id": _id(part), "name": part.name, "arguments": written(part)}
             return [{**_back(state.get("item", {}), state), **call}]
         case Thinking():
             return _thinking(_ours(part, provider))
