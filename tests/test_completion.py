@@ -51,7 +51,7 @@ from arshai_kit.effects import call as calling
 from arshai_kit.errors import Exhausted, Misuse, ProviderError, RateLimited, StreamIncomplete
 from arshai_kit.faces import blocking
 from arshai_kit.models import Ask, Capabilities, retold
-from arshai_kit.records import Event, ToolResult
+from arshai_kit.records import Event, Notice, ToolResult
 from arshai_kit.testing import scripted
 from tests.core.worlds import World, everywhere, listening
 from tests.laws.provider import provider, whole
@@ -291,7 +291,7 @@ def test_nearly_the_same_calls_are_not_mixed_up(world: World) -> None:
 
 
 @everywhere
-@pytest.mark.parametrize("ids", [("", ""), ("c", "c"), ("c", ""), ("", "c"), ("call_1_1", "")])
+@pytest.mark.parametrize("ids", [("", ""), ("c", "c"), ("c", ""), ("", "c"), ("call00101", "")])
 def test_every_call_has_an_id_of_its_own(world: World, ids: tuple[str, str]) -> None:
     """Missing or repeated, ids are given, so that results pair with calls wherever the history goes."""
     calls = [adding(ids[0], 1, 1), adding(ids[1], 2, 2)]
@@ -308,13 +308,16 @@ def test_every_call_has_an_id_of_its_own(world: World, ids: tuple[str, str]) -> 
         wire = json.loads(request(model, ("Go!", response)).content)["messages"]
         sent = [call["id"] for message in wire for call in message.get("tool_calls", ())]
         assert sent == [message["tool_call_id"] for message in wire if message["role"] == "tool"]
-        assert len(set(sent)) == (4 if "call_1_1" not in ids and "c" not in ids else len(set(sent)))
+        assert len(set(sent)) == (4 if ids == ("", "") else 3)
+        made = set(sent) - {*ids}
+        assert made
+        assert all(len(key) == 9 and key.isalnum() for key in made)  # as Mistral's API has them
 
 
 def test_calls_that_are_handed_over_have_ids_too() -> None:
     toy = Toy(said(ToolCall("", "add"), "Well?", ToolCall("", "add")))
     response = complete(toy, "Hi", tools=[add])
-    assert [call.id for call in response.tool_calls] == ["call_1_0", "call_1_1"]
+    assert [call.id for call in response.tool_calls] == ["call00100", "call00101"]
     assert response.text == "Well?"
 
 
@@ -600,6 +603,40 @@ def test_equal_calls_that_close_out_of_order_keep_their_ids(world: World) -> Non
 
 
 @listening
+@pytest.mark.parametrize("ids", [("", "", ""), ("c", "c", ""), ("", "c", "c"), ("a", "b", "c")])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_call_has_the_same_id_in_what_is_told_and_in_the_answer(
+    world: World, order: tuple[int, ...], ids: tuple[str, ...]
+) -> None:
+    calls = [adding(key, place) for place, key in enumerate(ids)]
+
+    class Telling(Toy):
+        def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+            yield from Emit((ToolCallDelta(1, "add", "", adding("c")),))
+            yield from Emit((Notice("restarted", "toy"),))  # what was told before is no part of the answer
+            for place in order:
+                yield from Emit((ToolCallDelta(place, "add", "{"), ToolCallDelta(place, "", "", calls[place])))
+            return said(*calls)
+
+    events = world.events(lambda: stream.plan(Telling(), "Go!", tools=[ToolSpec("add")]))
+    whole = [event for event in events if isinstance(event, ToolCallDelta) and event.call is not None][1:]
+    told = {event.index: event.call for event in whole}
+    assert isinstance(events[-1], Finished)
+    assert tuple(told[place] for place in range(3)) == events[-1].response.tool_calls
+    assert len({call.id for call in events[-1].response.tool_calls}) == 3
+
+
+@listening
+def test_calls_without_an_id_are_paired_where_a_stream_was_cut(world: World) -> None:
+    data = [piece(0, '{"a": 1, "b": 2}', "", "add"), piece(1, '{"a": 3, "b": 4}', "", "add"), piece(2, "{", "", "add")]
+    with using(layers=[wired(data, cut=True)]), pytest.raises(StreamIncomplete) as caught:
+        world.events(lambda: stream.plan(model, "Go!", tools=[add], eager=True))
+    so_far = caught.value.partial
+    assert [ran.call.id for ran in so_far.tool_runs] == ["call00100", "call00101"]
+    assert paired(so_far.messages)
+
+
+@listening
 @pytest.mark.parametrize("eager", [False, True])
 def test_what_ran_before_a_stream_was_cut_stays(world: World, eager: bool) -> None:
     data = [
@@ -628,7 +665,7 @@ def test_a_call_that_ran_is_not_lost_when_the_model_keeps_nothing(world: World) 
     with pytest.raises(ProviderError) as caught:
         world.events(lambda: stream.plan(Breaking(), "Go!", tools=[add], eager=True))
     so_far = caught.value.partial
-    assert [(ran.call.id, ran.result) for ran in so_far.tool_runs] == [("call_1_0", "3")]
+    assert [(ran.call.id, ran.result) for ran in so_far.tool_runs] == [("call00100", "3")]
     assert paired(so_far.messages)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, field, frozen
@@ -61,27 +62,59 @@ def _typed(model: Model, ask: Ask, want: Wanted, mode: Mode, *hearing: Hearing) 
 
 def _step(model: Model, ask: Ask, *hearing: Hearing) -> Plan[Response]:
     """The answer of *model*; when somebody listens, *hearing* hears what it tells, the first of them first."""
-    here = yield from Here()
-    response = yield from Step("model", model.name, ask, Asked(model, ask, hearing if here.listening else None))
-    ids = {call.id for call in response.tool_calls}
-    return response if len(ids - {""}) == len(response.tool_calls) else _identified(response, ask)
+    here, naming = (yield from Here()), _Naming(ask)
+    heard = (naming.hear, *hearing) if here.listening else None
+    try:
+        response = yield from Step("model", model.name, ask, Asked(model, ask, heard))
+    except ArshaiError as error:
+        if isinstance(error.partial, Response):
+            error.partial = naming.named(error.partial)
+        raise
+    return naming.named(response)
 
 
-def _identified(response: Response, ask: Ask) -> Response:
-    """*response*, every call in it with an id of its own, or a result could not be paired with its call."""
-    said, calls = response.message, response.tool_calls
-    ids = [call.id for call in calls]
-    own = [evolve(call, id="") if call.id in ids[:place] else call for place, call in enumerate(calls)]
-    named = iter([_named(call, ask, place) for place, call in enumerate(own)])
-    parts = tuple([next(named) if isinstance(part, ToolCall) else part for part in said.parts])
-    messages = [evolve(said, parts=parts) if each is said else each for each in response.messages]
-    return evolve(response, messages=tuple(messages))
+class _Naming:
+    """Sees that every call of an answer has an id of its own, the same in what is told and in the answer.
 
+    Without, a result could not be paired with its call. An id that is made up has nine letters and digits: the least
+    that all providers take, and all that some do.
+    """
 
-def _named(call: ToolCall, ask: Ask, place: int) -> ToolCall:
-    """*call*, with an id that no other of its conversation has, if the provider gave none."""
-    turn = sum(message.role != "system" for message in ask.messages)
-    return call if call.id else evolve(call, id=f"call_{turn}_{place}")
+    __slots__ = ("_ask", "_places")
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._places: dict[str, int] = {}  # whose each id is
+
+    def hear(self, events: tuple[Event, ...]) -> Plan[None]:
+        """Tell *events*, their calls with the ids that the answer has."""
+        told = list(events)
+        for at, event in enumerate(events):
+            if type(event) is Notice and event.kind == "restarted":
+                self._places.clear()
+            elif type(event) is ToolCallDelta and event.call is not None:
+                call = self._called(event.call, event.index)
+                told[at] = event if call is event.call else evolve(event, call=call)
+        yield from Emit(tuple(told))
+
+    def named(self, response: Response) -> Response:
+        """*response*, every call in it with an id of its own."""
+        calls = response.tool_calls
+        own = [self._called(call, place) for place, call in enumerate(calls)]
+        if all(map(is_, own, calls)):
+            return response
+        said, named = response.message, iter(own)
+        parts = tuple([next(named) if isinstance(part, ToolCall) else part for part in said.parts])
+        messages = [evolve(said, parts=parts) if each is said else each for each in response.messages]
+        return evolve(response, messages=tuple(messages))
+
+    def _called(self, call: ToolCall, place: int) -> ToolCall:
+        """*call*, with an id of its own if it has none, or that of another *place*."""
+        key, number = call.id, 0
+        while not key or self._places.setdefault(key, place) != place:
+            turn = sum(message.role != "system" for message in self._ask.messages) + number
+            key, number = f"call{turn:03}{place:02}", number + 1
+        return call if key == call.id else evolve(call, id=key)
 
 
 def specs(box: Toolbox) -> tuple[Any, ...]:
@@ -177,11 +210,10 @@ class Turn:
         yield from Emit(events)
         for event in events:
             if type(event) is ToolCallDelta and event.call is not None and self.may_start(event.index, event.call):
-                call = _named(event.call, self.ask, event.index)
-                indexes = self.closed.setdefault(_kind(call), [])
+                indexes = self.closed.setdefault(_kind(event.call), [])
                 if event.index not in indexes:  # else it is the same call of a stream that began anew
                     indexes.append(event.index)
-                yield from self.start(call, indexes.index(event.index))
+                yield from self.start(event.call, indexes.index(event.index))
 
     def may_start(self, index: int, call: ToolCall) -> bool:
         """Whether *call* may run while the reply is still coming."""

@@ -94,7 +94,7 @@ def nameless(response: Response) -> Response:
 
 
 def _nameless(call: ToolCall) -> ToolCall:
-    return evolve(call, id="") if call.id.startswith("call_1_") else call
+    return evolve(call, id="") if call.id.startswith("call001") else call
 
 
 def disagreements(talk: Talk, exchange: Exchange, got: Outcome) -> dict[str, Any]:
