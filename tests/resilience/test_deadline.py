@@ -255,22 +255,28 @@ def test_a_run_is_bounded_and_keeps_what_it_has_done(world: World) -> None:
         """Look."""
         return "a hat"
 
-    async def dream() -> str:
+    def dream() -> str:
         """Dream."""
-        await anyio.sleep(LONG)
+        raise AssertionError("it has a plan")
+
+    def dreaming() -> Plan[str]:
+        yield from Call(clock.advance, 10.0)
+        yield from Sleep(1.0)
         return "never"
 
+    dream.plan = dreaming  # type: ignore[attr-defined]
     asking = run_tools.plan if not world.listening else stream.plan
 
     def plan() -> Plan[Response]:
-        bounded = deadline(Agent(lambda prompt: asking(BLANK, prompt, tools=[look, dream])), ENOUGH)
+        bounded = deadline(Agent(lambda prompt: asking(BLANK, prompt, tools=[look, dream])), 5.0)
         return (yield from call(bounded, "Look, then dream"))  # type: ignore[no-any-return]
 
-    with testing.scripted(ToolCall("", "look"), ToolCall("", "dream")), pytest.raises(TimedOut) as it:
+    calls = ToolCall("", "look"), ToolCall("", "dream")
+    with testing.clock() as clock, testing.scripted(*calls), pytest.raises(TimedOut) as it:
         world.run(plan)
     assert [made.call.name for made in it.value.partial.tool_runs] == ["look", "dream"]
     assert it.value.partial.tool_runs[0].result == "a hat"
-    assert "there was no time for dream in tool dream" in it.value.partial.tool_runs[1].result
+    assert "there was no time for a wait of 1 s in tool dream" in it.value.partial.tool_runs[1].result
     assert it.value.doing == "model m"
 
 
@@ -388,20 +394,22 @@ def test_an_agent_that_tells_as_it_goes_is_bounded(world: World) -> None:
 
     async def counts(prompt: str) -> Any:
         yield prompt
-        await anyio.sleep(LONG)
+        clock.advance(10.0)
+        yield "and on"
         yield "never"
 
     told: list[str] = []
 
     def plan() -> Plan[None]:
         try:
-            yield from run.plan(deadline(counts, ENOUGH), "Go")
+            yield from run.plan(deadline(counts, 5.0), "Go")
         except TimedOut as error:
             told.append(error.doing)
 
-    events = world.events(plan) if world.listening else world.run(plan)
-    assert len(told) == 1
-    assert not world.listening or events == [TextDelta("Go")]
+    with testing.clock() as clock:
+        events = world.events(plan) if world.listening else world.run(plan)
+    assert told == ["the next step of a generator"]
+    assert not world.listening or events == [TextDelta("Go"), TextDelta("and on")]
 
 
 @everywhere

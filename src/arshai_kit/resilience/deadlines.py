@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from attrs import evolve, frozen
 
 from arshai_kit._record import Record
+from arshai_kit._steps import Steps
 from arshai_kit.effects import Call, Layer, Now, Open, Plan, Read, Send, Sleep, Spawn, Start, Step, Where, intercept
 from arshai_kit.errors import Misuse, TimedOut
 from arshai_kit.models import Ask, Asked, is_model
@@ -96,7 +97,7 @@ class Bound(Record):
         yield from effect
 
     def _on_call(self, effect: Call[Any], _: Where) -> Plan[Any]:
-        doing = effect.name
+        doing = "the next step of a generator" if isinstance(effect.function, Steps) else effect.name
         if _keeps_count(effect.function):
             left = max(_GRACE, self.until - (yield from Now()))
         else:
