@@ -1,7 +1,7 @@
 """Exchanges that await, over httpcore's pool and anyio's sockets; cancelling breaks them off.
 
-Until the reply has begun (and, for a whole reply, to its end) one cancel scope around everything keeps the time; a
-streamed body has one for each read from the network, and none for what is already here.
+Each wait for the network has a cancel scope that keeps the time, and none is needed for what is already here. So
+a wait whose time was up while the event loop was busy can be taken up again: what we compute is nobody's silence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anyio.streams.tls import TLSStream
 from arshai_kit._transport.blame import blame, tls_failed, unconnected
 from arshai_kit._transport.body import Gathering, Inflation, headers_of, inflation
 from arshai_kit._transport.environment import proxy_for
-from arshai_kit._transport.exchange import Exchange, Gate, Limits
+from arshai_kit._transport.exchange import BUSY, Exchange, Gate, Limits
 from arshai_kit._transport.pools import LEFT_OVER, LINGER, Address, Shelf, Way, call_options, keep_alive, pool_options
 from arshai_kit._transport.reaching import check_public, connect_public
 from arshai_kit._transport.route import STREAMED, WHOLE, head, route_to
@@ -104,6 +104,10 @@ class Content:
         raise StopAsyncIteration
 
 
+class StarvedError(TimedOut):
+    """The time to connect was up while the event loop was busy: nothing was sent, so it can be tried again."""
+
+
 class AwaitedStream(httpcore.AsyncNetworkStream):
     """A connection, serving one exchange after another; httpcore passes the exchange in the place of a time-out."""
 
@@ -120,15 +124,16 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
         if self._head:
             with suppress(httpcore.WriteError):  # as httpcore does: the server may have answered all the same
                 await self._flush()
-        if exchange.scoped:
+        # `in_time`, spelled out for what happens once a chunk
+        started = monotonic()
+        with anyio.CancelScope(deadline=anyio.current_time() + exchange.until - started) as scope:
             data = await self._received(max_bytes)
-        else:
-            # `in_time`, spelled out for what happens once a chunk
-            started = monotonic()
-            with anyio.CancelScope(deadline=anyio.current_time() + exchange.until - started) as scope:
+        if scope.cancelled_caught:
+            since = exchange.began if exchange.scoped else started
+            if not exchange.forgive(exchange.until):
+                raise exchange.late(since)
+            with in_time(exchange.until - monotonic(), lambda: exchange.late(since)):
                 data = await self._received(max_bytes)
-            if scope.cancelled_caught:
-                raise exchange.late(started)
         if data:
             exchange.heard = True
         return data
@@ -161,7 +166,7 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
         """The same connection, encrypted from here on."""
         exchange = self._serving
         try:
-            with in_time(exchange.left_to_connect(), exchange.late_to_connect):
+            with in_time(exchange.left_to_connect(), lambda: late_to_connect(exchange)):
                 stream = await TLSStream.wrap(
                     self._stream, ssl_context=ssl_context, hostname=server_hostname, standard_compatible=False
                 )
@@ -196,11 +201,19 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
         await self._send(head)
 
     async def _send(self, data: bytes) -> None:
+        exchange = self._serving
         try:
-            await self._stream.send(data)
+            with in_time(exchange.until - monotonic(), lambda: exchange.late(exchange.began)):
+                await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             # httpcore goes on to read: a server may answer and hang up before it has read all.
             raise httpcore.WriteError(str(error.__cause__ or "")) from error
+
+
+def late_to_connect(exchange: Exchange) -> TimedOut:
+    """No connection within the time for it, unless that was up while the event loop was busy."""
+    late = exchange.late_to_connect()
+    return StarvedError(str(late)) if monotonic() - exchange.connect_until >= BUSY else late
 
 
 class AwaitedBackend(httpcore.AsyncNetworkBackend):
@@ -218,7 +231,7 @@ class AwaitedBackend(httpcore.AsyncNetworkBackend):
         exchange: Exchange = timeout  # see `call_options`
         exchange.start_connecting()
         try:
-            with in_time(exchange.left_to_connect(), exchange.late_to_connect):
+            with in_time(exchange.left_to_connect(), lambda: late_to_connect(exchange)):
                 if exchange.public:
                     stream = await connect_public(exchange, host, port)
                 else:
@@ -229,6 +242,8 @@ class AwaitedBackend(httpcore.AsyncNetworkBackend):
             raise unconnected(exchange, error) from error
         made = exchange.stream = AwaitedStream(stream, exchange)
         keep_alive(made.sock)
+        if monotonic() > exchange.connect_until:  # it stands, though nobody saw it in time: TLS has its own then
+            exchange.start_connecting()
         return made
 
 
@@ -249,11 +264,10 @@ class OwnAsync:
         response = None
         try:
             await self._take_turn(exchange)
-            with exchange_in_time(exchange):
-                response = await self._answer(exchange, way, WHOLE)
-                headers = headers_of(response.headers)
-                body = Gathering(exchange.host, headers, request.max_body)
-                await gathered(body, aiter(response.stream))  # type: ignore[arg-type]  # an async pool's is async
+            response = await self._answer(exchange, way, WHOLE)
+            headers = headers_of(response.headers)
+            body = Gathering(exchange.host, headers, request.max_body)
+            await gathered(body, aiter(response.stream))  # type: ignore[arg-type]  # an async pool's is async
             return Reply(response.status, headers, body.whole())
         except Exception as error:  # noqa: BLE001  # all that a library raises is told in our words
             blame(error, exchange)
@@ -266,8 +280,7 @@ class OwnAsync:
         response = None
         try:
             await self._take_turn(exchange)
-            with exchange_in_time(exchange):
-                response = await self._answer(exchange, way, STREAMED)
+            response = await self._answer(exchange, way, STREAMED)
             exchange.scoped = False
             parts: AsyncIterator[bytes] = aiter(response.stream)  # type: ignore[arg-type]  # as above
             return AwaitedLine(
@@ -299,7 +312,8 @@ class OwnAsync:
     async def _answer(self, exchange: Exchange, way: AsyncWay, accepted: tuple[bytes, bytes]) -> httpcore.Response:
         request = exchange.request
         if request.public and way.proxied:  # where the name leads, the proxy will find out for itself
-            await check_public(exchange, way.route.host, way.route.port)
+            with exchange_in_time(exchange):
+                await check_public(exchange, way.route.host, way.route.port)
         headers = head(request, way.route, accepted)
         content = Content(request.content)
         raw = httpcore.Request(
@@ -311,6 +325,10 @@ class OwnAsync:
             self._busy.add(connection)
             try:
                 return await connection.handle_async_request(raw)
+            except StarvedError:
+                self._busy.discard(connection)
+                await closed((connection,))
+                exchange.forgive(exchange.until)
             except (httpcore.RemoteProtocolError, httpcore.ReadError):
                 self._busy.discard(connection)
                 await closed((connection,))

@@ -27,6 +27,10 @@ STALE = 1.0
 # What our own work may take of a time-out that we still call silence.
 SLACK = 0.05
 
+# How late a time-out rings when the event loop was busy with something else, and the moment that is granted then.
+BUSY = 0.05
+A_MOMENT = 0.25
+
 
 class Limits(Protocol):
     """How many exchanges run at a time, in all and with one host."""
@@ -81,10 +85,12 @@ class Exchange:
     """
 
     __slots__ = (
+        "began",
         "broken",
         "cause",
         "connect_until",
         "connections",
+        "forgiven",
         "fresh",
         "fuse",
         "gate",
@@ -109,6 +115,8 @@ class Exchange:
         self.request = request
         self.until = until
         self.connect_until = until
+        self.began = 0.0
+        self.forgiven = False
         self.fuse = fuse
         self.connections: list[Any] = []  # the one that serves it; whoever ends the exchange takes it out, once
         self.socket: Any = None
@@ -157,7 +165,8 @@ class Exchange:
 
     def begin(self) -> None:
         """Begin the time of silence: its turn has come, and queueing only counts towards the deadline."""
-        self.until = min(self.until, monotonic() + self.request.timeout)
+        self.began = monotonic()
+        self.until = min(self.until, self.began + self.request.timeout)
 
     def start_connecting(self) -> None:
         """Begin the time for a connection, which covers TCP and TLS."""
@@ -176,6 +185,18 @@ class Exchange:
         return TimedOut(
             f"no connection to {self.host} within {self.request.connect_timeout:g} s or what was left of the time"
         )
+
+    def forgive(self, due: float) -> bool:
+        """Whether the time that was up at *due* was not the server's: nobody saw it, for the event loop was busy.
+
+        What the server said meanwhile is here by now, so it gets a moment more; but only once, or a loop that is always
+        busy would never see the end of an exchange.
+        """
+        now = monotonic()
+        if self.forgiven or now - due < BUSY:
+            return False
+        self.forgiven, self.until = True, max(self.until, now + A_MOMENT)
+        return True
 
     def late(self, started: float) -> TimedOut:
         """The time is up, after *started* being when we began to wait for the server."""
