@@ -63,7 +63,8 @@ def _typed(model: Model, ask: Ask, want: Wanted, mode: Mode, *hearing: Hearing) 
 def _step(model: Model, ask: Ask, *hearing: Hearing) -> Plan[Response]:
     """The answer of *model*; when somebody listens, *hearing* hears what it tells, the first of them first."""
     here, naming = (yield from Here()), _Naming(ask)
-    heard = (naming.hear, *hearing) if here.listening else None
+    named = (naming.hear,) if ask.tools else ()  # nobody calls what is not offered, and words pass faster without
+    heard = (*named, *hearing) if here.listening else None
     try:
         response = yield from Step("model", model.name, ask, Asked(model, ask, heard))
     except ArshaiError as error:
