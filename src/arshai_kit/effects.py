@@ -172,7 +172,8 @@ def veiled(url: str) -> str:
 
 
 def _veiled_headers(headers: tuple[tuple[str, str | Secret], ...]) -> str:
-    return repr(tuple([(name, Secret("") if private(name) else value) for name, value in headers]))
+    shown = [(name, veiled(value) if isinstance(value, str) else value) for name, value in headers]
+    return repr(tuple([(name, Secret("") if private(name) else value) for name, value in shown]))
 
 
 @frozen(eq=False, repr=False)
@@ -199,7 +200,7 @@ class Reply(Record):
     """A whole HTTP reply; names of headers are in lower case."""
 
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=_veiled_headers)
     body: bytes = field(default=b"", repr=False)
 
 
@@ -209,7 +210,7 @@ class Channel(Record):
 
     number: int
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=_veiled_headers)
 
 
 # Leaf effects: what drivers perform

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import logging
 import re
+from base64 import b64encode
 
 import pytest
 
 from arshai_kit import openai_compatible
-from arshai_kit.errors import Misuse, NotFound, ProviderError, Unauthorized, Unreachable
-from tests.badinput.ways import KEY, Way, answering, asked, body, everyway, kept, model_at, shows_no_key
-from tests.transport.server import Peer, serving
+from arshai_kit.errors import Misuse, NotFound, ProviderError, TimedOut, Unauthorized, Unreachable
+from tests.badinput.ways import (
+    KEY,
+    Way,
+    answering,
+    asked,
+    body,
+    everyway,
+    kept,
+    model_at,
+    shows_no_key,
+    variables,
+    ways,
+)
+from tests.transport.server import Peer, always, reply, serving, silent
 
 REFUSED = {"error": {"message": "You didn't provide an API key.", "code": "invalid_api_key"}}
+
+
+def hanging_up(peer: Peer) -> None:
+    """Take a request, and hang up."""
+    peer.request()
 
 
 @everyway
@@ -98,6 +116,7 @@ def test_a_redirect_carries_nothing_to_another_host(status: int, way: Way, caplo
     assert "points to 127.0.0.1; correct base_url, keys are not carried on" in str(came.error)
     kept(came.error, way)
     shows_no_key(came.error, [record for record in caplog.records if record.name.startswith("arshai_kit")])
+    assert [each for each in variables(came.error) if KEY in each] == []
 
 
 @everyway
@@ -108,6 +127,29 @@ def test_a_redirect_to_nowhere_is_told_as_well(location: str, way: Way) -> None:
     came = asked(way, body(b"", *[location] * bool(location), status="307 Moved"))
     assert type(came.error) is ProviderError
     assert "correct base_url" in str(came.error)
+
+
+@ways(lambda way: not way.loops)
+def test_no_variable_of_a_traceback_holds_a_key(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tools that report errors show the variables of each frame, ours and those of the libraries below."""
+    with serving(lambda peer: None) as gone:
+        pass
+    refusing = always(reply(status="407 Proxy Authentication Required"))
+    with serving(silent) as mute, serving(hanging_up) as rude, serving(refusing) as proxy:
+        failed = [
+            way.ask(model_at(gone, retry=1)).error,
+            way.ask(model_at(rude)).error,
+            way.ask(model_at(mute, timeout=0.05)).error,
+            way.ask(model_at(gone, headers={"x-api-key": f"{KEY}é"})).error,
+        ]
+        for name, server in (("HTTP_PROXY", rude), ("HTTPS_PROXY", proxy)):
+            monkeypatch.setenv(name, server.url.replace("//", f"//me:{KEY[:12]}@"))
+        failed += [way.ask(model_at(f"{scheme}://behind.invalid/v1")).error for scheme in ("http", "https")]
+    password = b64encode(f"me:{KEY[:12]}".encode()).decode()
+    assert [type(error) for error in failed] == [*[Unreachable] * 2, TimedOut, Misuse, *[Unreachable] * 2]
+    for error in failed:
+        shows_no_key(error)
+        assert [each for each in variables(error) if KEY[:12] in each or password in each] == []
 
 
 def test_a_model_that_is_shown_shows_no_key() -> None:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,6 +23,7 @@ from arshai_kit.records import Event
 from tests.transport.server import Behaviour, Peer, Server, serving
 
 KEY = "sk-very-private/0123456789-abcdef"
+TESTS = str(Path(__file__).parents[1])
 SECOND = 20.0
 """Seconds that nothing here ever takes, unless it hangs."""
 
@@ -248,3 +250,13 @@ def shows_no_key(error: BaseException | None, log: Iterable[logging.LogRecord] =
 
 def _traced(error: BaseException) -> Sequence[str]:
     return traceback.format_exception(error)
+
+
+def variables(error: BaseException | None) -> Iterator[str]:
+    """What tools that report errors with the variables of each frame show, but for those of the tests."""
+    told = None if error is None else traceback.TracebackException.from_exception(error, capture_locals=True)
+    while told is not None:
+        for frame in told.stack:
+            if not frame.filename.startswith(TESTS):
+                yield from [f"{name}={value} in {frame}" for name, value in (frame.locals or {}).items()]
+        told = told.__cause__ or told.__context__

@@ -20,10 +20,11 @@ _LIBRARIES = {"httpcore", "httpx", "httpcore2", "httpx2", "h11", "h2", "socksio"
 def blame(error: Exception, exchange: Exchange) -> NoReturn:
     """Raise what *error* means to the caller: itself when it is ours, or a mistake in the user's own code."""
     told = _told(error, exchange)
-    if isinstance(error, ArshaiError) and told is error:
-        raise error from exchange.cause  # on its way through httpcore it has lost its own
-    if told is error:
+    if told is error and not isinstance(error, ArshaiError):
         raise error
+    _forget(error)
+    if told is error:
+        raise error from exchange.cause  # on its way through httpcore it has lost its own
     if isinstance(told, Misuse):
         raise told from None  # h11 quotes the header that it refuses, which may be the key: its words go nowhere
     raise told from error
@@ -50,6 +51,18 @@ def _told(error: Exception, exchange: Exchange) -> Exception:
         doing = "in the middle of its reply" if exchange.heard else "before it answered"
         return Unreachable(f"the connection to {host} broke {doing}: {_said(error)}")
     return error
+
+
+def _forget(error: Exception) -> None:
+    """Let go of what the libraries had in hand: keys are among it, and some tracebacks show variables."""
+    from traceback import clear_frames
+
+    met: list[BaseException] = []
+    after: BaseException | None = error
+    while after is not None and after not in met:
+        clear_frames(after.__traceback__)
+        met.append(after)
+        after = after.__cause__ or after.__context__
 
 
 def unconnected(exchange: Exchange, error: Exception) -> Unreachable:

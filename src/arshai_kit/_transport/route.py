@@ -12,11 +12,23 @@ from attrs import frozen
 from arshai_kit.errors import Misuse
 
 if TYPE_CHECKING:
-    from arshai_kit.effects import Request
+    from arshai_kit.effects import Request, Secret
 
 __all__ = ["AGENT", "STREAMED", "WHOLE", "Route", "head", "named", "route_to", "sent_headers"]
 
-RawHeaders = list[tuple[bytes, bytes]]
+
+class RawHeaders(list[tuple[bytes, bytes]]):
+    """Headers as they are sent; a traceback that shows its variables shows only their names.
+
+    >>> RawHeaders([(b"authorization", b"Bearer sk-1")])
+    <headers: authorization>
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<headers: {', '.join([name.decode('latin-1') for name, _ in self])}>"
+
 
 # Compression pays for a whole reply; a stream must not wait in a compressor of the server.
 WHOLE = (b"accept-encoding", b"gzip, deflate")
@@ -83,24 +95,32 @@ def _name(name: str) -> bytes:
 
 def head(request: Request, route: Route, accepted: tuple[bytes, bytes]) -> RawHeaders:
     """The headers of *request* as bytes, and those that the wire wants beside them."""
-    headers: RawHeaders = []
+    headers = RawHeaders()
     for name, value in request.headers:
-        text = value if isinstance(value, str) else value.reveal()
-        if not (text.isascii() and text.isprintable()) or text.strip() != text:
+        if not _is_sendable(value):  # what raises here must not hold the text: some tracebacks show variables
             wrong = "a line break, a space at an end, or a letter outside ASCII"
             raise Misuse(f"the value of the header {name!r} cannot be sent: it holds {wrong}")
-        headers.append((_name(name), text.encode()))
+        headers.append((_name(name), _text(value).encode()))
     given = {name for name, _ in headers}
     if request.method == "GET" and not request.content:
         given.add(b"content-length")  # which servers that guard others may take for an attack
     wanted = (route.host_header, accepted, AGENT, (b"content-length", b"%d" % len(request.content)))
-    return [*(pair for pair in wanted if pair[0] not in given), *headers]
+    return RawHeaders([*(pair for pair in wanted if pair[0] not in given), *headers])
+
+
+def _text(value: str | Secret) -> str:
+    return value if isinstance(value, str) else value.reveal()
+
+
+def _is_sendable(value: str | Secret) -> bool:
+    text = _text(value)
+    return text.isascii() and text.isprintable() and text.strip() == text
 
 
 def sent_headers(request: Request, accepted: tuple[bytes, bytes]) -> RawHeaders:
     """The headers of *request*, for a client that adds those of the wire."""
     sent = head(request, _NOWHERE, accepted)
-    return [(name, value) for name, value in sent if name not in (b"host", b"content-length", AGENT[0])]
+    return RawHeaders([pair for pair in sent if pair[0] not in (b"host", b"content-length", AGENT[0])])
 
 
 @lru_cache(maxsize=256)
