@@ -413,6 +413,7 @@ def test_a_last_event_that_leaves_the_content_out_takes_no_words_back(before: An
     assert told_by(told) == ("Hello", "", response.tool_calls)
     assert response.text == "Hello"
     assert [each["type"] for each in response.raw["output"]] == ["reasoning", "message", "function_call"]
+    assert read(*before, {"type": "response.completed", "response": {"output": [7, last]}})[1].text == "Hello"
     assert read(ended(last))[1].text == ""
 
 
