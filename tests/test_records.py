@@ -122,6 +122,19 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         file(tmp_path)
 
 
+@pytest.mark.parametrize("address", ["ftp://me:hush@a.example/a.png", "file:///hush.png", "HTTPS://a.example/hush"])
+@pytest.mark.parametrize("make", [image, file, audio])
+def test_an_address_of_another_kind_is_refused_with_the_kinds_there_are(make: Any, address: str) -> None:
+    scheme = address.partition("/")[0]
+    with pytest.raises(
+        Misuse, match=f"^{scheme}// is not taken: pass a path, bytes, .* http://, https://, gs:// or"
+    ) as out:
+        make(address)
+    assert "hush" not in str(out.value)
+    with pytest.raises(Misuse, match=r"'C://a\.png' cannot be read"):  # that is a path
+        make("C://a.png")
+
+
 @pytest.mark.parametrize("address", ["https://example.org/a.png", "http://example.org/a", "gs://b/a", "s3://b/a"])
 def test_an_address_is_kept_and_not_fetched(address: str) -> None:
     assert image(address) == Image(url=address)

@@ -35,6 +35,8 @@ _BRANDS = {b"avif": "image/avif", b"heic": "image/heic", b"heix": "image/heic", 
     b"M4A ": "audio/mp4",
 }
 
+_TAKEN = "pass a path, bytes, a data: URL, or an address with http://, https://, gs:// or s3:// in small letters"
+
 MARKED = frozenset(
     ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/wav", "audio/ogg", "audio/flac")
 )
@@ -138,6 +140,9 @@ def _read(source: Source, media_type: str) -> tuple[bytes, str, str, str]:
     try:
         data = path.read_bytes()
     except OSError as error:
+        scheme, colon, _ = str(source).partition("://")
+        if colon and len(scheme) > 1 and scheme.isalnum():  # what stands there may be a secret
+            raise Misuse(f"{scheme[:20]}:// is not taken: {_TAKEN}") from None
         raise Misuse(f"{str(source)[:200]!r} cannot be read: {error.strerror}") from error
     return data, "", media_type or sniffed(data) or _named(path.name), path.name
 
