@@ -162,11 +162,13 @@ class Loop(Record):
 
     def checked(self) -> Decimal | None:
         """The most that the run may cost, exactly; bounds that bound nothing are refused."""
-        if self.max_rounds < 1 or self.side_by_side < 1:
-            raise Misuse("max_rounds= and side_by_side= must be at least 1")
+        for name in ("max_rounds", "side_by_side"):
+            most = getattr(self, name)
+            if not isinstance(most, int) or most < 1:
+                raise Misuse(f"{name}= is a whole number and must be at least 1, not {most!r}")
         for name in ("max_tool_calls", "max_total_tokens"):
             most = getattr(self, name)
-            if most is not None and not most >= 0:
+            if most is not None and not (isinstance(most, int | float) and most >= 0):
                 raise Misuse(f"{name}= is a number from 0, or None for no limit")
         return None if self.max_cost is None else _dollars(self.max_cost)
 

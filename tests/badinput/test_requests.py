@@ -226,6 +226,19 @@ def test_what_a_tool_raises_is_told_to_the_model(way: Way) -> None:
         assert (str(error) or "StopIteration") in str(came.response.tool_runs[0].error)
 
 
+# Bounds
+
+
+@looping
+@pytest.mark.parametrize(
+    ("name", "bound"),
+    [("max_rounds", "3"), ("max_rounds", 2.5), ("max_rounds", None), ("side_by_side", None), ("side_by_side", "many"),
+     ("max_tool_calls", "1"), ("max_total_tokens", "9")],
+)  # fmt: skip
+def test_a_bound_of_a_wrong_type_is_named(name: str, bound: object, way: Way) -> None:
+    assert f"{name}= is a " in refused(way, **{name: bound})
+
+
 # Answers that do not fit
 
 
