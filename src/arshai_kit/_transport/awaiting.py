@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 AsyncWay = Way[httpcore.AsyncConnectionInterface]
 
+AT_ONCE = 16 * 1024
+"""As much as every system takes at once on a connection that has nothing left to send."""
+
 __all__ = ["AwaitedLine", "OwnAsync", "exchange_in_time", "gathered"]
 
 
@@ -202,9 +205,15 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
 
     async def _send(self, data: bytes) -> None:
         exchange = self._serving
+        if len(data) <= AT_ONCE:  # no time can be up meanwhile, but for a loop that was busy
+            await self._sent(data)
+            return
+        with in_time(exchange.until - monotonic(), lambda: exchange.late(exchange.began)):
+            await self._sent(data)
+
+    async def _sent(self, data: bytes) -> None:
         try:
-            with in_time(exchange.until - monotonic(), lambda: exchange.late(exchange.began)):
-                await self._stream.send(data)
+            await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             # httpcore goes on to read: a server may answer and hang up before it has read all.
             raise httpcore.WriteError(str(error.__cause__ or "")) from error
