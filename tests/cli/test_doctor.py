@@ -140,6 +140,52 @@ def test_doctor_shows_what_is_set_but_no_key(provider: Provider) -> None:
     assert provider.keys == ["Bearer sk-secret"]
 
 
+def test_doctor_knows_every_variable_that_is_read(provider: Provider) -> None:
+    """All of the page on variables; of an address nothing is shown that may be a secret."""
+    page = (ROOT / "docs" / "environment.md").read_text("utf-8")
+    known = {name for line in page.splitlines() for name in re.findall(r"^\| `(\w+)`", line)}
+    bent = {"OPENAI_BASE_URL": "https://me:sk-secret@gate.example/v1?key=sk-secret", "OPENAI_ORG_ID": "org-1"}
+    bent |= {"GOOGLE_CLOUD_LOCATION": "europe-west4", "GOOGLE_GENAI_USE_VERTEXAI": "1"}
+    done = typed("doctor", env=bent)
+    rows = lines(done.out)
+    assert len(known) > 15
+    assert known <= rows.keys()
+    assert rows["OPENAI_BASE_URL"] == "https://***@gate.example/v1?key=***"
+    assert {name: rows[name] for name in bent if name != "OPENAI_BASE_URL"} == dict([*bent.items()][1:])
+    assert rows["OPENAI_PROJECT_ID"] == rows["GOOGLE_CLOUD_PROJECT"] == "not set"
+    assert "sk-secret" not in done.out + done.err
+
+
+def test_doctor_asks_a_model(provider: Provider) -> None:
+    done = typed("doctor", "--model", provider.model(), env={"OPENAI_COMPATIBLE_API_KEY": "sk-secret"})
+    assert re.fullmatch(r"answers, in \d+\.\d s", lines(done.out)[provider.model()])
+    assert (done.code, provider.keys) == (0, ["Bearer sk-secret"])
+    assert provider.asked[0]["messages"] == [{"role": "user", "content": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("{leaking}", "HTTP 401: Incorrect API key"),
+        ("openai:gpt-5.6-luna", "there is no key for OpenAI: set OPENAI_API_KEY"),
+        pytest.param("local:absent.gguf", "", marks=pytest.mark.needs("local")),
+    ],
+)
+def test_doctor_says_why_a_model_does_not_answer(provider: Provider, name: str, said: str) -> None:
+    name = name.format(leaking=provider.model("leaking"))
+    done = typed("doctor", "-m", name)
+    assert lines(done.out)[name].startswith(said)
+    assert lines(done.out)[name] != lines(done.out)["local"]
+    assert (done.code, done.err) == (1, "")
+
+
+@pytest.mark.parametrize("name", ["gmini:pro", "openai-compatible:a@http://me:sk-secret@h/v1"])
+def test_doctor_asks_nothing_where_a_name_is_none(name: str) -> None:
+    done = typed("doctor", "-m", name)
+    assert (done.code, done.out) == (2, "")
+    assert "sk-secret" not in done.err
+
+
 def test_doctor_says_what_cannot_be_reached(provider: Provider) -> None:
     done = typed("doctor", "--url", provider.url("html"))
     assert lines(done.out)[provider.url("html")] == "what came is no list of models: an HTML page, 'Welcome'"

@@ -145,11 +145,12 @@ def models(*, url: str | None) -> int:
 
 @app.command(context_settings=HELP)
 @click.option("--url", help="Base URL of an OpenAI-compatible server to reach.")
-def doctor(*, url: str | None) -> int:
+@click.option("-m", "--model", metavar="MODEL", help="A model to ask a question of one word, as `ask` takes it.")
+def doctor(*, url: str | None, model: str | None) -> int:
     """Say what is installed, what is configured, and what works."""
     from arshai_kit.cli import doctor as examination
 
-    return examination.doctor(url)
+    return examination.doctor(url, model)
 
 
 def _chosen(*, model: str, tools: Sequence[str], system: str | None, verbose: bool, **settings: Any) -> Any:

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from signal import Signals
@@ -16,16 +16,17 @@ from urllib.request import getproxies
 
 from attrs import frozen
 
+from arshai_kit import complete
 from arshai_kit._json import loads
-from arshai_kit.cli.choose import KEY, WEIGHTS, endpoint
+from arshai_kit.cli.choose import KEY, WEIGHTS, chosen_model, endpoint
 from arshai_kit.cli.screen import is_watched, printable, waiting
 from arshai_kit.cli.talk import blame
 from arshai_kit.dialects.exchange import authorization, under
 from arshai_kit.dialects.failures import failed, shown
-from arshai_kit.effects import Plan, Reply, Request
-from arshai_kit.errors import ArshaiError, BadReply
+from arshai_kit.effects import Plan, Reply, Request, veiled
+from arshai_kit.errors import ArshaiError, BadReply, MissingKey
 from arshai_kit.faces import blocking
-from arshai_kit.models import Endpoint
+from arshai_kit.models import Endpoint, Model
 from arshai_kit.providers.named import PROVIDERS, Provider
 
 __all__ = ["doctor", "models"]
@@ -45,6 +46,8 @@ VARIABLES = (
     KEY,
 )
 SETTINGS = (
+    *("OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"),
+    *("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION", "GOOGLE_GENAI_USE_VERTEXAI"),
     *("ARSHAI_MAX_CONNECTIONS", "ARSHAI_MAX_CONNECTIONS_PER_HOST", "ARSHAI_MAX_THREADS"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
@@ -53,10 +56,11 @@ LONGEST = 120.0
 PATIENCE = 10.0
 """Seconds that a server is allowed."""
 _HASTY: dict[str, Any] = {"timeout": PATIENCE, "deadline": PATIENCE, "retry": None}
+_PATIENT: dict[str, Any] = {"timeout": 60.0, "deadline": 60.0, "retry": 0, "max_tokens": 32}
 _TRIAL = """
-from arshai_kit import complete
-from arshai_kit.local import local
-print(complete(local(temperature=0, max_tokens=8), "Hello").text)
+import sys
+from arshai_kit import complete, model
+print(complete(model(sys.argv[1], temperature=0, max_tokens=8), "Hello").text)
 """
 
 
@@ -70,13 +74,14 @@ class Finding:
     remedy: str = ""
 
 
-def doctor(url: str | None) -> int:
-    """Print what there is; 1 if what is there does not work, or *url* cannot be reached."""
+def doctor(url: str | None, model: str | None = None) -> int:
+    """Print what there is; 1 if what is there does not work, or *url* or *model* does not answer."""
     server = None if url is None else endpoint("any", url, **_HASTY)
+    tried = None if model is None else _trial(model)
     _report("installed", _installed())
     _report("configured", _configured())
     with waiting("asking the local model"):
-        reached = [_tried()]
+        reached = [_tried("local")]
     for word, provider in PROVIDERS.items():
         if provider.keys and word != "openai-chat" and all(any(map(_is_set, choice)) for choice in provider.keys):
             with waiting(f"asking {word}"):
@@ -84,6 +89,9 @@ def doctor(url: str | None) -> int:
     if server is not None:
         with waiting(f"asking {url}"):
             reached.append(_asked(server, server.base_url))
+    if tried is not None and model != "local":
+        with waiting(f"asking {model}"):
+            reached.append(tried())
     _report("works", reached)
     broken = any(finding.good is False and not finding.remedy for finding in reached)
     return 1 if broken else 0
@@ -140,9 +148,18 @@ def _configured() -> Iterator[Finding]:
     for name in VARIABLES:
         yield Finding(name, "set" if _is_set(name) else "not set")
     for name in SETTINGS:
-        yield Finding(name, os.environ.get(name) or "not set")
+        yield Finding(name, _shown(os.environ.get(name, "")) or "not set")
     proxies = sorted(name for name in getproxies() if name != "no")  # their addresses may hold passwords
     yield Finding("proxies", f"set for {', '.join(proxies)}" if proxies else "not set")
+
+
+def _shown(value: str) -> str:
+    """*value*, without what may be a secret in an address.
+
+    >>> _shown("https://me:pass@example.org/v1?key=sk-1"), _shown("me:pass@example.org")
+    ('https://***@example.org/v1?key=***', 'set, but no address')
+    """
+    return "set, but no address" if "@" in value and "://" not in value else veiled(value)
 
 
 def _is_set(name: str) -> bool:
@@ -152,25 +169,45 @@ def _is_set(name: str) -> bool:
 # What works
 
 
-def _tried() -> Finding:
-    """Whether the local model loads and speaks: in a process of its own, which a wrong processor would kill."""
+def _trial(name: str) -> Callable[[], Finding]:
+    """What asks the model called *name* a question; a name that is none is refused at once."""
+    if name.partition(":")[0] == "local":
+        return partial(_tried, name)
+    try:
+        return partial(_answering, chosen_model(name, **_PATIENT), name)
+    except (MissingKey, ImportError) as error:
+        return partial(Finding, name, str(error), False)
+
+
+def _answering(model: Model, name: str) -> Finding:
+    """Whether *model* answers."""
+    began = perf_counter()
+    try:
+        complete(model, "Hello")
+    except (ArshaiError, ImportError) as error:
+        return Finding(name, blame(error), False)
+    return Finding(name, f"answers, in {perf_counter() - began:.1f} s", True)
+
+
+def _tried(name: str) -> Finding:
+    """Whether a local model loads and speaks: in a process of its own, which a wrong processor would kill."""
     absent = [remedy for package, remedy in EXTRAS[:2] if not _version(package)]
     if absent:
-        return Finding("local", "not installed", False, "; ".join(absent))
+        return Finding(name, "not installed", False, "; ".join(absent))
     began = perf_counter()
     try:
         done = subprocess.run(  # noqa: S603  # our own code
-            [sys.executable, "-P", "-c", _TRIAL],
+            [sys.executable, "-P", "-c", _TRIAL, name],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=LONGEST,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Finding("local", f"no word in {LONGEST:.0f} s", False)
+        return Finding(name, f"no word in {LONGEST:.0f} s", False)
     if done.returncode == 0:
-        return Finding("local", f"loads and answers, in {perf_counter() - began:.1f} s", True)
-    return Finding("local", _death(done.returncode, done.stderr), False)
+        return Finding(name, f"loads and answers, in {perf_counter() - began:.1f} s", True)
+    return Finding(name, _death(done.returncode, done.stderr), False)
 
 
 def _death(code: int, told: bytes) -> str:
