@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from arshai_kit._json import dumps
@@ -21,11 +22,12 @@ class Reopened(ValueError):
 class _Growing:
     """A call that is being written."""
 
-    __slots__ = ("arguments", "closed", "extra", "id", "index", "legacy", "name")
+    __slots__ = ("arguments", "closed", "extra", "id", "index", "legacy", "name", "place", "seen")
 
-    def __init__(self, index: Any, key: str, *, legacy: bool) -> None:
-        self.index, self.id, self.legacy = index, key, legacy
+    def __init__(self, place: int, index: Any, key: str, *, legacy: bool) -> None:
+        self.place, self.index, self.id, self.legacy = place, index, key, legacy
         self.name = ""
+        self.seen = 0  # of its fragments, when it was found to be no JSON object yet
         self.arguments: list[str] = []
         self.extra: dict[str, Any] = {}
         self.closed: ToolCall | None = None
@@ -54,11 +56,13 @@ class Calls:
     closed when its arguments are a JSON object and a later call has begun, or when the provider says that it is done.
     """
 
-    __slots__ = ("_growing", "_odd", "_provider")
+    __slots__ = ("_growing", "_last", "_odd", "_open", "_provider")
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._growing: list[_Growing] = []
+        self._open: list[_Growing] = []
+        self._last: dict[tuple[Any, bool], _Growing] = {}
         self._odd: list[Any] = []
 
     def __len__(self) -> int:
@@ -76,8 +80,7 @@ class Calls:
         text = text if isinstance(text, str) else "" if text is None else dumps(text).decode()
         growing = self._target(wire, name=bool(name), legacy=legacy)
         if growing is None:
-            growing = _Growing(wire.get("index"), _key(wire), legacy=legacy)
-            self._growing.append(growing)
+            growing = self._begun(wire.get("index"), _key(wire), legacy=legacy)
             self.close(out, done=False)
         if growing.closed:
             self._reopened(growing, text)
@@ -96,29 +99,43 @@ class Calls:
         When it is done because it was cut off (not *complete*), the answer has them, but no event says that they may
         run: what came of the last one may be valid by chance.
         """
-        for place, growing in enumerate(self._growing if done else self._growing[:-1]):
-            if growing.closed is None and (done or growing.arguments):
+        last = self._growing[-1] if self._growing else None
+        for growing in self._open if done else [each for each in self._open if each is not last]:
+            if done or len(growing.arguments) > growing.seen:
                 told = growing.read(self._provider, complete=done and complete)
+                growing.seen = len(growing.arguments)
                 if done or told.broken is None:
                     growing.closed = told
                     if complete or not done:
-                        out.append(ToolCallDelta(place, told.name, "", told))
+                        out.append(ToolCallDelta(growing.place, told.name, "", told))
+        self._open = [each for each in self._open if each.closed is None]
 
     def closed(self) -> Iterator[Part]:
         """The calls that may run, and what is none."""
         yield from (growing.closed for growing in self._growing if growing.closed is not None)
         yield from (odd_call(each, self._provider) for each in self._odd)
 
+    def _begun(self, index: Any, key: str, *, legacy: bool) -> _Growing:
+        """A new call."""
+        growing = _Growing(len(self._growing), index, key, legacy=legacy)
+        self._growing.append(growing)
+        self._open.append(growing)
+        with suppress(TypeError):  # an index may be anything, also what no table takes
+            self._last[index, legacy] = growing
+        return growing
+
     def _grown(self, growing: _Growing, wire: Mapping[str, Any], name: str, text: str, out: list[Event]) -> None:
         growing.id = growing.id or _key(wire)
         news = name if name != growing.name else ""
         growing.name += news
+        if news:
+            growing.seen = 0
         if text:
             growing.arguments.append(text)
         if len(wire) > len(_OF_FRAGMENT & wire.keys()):
             growing.extra.update((k, v) for k, v in wire.items() if k not in _OF_FRAGMENT and not void(v))
         if news or text:
-            out.append(ToolCallDelta(self._growing.index(growing), news, text))
+            out.append(ToolCallDelta(growing.place, news, text))
         if growing is not self._growing[-1]:
             self.close(out, done=False)
 
@@ -126,12 +143,20 @@ class Calls:
         """The call that *wire* goes on with."""
         index, key = wire.get("index"), _key(wire)
         if index is not None or legacy:
-            same = [each for each in self._growing if each.index == index and each.legacy == legacy]
-            return same[-1] if same and (not key or not same[-1].id or same[-1].id == key) else None
+            same = self._of_index(index, legacy=legacy)
+            return same if same is not None and (not key or not same.id or same.id == key) else None
         if key:
             return next((each for each in reversed(self._growing) if each.id == key), None)
         last = self._growing[-1] if self._growing else None
         return None if last is None or (name and last.arguments) else last
+
+    def _of_index(self, index: Any, *, legacy: bool) -> _Growing | None:
+        """The last call with *index*."""
+        try:
+            return self._last.get((index, legacy))
+        except TypeError:
+            same = (each for each in reversed(self._growing) if each.index == index and each.legacy == legacy)
+            return next(same, None)
 
     def _reopened(self, growing: _Growing, text: str) -> None:
         """Refuse *text* for a call that may be running; what only says again what was said is let pass."""
