@@ -22,7 +22,7 @@ def main(name: str, way: str) -> None:
     row, came = named()[name], ran_alone(Row("usual", (hello,), Answers()), asked)
     assert came.error is None
     before = peak()
-    came = ran_alone(row, asked, max_body=USUAL, timeout=60.0, deadline=120.0)
+    came = ran_alone(row, asked, **{"timeout": 60.0, "deadline": 120.0, **row.options, "max_body": USUAL})
     print(peak() - before, USUAL)
     expected = row.expects(asked)
     assert isinstance(expected, Fails)
