@@ -287,8 +287,10 @@ async def _dispose(flight: Flight, value: Any) -> None:
 
 
 async def _transport_of(run: AsyncRun) -> _transport.AsyncTransport:
-    if run.scope.async_client is not None:
-        return _transport.async_transport(run.scope.async_client, run.limits)
+    scope = run.scope
+    client = scope.client if scope.async_client is None else scope.async_client
+    if client is not None:  # also one of the other world, as in `_drive`
+        return _transport.async_transport(client, run.limits)
     kept = _kept().get({})
     if run.limits not in kept:
         keeper = _keeping(run.limits)

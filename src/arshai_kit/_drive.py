@@ -311,8 +311,9 @@ def _closing(steps: Steps) -> threading.Event:
 
 
 def _transport_of(run: Run) -> _transport.Transport:
-    client, limits = run.scope.client, run.limits
-    if client is not None:
+    scope, limits = run.scope, run.limits
+    client = scope.async_client if scope.client is None else scope.client
+    if client is not None:  # also one of the other world, which is refused: nobody goes past it unasked
         return _transport.sync_transport(client, limits)
     return _own.get(limits) or _made(limits)
 

@@ -101,8 +101,9 @@ def owner(scope: Scope) -> Background:
 class using:  # noqa: N801  # reads as the statement that it makes: `with using(client=…):`
     """Change the world for a block of code: `with using(…)` or `async with using(…)`.
 
-    *client* is an `httpx.Client` or `httpx.AsyncClient` (or of a library with the same interface), *layers* stand
-    around those already in force, innermost last, *tags* go with every step. What is started in the background inside
+    *client* is an `httpx.Client` or `httpx.AsyncClient` (or of a library with the same interface); code of the other
+    kind goes past it only to one that is given for it too, by a block of its own. *layers* stand around those already
+    in force, innermost last, *tags* go with every step. What is started in the background inside
     the block is waited for at its end, for at most *drain* seconds: in async code write `async with`, whose loop goes
     on meanwhile and runs what the block has started.
     """

@@ -9,12 +9,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from arshai_kit.effects import Call, Emit, Now, Plan, Sleep, Start, Step, Where, side_by_side
+from arshai_kit.effects import Call, Emit, Now, Open, Plan, Request, Send, Sleep, Start, Step, Where, side_by_side
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import AsyncStream, Stream, adrive, drive
 from arshai_kit.records import TextDelta
 from arshai_kit.scope import Limits, current, default_limits, using
 from tests.core.worlds import World, everywhere, on_both
+from tests.transport.server import always, reply, serving
 
 SPAN: ContextVar[str] = ContextVar("span", default="none")
 
@@ -195,6 +196,25 @@ def test_a_client_goes_to_the_world_that_it_fits() -> None:
         assert current().client is sync
         assert current().async_client is other
         assert current().limits == Limits(max_threads=3)
+
+
+@everywhere
+def test_nothing_goes_past_a_client_of_the_other_world(world: World) -> None:
+    """It may be the only way out, or hold the proxy, the certificates or the fake that the caller counts on."""
+    import httpx
+
+    def sending() -> Plan[Any]:
+        return (yield from Send(Request("GET", server.url)))
+
+    def opening() -> Plan[Any]:
+        return (yield from Open(Request("GET", server.url)))
+
+    other = httpx.Client() if world.backend else httpx.AsyncClient()
+    with serving(always(reply())) as server, using(client=other):
+        for plan in (sending, opening):
+            with pytest.raises(Misuse, match=r"its (a)?sync twin.*using\(client="):
+                world.run(plan)
+        assert server.peers == []
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])

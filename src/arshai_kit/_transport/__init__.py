@@ -61,7 +61,10 @@ def sync_transport(client: Any, limits: Limits) -> Transport:
 
         return SyncTransport(limits)
     if _is_async(client):
-        raise Misuse("this client is async: give its sync twin (httpx.Client), or call the functions of arshai_kit.aio")
+        raise Misuse(
+            "this client is async: give its sync twin too, with a using(client=httpx.Client(…)) of its own, "
+            "or call the functions of arshai_kit.aio"
+        )
     from arshai_kit._transport.foreign import ForeignSync
 
     return ForeignSync(client)
@@ -74,7 +77,10 @@ def async_transport(client: Any, limits: Limits) -> AsyncTransport:
 
         return OwnAsync(limits)
     if not _is_async(client):
-        raise Misuse("this client is sync: give its async twin (httpx.AsyncClient) to the functions of arshai_kit.aio")
+        raise Misuse(
+            "this client is sync: the functions of arshai_kit.aio take its async twin, "
+            "with a using(client=httpx.AsyncClient(…)) of its own"
+        )
     from arshai_kit._transport.foreign import ForeignAsync
 
     return ForeignAsync(client)
