@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import cached_property, update_wrapper
 from inspect import Signature, signature
@@ -48,17 +48,24 @@ class Stream:
     def __init__(self, plan: Plan[Any]) -> None:
         self._events = _told(Run(plan, listening=True))
 
-    def __iter__(self) -> Iterator[Event]:
-        return self._events
+    def __iter__(self) -> Self:
+        return self
 
     def __next__(self) -> Event:
-        return next(self._events)
+        try:
+            return next(self._events)
+        except ValueError as error:
+            if not _is_busy(error):
+                raise
+            raise Misuse("the stream is being read by another thread: one at a time reads it") from error
 
     def close(self) -> None:
         """End the run: the connection is closed, and what was started is cancelled; whoever reads it calls this."""
         try:
             self._events.close()
         except ValueError as error:
+            if not _is_busy(error):
+                raise
             raise Misuse(
                 "a stream is closed by the thread that reads it; this one is waiting for its next event"
             ) from error
@@ -70,6 +77,12 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_busy(error: ValueError) -> bool:
+    """Whether *error* is Python's own of a generator that runs in another thread: it comes from no frame of it."""
+    trace = error.__traceback__
+    return trace is not None and trace.tb_next is None
 
 
 def _told(run: Run) -> Generator[Event, None, None]:

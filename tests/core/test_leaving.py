@@ -932,6 +932,26 @@ def test_a_stream_is_closed_by_who_reads_it() -> None:
     assert waiting.wait(SOON)
     with pytest.raises(Misuse, match="closed by the thread that reads it"):
         stream.close()
+    with pytest.raises(Misuse, match="read by another thread"):
+        next(stream)
+    with pytest.raises(Misuse, match="read by another thread"):
+        list(stream)
     go_on.set()
     reader.join()
     stream.close()
+
+
+def test_a_value_that_a_plan_finds_wrong_is_not_taken_for_a_thread() -> None:
+    def wrong() -> Plan[None]:
+        try:
+            yield from Emit((TextDelta("one"),))
+            raise ValueError("while it is read")
+        finally:
+            raise ValueError("as it ends")
+
+    stream = Stream(wrong())
+    assert next(stream) == TextDelta("one")
+    with pytest.raises(ValueError, match="as it ends"):
+        stream.close()
+    with pytest.raises(ValueError, match="as it ends"):
+        list(Stream(wrong()))
