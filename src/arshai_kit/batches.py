@@ -16,7 +16,7 @@ from arshai_kit.completion import complete, run
 from arshai_kit.effects import Call, Emit, Here, Join, Outcome, Owner, Plan, Start, Step, Where, intercept
 from arshai_kit.errors import Misuse, RunError
 from arshai_kit.faces import AsyncStream, Stream, blocking
-from arshai_kit.models import is_model
+from arshai_kit.models import is_model, wrapped
 from arshai_kit.records import Notice
 
 if TYPE_CHECKING:
@@ -298,8 +298,7 @@ def _on_emit(_effect: Emit, _: Where) -> Plan[None]:
 
 
 def _on_step(effect: Step[Any], _: Where) -> Plan[Any]:
-    make = effect.make_plan
-    return (yield from evolve(effect, make_plan=lambda: _quiet(make())))
+    return (yield from evolve(effect, make_plan=wrapped(effect.make_plan, _quiet)))
 
 
 def _on_start(effect: Start[Any], _: Where) -> Plan[Any]:

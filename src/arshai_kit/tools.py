@@ -18,6 +18,7 @@ from arshai_kit._threads import BackgroundTask
 from arshai_kit.effects import Call, Emit, Now, Open, Plan, Send, Sleep, Spawn, Start, Step, Where, intercept, no_effect
 from arshai_kit.errors import ArshaiError, BadSchema, Misuse
 from arshai_kit.faces import blocking
+from arshai_kit.models import wrapped
 from arshai_kit.records import (
     Audio,
     BackgroundFailed,
@@ -304,7 +305,7 @@ def _until(plan: Plan[T], until: float) -> Plan[T]:
             case Start():
                 effect = evolve(effect, plan=_until(effect.plan, until))
             case Step(make_plan=make):
-                effect = evolve(effect, make_plan=lambda: _until(make(), until))
+                effect = evolve(effect, make_plan=wrapped(make, lambda plan: _until(plan, until)))
         return (yield from effect)
 
     return intercept(plan, dict.fromkeys((Send, Open, Call, Sleep, Start, Step), bounded))

@@ -13,11 +13,12 @@ from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit import ToolCall, Usage, complete, run_tools
+from arshai_kit import Finished, TextDelta, ToolCall, Usage, complete, run_tools, stream, tool
 from arshai_kit._record import Record
 from arshai_kit.cost import Prices
 from arshai_kit.effects import Call, Plan
 from arshai_kit.errors import CircuitOpen, OverBudget, OverLimit, ProviderError, ServerFailed, TimedOut
+from arshai_kit.faces import blocking
 from arshai_kit.models import UNKNOWN, Ask, Capabilities
 from arshai_kit.records import Notice, Response
 from arshai_kit.resilience import (
@@ -35,8 +36,8 @@ from arshai_kit.resilience import (
     fallback,
     limited,
 )
-from arshai_kit.testing import clock
-from tests.core.worlds import WORLDS, World, everywhere
+from arshai_kit.testing import clock, scripted
+from tests.core.worlds import WORLDS, World, everywhere, listening
 from tests.resilience.fixed import Fixed, said
 
 PAGE = Path(__file__).parents[2] / "docs" / "resilience" / "index.md"
@@ -128,6 +129,36 @@ def test_what_is_told_is_the_same_but_for_notices(order: list[str], world: World
         return [(type(event).__name__, getattr(event, "text", getattr(event, "call", None))) for event in kept]
 
     assert told(model) == told(fixed(CALL, said("3"))[0])
+
+
+@listening
+@pytest.mark.parametrize("around", ["deadline", "limited", "breaker", "budgeted"])
+def test_an_agent_that_is_wrapped_still_streams_by_a_script(world: World, around: str) -> None:
+    """Whoever answers in place of a model is heard through the wrapper: words come, calls start at once."""
+
+    @blocking
+    def agent(prompt: str) -> Plan[Response]:
+        return (yield from run_tools.plan(fixed()[0], prompt, [add], eager=True))
+
+    def told(agent: Any) -> list[Any]:
+        with scripted(ToolCall("c1", "add", {"a": 1, "b": 2}), "It is 3."):
+            events = world.events(lambda: stream.plan(agent, "1 + 2?"))
+        return [event for event in events if not isinstance(event, Notice | Finished)]
+
+    wrapped = deadline(agent, 50) if around == "deadline" else WRAPPERS[around](agent)
+    assert told(wrapped) == told(agent)
+    assert TextDelta("It is 3.") in told(wrapped)
+
+
+@listening
+def test_an_agent_that_is_a_tool_with_a_time_still_streams_by_a_script(world: World) -> None:
+    @blocking
+    def agent(question: str) -> Plan[Response]:
+        return (yield from complete.plan(fixed()[0], question))
+
+    with scripted(ToolCall("c1", "agent", {"question": "1 + 2?"}), "It is 3.", "Three."):
+        events = world.events(lambda: stream.plan(fixed()[0], "Ask!", tools=[tool(agent, timeout=30)]))
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["It is 3.", "Three."]
 
 
 @given(STACKS.filter(lambda order: "fallback" not in order), st.sampled_from(WORLDS))

@@ -14,6 +14,7 @@ from arshai_kit.models.protocol import (
     is_model,
     overheard,
     retold,
+    wrapped,
     written,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "pairs",
     "retold",
     "thread",
+    "wrapped",
     "written",
 ]

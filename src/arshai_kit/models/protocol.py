@@ -40,6 +40,7 @@ __all__ = [
     "is_model",
     "overheard",
     "retold",
+    "wrapped",
     "written",
 ]
 
@@ -146,6 +147,25 @@ class Asked(Record):
         return plan
 
 
+@frozen(eq=False, repr=False)
+class _Wrapped(Asked):
+    """How the plan of a model's step is *made*, wrapped; so is that of whoever answers in its place."""
+
+    made: Asked
+    wrap: Callable[[Any], Plan[Any]]
+
+    def heard(self, plan: Plan[Response]) -> Plan[Response]:
+        """*plan*, heard, and wrapped."""
+        return self.wrap(self.made.heard(plan))
+
+
+def wrapped(make_plan: Callable[[], Plan[T]], wrap: Callable[[Plan[T]], Plan[T]]) -> Callable[[], Plan[T]]:
+    """What makes the plan of a step as *make_plan* does, and wraps it; a layer still sees what a model is asked."""
+    if isinstance(make_plan, Asked):
+        return _Wrapped(make_plan.model, make_plan.ask, make_plan.hearing, make_plan, wrap)  # type: ignore[return-value]  # T is a Response
+    return lambda: wrap(make_plan())
+
+
 def overheard(plan: Plan[T], hear: Hearing) -> Plan[T]:
     """*plan*, whose events *hear* tells on, those of the models that it asks too."""
 
@@ -154,8 +174,7 @@ def overheard(plan: Plan[T], hear: Hearing) -> Plan[T]:
 
     def on_step(effect: Step[Any], _: Where) -> Plan[Any]:
         if effect.kind == "model":
-            make = effect.make_plan
-            effect = attrs.evolve(effect, make_plan=lambda: overheard(make(), hear))
+            effect = attrs.evolve(effect, make_plan=wrapped(effect.make_plan, lambda plan: overheard(plan, hear)))
         return (yield from effect)
 
     return intercept(plan, {Emit: on_emit, Step: on_step})

@@ -12,7 +12,7 @@ from arshai_kit._record import Record
 from arshai_kit.cost import Pricing, Spend, cost, dollars, known
 from arshai_kit.effects import Call, Emit, Here, Layer, Now, Open, Plan, Send, Start, Step, Where, intercept
 from arshai_kit.errors import ArshaiError, CircuitOpen, Misuse, OverBudget, ProviderError, StoreUnreachable, Unreachable
-from arshai_kit.models import Ask, Asked, is_model
+from arshai_kit.models import Ask, Asked, is_model, wrapped
 from arshai_kit.records import Notice, Response, Usage
 from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
 from arshai_kit.resilience.ledgers import Key, Ledger, Ticket
@@ -155,8 +155,8 @@ def _tried(plan: Plan[T], hold: Hold, settle: Callable[[], Plan[None]]) -> Plan[
         return answer
 
     def on_step(effect: Step[Any], _: Where) -> Plan[Any]:
-        make = effect.make_plan
-        return (yield from evolve(effect, make_plan=lambda: _tried(make(), hold, settle)))
+        make = wrapped(effect.make_plan, lambda plan: _tried(plan, hold, settle))
+        return (yield from evolve(effect, make_plan=make))
 
     def on_start(effect: Start[Any], _: Where) -> Plan[Any]:
         return (yield from evolve(effect, plan=_tried(effect.plan, hold, settle)))

@@ -11,7 +11,7 @@ from arshai_kit._record import Record
 from arshai_kit._steps import Steps
 from arshai_kit.effects import Call, Layer, Now, Open, Plan, Read, Send, Sleep, Spawn, Start, Step, Where, intercept
 from arshai_kit.errors import Misuse, TimedOut
-from arshai_kit.models import Ask, Asked, is_model
+from arshai_kit.models import Ask, is_model, wrapped
 from arshai_kit.records import Response
 from arshai_kit.resilience.around import AgentAround, Around, wrappable
 from arshai_kit.scope import current, enter, leave
@@ -118,12 +118,9 @@ class Bound(Record):
         return (yield from effect)
 
     def _on_step(self, effect: Step[Any], _: Where) -> Plan[Any]:
-        made, step = effect.make_plan, f"{effect.kind} {effect.name}"
+        step = f"{effect.kind} {effect.name}"
         yield from self.left(step)
-        inside = evolve(self, place=step)
-        if isinstance(made, Asked):
-            return (yield from evolve(effect, make_plan=_Timed(made.model, made.ask, made.hearing, made, inside)))
-        return (yield from evolve(effect, make_plan=lambda: inside.plan(made())))
+        return (yield from evolve(effect, make_plan=wrapped(effect.make_plan, evolve(self, place=step).plan)))
 
     def _blame(self, error: TimeoutError, doing: str) -> Plan[None]:
         """Raise what ended because time is up as that; what had less time itself says so."""
@@ -144,18 +141,6 @@ def _on_spawn(effect: Spawn, _: Where) -> Plan[None]:
 
 def _keeps_count(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).startswith(_OURS)
-
-
-@frozen(eq=False, repr=False)
-class _Timed(Asked):
-    """How the plan of a model's step is *made*, within a *bound*; whoever answers in its place is heard as it is."""
-
-    made: Asked
-    bound: Bound
-
-    def heard(self, plan: Plan[Response]) -> Plan[Response]:
-        """*plan*, heard and within the bound."""
-        return self.bound.plan(self.made.heard(plan))
 
 
 # What is done around a call
