@@ -1,4 +1,4 @@
-"""The peers: a provider whose replies a test writes, and llama.cpp's own server."""
+"""The peers: a provider whose replies a test writes, and llama-cpp-python's server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def toy(_living: Provider) -> Provider:
 
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of llama.cpp's server for Python, with a real model in it."""
+    """The address of llama-cpp-python's server, with a real model in it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("llama") / "server.log"
