@@ -33,8 +33,9 @@ leads, or a proxy), *check* looks at whatever else there is to see. With *times*
 world, after *between*, and the last time counts.
 
 What holds for every row is not said in any: it ends within *seconds*; the error is one of ours, can be pickled and
-shows no key; its `partial` holds the words that came and the rounds before; nothing is told twice; each connection that
-is not kept is closed; no thread, socket or task is left; with `memory=True` it takes at most twice `max_body`.
+shows no key; its `partial` holds the words that came and the rounds before; nothing is told twice; all tries of one
+question carry one idempotency key; each connection that is not kept is closed; no thread, socket or task is left; with
+`memory=True` it takes at most twice `max_body`.
 
 A row that the product does not pass has `wrong="why"`: it is then expected to fail, strictly, and stands in the report.
 """

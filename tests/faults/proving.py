@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import tracemalloc
@@ -127,11 +128,22 @@ def _looked_at(row: Row, way: Way, came: Came, server: FaultServer, other: Fault
     _met(row.expects(way), came, way, row)
     wanted = row.expects(way).requests + row.reused * (way.loops and row.before)
     assert len(server.seen) == wanted, f"the server saw {len(server.seen)} requests, not {wanted}"
+    if row.times == 1:
+        _marked(server)
     assert came.tasks <= 0, f"{came.tasks} tasks are left in the event loop"
     if row.check is not None:
         row.check(Scene(server, other, way, came))
     lines = (*server.lines, *(other.lines if other else ()))
     eventually(lambda: all(line.kept or line.over.is_set() for line in lines))
+
+
+def _marked(server: FaultServer) -> None:
+    """All tries of one question carry one mark, and each question has its own."""
+    marks: dict[str, set[str]] = {}
+    for asked in server.seen:
+        marks.setdefault(json.dumps(asked.content), set()).add(asked.headers.get("idempotency-key", ""))
+    assert all(len(each) == 1 for each in marks.values()), marks
+    assert len(set().union(*marks.values())) == len(marks), marks
 
 
 def _met(expected: Expected, came: Came, way: Way, row: Row) -> None:

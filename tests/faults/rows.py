@@ -26,6 +26,10 @@ OPTIONS: Final[Mapping[str, Any]] = {"retry": soon(), "timeout": 3.0, "deadline"
 """How a model is configured where a row does not say: twice again without a wait, and little time."""
 
 
+MUCH: Final[Mapping[str, Any]] = {"timeout": 30.0, "deadline": 50.0}
+"""More time, for rows of so much data that a busy machine takes seconds for it."""
+
+
 @frozen
 class Answers:
     """An answer of this *text*; *requests* is how many the server must have seen, *told* the words of a stream."""
@@ -118,4 +122,4 @@ class Row:
 
     def configured(self, **more: Any) -> Mapping[str, Any]:
         """The options of its model."""
-        return {**OPTIONS, **self.options, **more}
+        return {**OPTIONS, **(MUCH if self.memory else {}), **self.options, **more}
