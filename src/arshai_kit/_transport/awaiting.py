@@ -349,8 +349,11 @@ class OwnAsync:
             if not connection.has_expired():
                 return connection
             await closed((connection,))
-        await closed(self._shelf.surplus(self._limits.max_connections - self._gate.inside))
-        return way.connect()
+        made = way.connect()  # before anything is awaited: what is counted here is the sockets, not who waits for one
+        exchange.connections = [made]
+        self._busy.add(made)
+        await closed(self._shelf.surplus(self._limits.max_connections - len(self._busy)))
+        return made
 
     async def _take_turn(self, exchange: Exchange) -> None:
         gate = self._gate
