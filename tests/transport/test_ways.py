@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 
+import certifi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ from arshai_kit._transport.route import named, route_to
 from arshai_kit.effects import Request
 from arshai_kit.errors import Misuse, TimedOut, Unreachable
 from tests.transport.server import PEM, SOON, Peer, always, echo, proxying, reply, serving, socks
-from tests.transport.worlds import Bounds, World, everywhere, ours
+from tests.transport.worlds import OURS, Bounds, World, everywhere, ours
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -50,6 +52,12 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 # -- TLS --
 
 
+def unsafe(peer: Peer) -> None:
+    """Answer a handshake by words."""
+    peer.sock.recv(10)
+    peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
 @everywhere
 @pytest.mark.usefixtures("trusted")
 def test_tls(world: World) -> None:
@@ -70,11 +78,7 @@ def test_a_certificate_that_nobody_vouches_for(world: World) -> None:
 @ours
 @pytest.mark.usefixtures("trusted")
 def test_a_server_that_speaks_no_tls(world: World) -> None:
-    def behave(peer: Peer) -> None:
-        peer.sock.recv(10)
-        peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    with serving(behave) as server, pytest.raises(Unreachable, match="no TLS"):
+    with serving(unsafe) as server, pytest.raises(Unreachable, match="no TLS"):
         world.send(to(server.url.replace("http", "https")))
 
 
@@ -98,6 +102,22 @@ def test_one_context_serves_the_process(monkeypatch: pytest.MonkeyPatch) -> None
     tls_context.cache_clear()
     monkeypatch.setenv("SSL_CERT_DIR", str(PEM.parent))
     assert not tls_context().get_ca_certs()  # those of a folder are read when they are needed
+    tls_context.cache_clear()
+
+
+def test_certificates_that_cannot_be_had_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+    for file, why in (
+        (tmp_path / "none.pem", "cannot be read: No such file or directory"),
+        (junk, "holds no certificates"),
+    ):
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        for world in OURS:
+            tls_context.cache_clear()
+            with pytest.raises(Misuse) as raised:
+                world.send(to("https://localhost"))
+            assert str(raised.value) == f"SSL_CERT_FILE is {str(file)!r}, which {why}"
     tls_context.cache_clear()
 
 
@@ -136,13 +156,47 @@ def test_a_tunnel_through_tls(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     assert heard.pieces
 
 
-@ours
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_a_proxy_that_refuses(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(always(reply(status="407 Proxy Authentication Required"))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        with pytest.raises(Unreachable, match="407"):
+        with pytest.raises(Unreachable) as raised:
             world.send(to("https://nowhere.invalid"))
+    name = "" if world.foreign else f" 127.0.0.1:{proxy.port}"  # which one a client uses is its own affair
+    said = f"the proxy{name} (for nowhere.invalid) refused: 407 Proxy Authentication Required"
+    assert str(raised.value) == said
+
+
+@ours
+@pytest.mark.usefixtures("trusted")
+def test_who_is_not_reached_is_named_the_proxy_or_the_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stands between is not blamed on the server, nor the server on who stands between; no password is told."""
+
+    def said(target: str, proxy: str) -> str:
+        monkeypatch.setenv("ALL_PROXY", proxy.replace("//", "//me:hunter2@"))
+        with pytest.raises(Unreachable) as raised:
+            world.send(to(target))
+        return str(raised.value)
+
+    with serving(echo) as gone:
+        pass
+    with serving(unsafe) as bare, serving(proxying) as plain, serving(proxying, tls=True) as safe:
+        for scheme in ("http", "https"):
+            refused = said(f"{scheme}://a.example", gone.url)
+            assert refused.startswith(f"no connection to the proxy 127.0.0.1:{gone.port} (for a.example): ")
+            assert "hunter2" not in refused
+            lost = said(f"{scheme}://a.example", "http://no-such-host.invalid")
+            assert lost.startswith("no connection to the proxy no-such-host.invalid:80 (for a.example): ")
+        spoken = said("https://a.example", bare.url.replace("http", "https"))
+        assert spoken.startswith(f"no TLS with the proxy 127.0.0.1:{bare.port} (for a.example): ")
+        for proxy in (plain, safe):
+            inside = said(f"https://127.0.0.1:{bare.port}", proxy.url)
+            assert inside.startswith(f"no TLS with 127.0.0.1:{bare.port}: ")
+        monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+        tls_context.cache_clear()
+        doubted = said("https://a.example", safe.url)
+        assert doubted.startswith(f"the certificate of the proxy 127.0.0.1:{safe.port} (for a.example) is not trusted")
 
 
 @pytest.mark.needs("socks")

@@ -168,6 +168,7 @@ class AwaitedStream(httpcore.AsyncNetworkStream):
     ) -> AwaitedStream:
         """The same connection, encrypted from here on."""
         exchange = self._serving
+        exchange.start_tls(inside=isinstance(self._stream, TLSStream))
         try:
             with in_time(exchange.left_to_connect(), lambda: late_to_connect(exchange)):
                 stream = await TLSStream.wrap(
@@ -310,7 +311,7 @@ class OwnAsync:
         proxy = proxy_for(route.scheme, route.host, route.port)
         pool = httpcore.AsyncConnectionPool(**pool_options(route.scheme, proxy, self._backend))
         address = Address.of(route)
-        return Way(route, address, partial(pool.create_connection, address.origin), proxied=proxy is not None)
+        return Way(route, address, partial(pool.create_connection, address.origin), proxy)
 
     def _begun(self, request: Request, until: float) -> tuple[Exchange, AsyncWay]:
         way = self._way(request.url)

@@ -39,6 +39,9 @@ def _told(error: Exception, exchange: Exchange) -> Exception:
     names = {kind.__name__ for kind in type(error).__mro__}
     if "TimeoutException" in names:
         return TimedOut(f"{host} gave no sign of life in time ({type(error).__name__})")
+    if "ProxyError" in names:
+        proxy = exchange.peer if exchange.proxy is not None else f"the proxy (for {host})"
+        return Unreachable(f"{proxy} refused: {_said(error)}")
     if "LocalProtocolError" in names:
         return Misuse(f"the request to {host} is not valid HTTP: look at its method and the names of its headers")
     if names & {"InvalidURL", "UnsupportedProtocol"}:
@@ -68,17 +71,17 @@ def _forget(error: Exception) -> None:
 def unconnected(exchange: Exchange, error: Exception) -> Unreachable:
     """No connection came about."""
     exchange.cause = error
-    return _not_sent(f"no connection to {exchange.host}: {_said(error)}")
+    return _not_sent(f"no connection to {exchange.peer}: {_said(error)}")
 
 
 def tls_failed(exchange: Exchange, error: Exception) -> Unreachable:
     """The connection stands, but not its encryption."""
-    exchange.cause, host = error, exchange.host
+    exchange.cause, peer = error, exchange.peer
     why = getattr(error, "verify_message", "")
     if why:
         remedy = "SSL_CERT_FILE can name a file with your own authorities"
-        return _not_sent(f"the certificate of {host} is not trusted: {why} ({remedy})")
-    return _not_sent(f"no TLS with {host}: {_said(error)}")
+        return _not_sent(f"the certificate of {peer} is not trusted: {why} ({remedy})")
+    return _not_sent(f"no TLS with {peer}: {_said(error)}")
 
 
 def _not_sent(words: str) -> Unreachable:

@@ -91,7 +91,7 @@ class SyncTransport:
         proxy = proxy_for(route.scheme, route.host, route.port)
         pool = httpcore.ConnectionPool(**pool_options(route.scheme, proxy, self._backend))
         address = Address.of(route)
-        return Way(route, address, partial(pool.create_connection, address.origin), proxied=proxy is not None)
+        return Way(route, address, partial(pool.create_connection, address.origin), proxy)
 
     def _answered(
         self, request: Request, until: float, fuse: Fuse | None, accepted: tuple[bytes, bytes]

@@ -29,7 +29,11 @@ def tls_context() -> ssl.SSLContext:
     import ssl
 
     if file := os.environ.get("SSL_CERT_FILE"):
-        return ssl.create_default_context(cafile=file)
+        try:
+            return ssl.create_default_context(cafile=file)
+        except OSError as error:  # ssl's own errors are among them
+            why = "holds no certificates" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+            raise Misuse(f"SSL_CERT_FILE is {file!r}, which {why}") from error
     if folder := os.environ.get("SSL_CERT_DIR"):
         return ssl.create_default_context(capath=folder)
     import certifi
@@ -46,6 +50,11 @@ class ProxyAddress:
     port: int
     user: str = ""
     password: str = field(default="", repr=False)
+
+    @property
+    def name(self) -> str:
+        """Where it is, as addresses and messages say it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def proxy_for(scheme: str, host: str, port: int) -> ProxyAddress | None:

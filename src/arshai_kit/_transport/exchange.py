@@ -16,6 +16,7 @@ from arshai_kit.errors import TimedOut, Unreachable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from arshai_kit._transport.environment import ProxyAddress
     from arshai_kit.effects import Request
 
 __all__ = ["Exchange", "Fuse", "Gate", "Limits", "Ticket"]
@@ -97,6 +98,8 @@ class Exchange:
         "heard",
         "host",
         "origin",
+        "peer",
+        "proxy",
         "public",
         "request",
         "reused",
@@ -111,6 +114,8 @@ class Exchange:
     def __init__(self, host: str, request: Request, until: float, fuse: Fuse | None = None) -> None:
         self.host = host
         self.origin = host
+        self.proxy: ProxyAddress | None = None
+        self.peer = host  # with whom it connects, as messages say it
         self.public = False  # connects to public addresses alone
         self.request = request
         self.until = until
@@ -171,6 +176,13 @@ class Exchange:
     def start_connecting(self) -> None:
         """Begin the time for a connection, which covers TCP and TLS."""
         self.connect_until = min(self.until, monotonic() + self.request.connect_timeout)
+        if self.proxy is not None:
+            self.peer = f"the proxy {self.proxy.name} (for {self.host})"
+
+    def start_tls(self, *, inside: bool) -> None:
+        """Begin a handshake, *inside* TLS or not: with the proxy, if that speaks TLS too, and then with the server."""
+        if inside or self.proxy is None or self.proxy.scheme != "https":
+            self.peer = self.host
 
     def left_to_connect(self) -> float:
         """Seconds until the connection must stand; raises when there are none."""
@@ -183,7 +195,7 @@ class Exchange:
     def late_to_connect(self) -> TimedOut:
         """No connection within the time for it."""
         return TimedOut(
-            f"no connection to {self.host} within {self.request.connect_timeout:g} s or what was left of the time"
+            f"no connection to {self.peer} within {self.request.connect_timeout:g} s or what was left of the time"
         )
 
     def forgive(self, due: float) -> bool:

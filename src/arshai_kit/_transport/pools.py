@@ -62,11 +62,17 @@ class Way(Generic[C]):
     route: Route
     address: Address
     connect: Callable[[], C]
-    proxied: bool
+    proxy: ProxyAddress | None
+
+    @property
+    def proxied(self) -> bool:
+        """Whether there is a proxy, who makes the connections to servers."""
+        return self.proxy is not None
 
     def begin(self, exchange: Exchange) -> None:
         """Let *exchange* go this way; a public one never meets a connection that was made with no look at its peer."""
         exchange.origin = self.route.origin
+        exchange.proxy = self.proxy
         if exchange.request.public:
             exchange.origin = f"public {exchange.origin}"
             exchange.public = not self.proxied
@@ -137,9 +143,8 @@ def pool_options(scheme: str, proxy: ProxyAddress | None, backend: Any) -> dict[
 def _proxy(address: ProxyAddress) -> httpcore.Proxy:
     if address.scheme.startswith("socks5") and find_spec("socksio") is None:
         raise Misuse("the environment names a SOCKS proxy: pip install socksio, or unset ALL_PROXY")
-    host = f"[{address.host}]" if ":" in address.host else address.host
     return httpcore.Proxy(
-        f"{address.scheme}://{host}:{address.port}",
+        f"{address.scheme}://{address.name}",
         auth=(address.user.encode(), address.password.encode()) if address.user or address.password else None,
         ssl_context=tls_context() if address.scheme == "https" else None,
     )

@@ -118,9 +118,11 @@ class Stream(httpcore.NetworkStream):
     ) -> Stream:
         """The same connection, encrypted from here on."""
         exchange = self._serving
+        inside = isinstance(self.sock, ssl.SSLSocket)
+        exchange.start_tls(inside=inside)
         sock: Any
         try:
-            if isinstance(self.sock, ssl.SSLSocket):
+            if inside:
                 sock = Nested(self.sock, ssl_context, server_hostname)
             else:
                 # The handshake comes apart from the wrapping, so that there is a socket to shut while it lasts.
