@@ -117,7 +117,7 @@ def answered(backend: str, number: int, pool: int | None) -> None:
         assert came == [f"answer to call {place}" for place in range(number)]
         failed = len(server.seen) // FAULTS
         assert len(server.seen) == number + failed
-        assert len(server.lines) <= (pool or number) + failed  # each is used again and again; a failure may cost one
+        assert len(server.lines) <= (pool or number) + failed  # each serves again and again; a failure costs one
 
 
 @in_each_world
