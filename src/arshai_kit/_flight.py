@@ -208,6 +208,7 @@ class Flights:
         """Deliver the answer that arrived first, if one is still wanted."""
         while self.arrived:
             flight, value, error = self.arrived.popleft()
+            flight.break_off = None  # it may be the flight's own, which then would hold itself
             if self.flying.get(flight.task) is flight:
                 del self.flying[flight.task]
                 return self.hand_over(flight.task, flight.effect, value, error)

@@ -6,11 +6,16 @@ import gc
 import weakref
 from collections.abc import Iterator
 
+import anyio
+import anyio.lowlevel
 import pytest
 
-from arshai_kit.effects import Emit, Here, Join, Plan, Start
+from arshai_kit._adrive import adrive
+from arshai_kit._flight import Flight
+from arshai_kit.effects import Call, Emit, Here, Join, Plan, Start, side_by_side
 from arshai_kit.machine import OVER, Machine
 from arshai_kit.records import TextDelta
+from tests.core.worlds import on_both
 
 
 @pytest.fixture
@@ -43,3 +48,27 @@ def test_a_machine_is_no_cycle(plan: type) -> None:
     gone = weakref.ref(machine)
     del machine
     assert gone() is None
+
+
+@on_both
+def test_a_call_that_was_answered_is_no_cycle(backend: str) -> None:
+    """What cancels it is its own, and is let go with the answer."""
+
+    async def main() -> None:
+        async def soon(number: int) -> int:
+            await anyio.lowlevel.checkpoint()
+            return number
+
+        def plan() -> Plan[list[int]]:
+            return [each.unwrap() for each in (yield from side_by_side([iter(Call(soon, n)) for n in range(3)]))]
+
+        gc.collect()
+        before = sum(type(each) is Flight for each in gc.get_objects())
+        gc.disable()
+        try:
+            assert await adrive(plan()) == [0, 1, 2]
+            assert sum(type(each) is Flight for each in gc.get_objects()) == before
+        finally:
+            gc.enable()
+
+    anyio.run(main, backend=backend)

@@ -246,6 +246,14 @@ async def test_who_is_cancelled_is_no_longer_counted(anyio_backend: str) -> None
     assert not model.balance._members[0].busy
 
 
+@everywhere
+def test_an_answer_says_whose_it_is(world: World) -> None:
+    """Also where names are the same, by who provides them, or by their places."""
+    model = balanced(Toy(provider="east"), Toy(provider="west"), Toy(provider="west"))
+    told = [world.run(talk(model)).answered_by for _ in range(3)]
+    assert told == ["east:toy", "west:toy#2", "west:toy#3"]
+
+
 # -- values --
 
 

@@ -522,7 +522,7 @@ def test_a_budgeted_model_is_a_model_and_a_value() -> None:
     assert one != kept(model, Budget(money=5, per="day"))  # another ledger
     assert (one.name, one.provider, evolve(one, temperature=0).model.temperature) == ("m", model.provider, 0)
     assert "sk-secret" not in repr(one)
-    assert "Budget(Decimal('5'), per='day'" in repr(one)
+    assert "Budget(money=Decimal('5'), per='day'" in repr(one)
     with pytest.raises(Misuse, match="not pickled"):
         pickle.dumps(one)
 

@@ -47,12 +47,19 @@ def openrouter(
     return Endpoint(
         name=named(name),
         base_url=address(base_url),
-        dialect=spoken("chat", effort=False, addresses=("image", "file"), hint=False, empty=False),
+        dialect=spoken("chat", effort=False, addresses=("image", "file"), hint=False, empty=False, **_ids(name)),
         provider="openrouter",
         api_key=_key(api_key),
         headers=(*[(header, value) for header, value in told.items() if value], *pairs(headers)),
         **settings,
     )
+
+
+def _ids(name: str) -> dict[str, Any]:
+    """What the maker of the model refuses in the ids of calls, which OpenRouter passes on as they are."""
+    if name.startswith("mistralai/"):
+        return {"longest_id": 9, "plain_ids": True}
+    return {"longest_id": 40} if name.startswith("openai/") else {}
 
 
 def _routing(models: Any, provider: Mapping[str, Any] | None, plugins: Any, transforms: Any) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.completion import run
@@ -13,8 +14,9 @@ from arshai_kit.effects import Call, Instant, Plan
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
 from arshai_kit.models import Capabilities, is_model
+from arshai_kit.records import Response
 
-__all__ = ["AgentAround", "Around", "Policy", "asking", "merged", "named", "wrappable"]
+__all__ = ["AgentAround", "Around", "Policy", "answered", "apart", "asking", "merged", "named", "wrappable"]
 
 T = TypeVar("T")
 
@@ -94,6 +96,26 @@ def named(value: Any) -> str:
     'len'
     """
     return str(getattr(value, "name", None) or getattr(value, "__name__", None) or type(value).__name__)
+
+
+def answered(answer: T, name: str) -> T:
+    """*answer*, which says that it is of *name*, unless it says already whose it is."""
+    if isinstance(answer, Response) and not answer.answered_by:
+        return evolve(answer, answered_by=name)
+    return answer
+
+
+def apart(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    """*names*, told apart by *others* where they are equal, or by their places.
+
+    >>> apart(["gpt", "gpt", "o", "o"], ["azure", "openai", "azure", "azure"])
+    ('azure:gpt', 'openai:gpt', 'azure:o#3', 'azure:o#4')
+    """
+    count = Counter(names)
+    both = zip(names, others, strict=True)
+    names = [f"{other}:{name}" if count[name] > 1 and other else name for name, other in both]
+    count = Counter(names)
+    return tuple([f"{name}#{place}" if count[name] > 1 else name for place, name in enumerate(names, 1)])
 
 
 def merged(models: tuple[Any, ...]) -> Capabilities:

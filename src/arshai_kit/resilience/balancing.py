@@ -16,7 +16,7 @@ from arshai_kit.errors import CircuitOpen, Misuse, NotFound, OverLimit, Provider
 from arshai_kit.faces import drive
 from arshai_kit.models import Ask, Capabilities, is_model, overheard
 from arshai_kit.records import Event, Notice, Response
-from arshai_kit.resilience.around import asking, merged, named, wrappable
+from arshai_kit.resilience.around import answered, apart, asking, merged, named, wrappable
 from arshai_kit.resilience.breakers import unwell
 from arshai_kit.resilience.limits import ticket
 
@@ -202,7 +202,7 @@ class Balancing(Record):
                 yield from Emit((Notice("set_aside", name, str(error), {"seconds": seconds}),))
             raise
         yield from asking(self.balance, settle, key, place, True, None, _room(response))
-        return response
+        return answered(response, name)
 
 
 def _noting(told: list[bool]) -> Callable[[tuple[Event, ...]], Plan[None]]:
@@ -243,7 +243,7 @@ class Balanced(Record):
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
         """The answer of one of the models."""
         plans = [_asking(model, ask, stream=stream) for model in self.models]
-        names = [model.name for model in self.models]
+        names = apart([model.name for model in self.models], [model.provider for model in self.models])
         return Balancing(self.balance, self.tries, self.fails).among(plans, names)
 
 
@@ -264,7 +264,10 @@ class BalancedAgents(Record):
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
         """What calling it does, as a plan."""
-        return self.policy.among([_calling(each, args, kwargs) for each in self.agents], [*map(named, self.agents)])
+        return self.policy.among(
+            [_calling(each, args, kwargs) for each in self.agents],
+            apart([*map(named, self.agents)], [""] * len(self.agents)),
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of one of the agents."""

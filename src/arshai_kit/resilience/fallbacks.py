@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.completion import run
@@ -28,7 +27,7 @@ from arshai_kit.errors import (
 from arshai_kit.faces import drive
 from arshai_kit.models import Ask, Capabilities, is_model, overheard
 from arshai_kit.records import Event, Notice, PartialOutput, Response, TextDelta, ThinkingDelta, ToolCallDelta
-from arshai_kit.resilience.around import merged, named, wrappable
+from arshai_kit.resilience.around import answered, apart, merged, named, wrappable
 from arshai_kit.retry import transient
 
 __all__ = ["Fallback", "FallbackAgents", "Falling", "fallback", "worth_another"]
@@ -132,19 +131,6 @@ def _noting(told: list[bool]) -> Callable[[tuple[Event, ...]], Plan[None]]:
     return hear
 
 
-def _apart(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
-    """*names*, told apart by *others* where they are equal, or by their places.
-
-    >>> _apart(["gpt", "gpt", "o", "o"], ["azure", "openai", "azure", "azure"])
-    ('azure:gpt', 'openai:gpt', 'azure:o#3', 'azure:o#4')
-    """
-    count = Counter(names)
-    both = zip(names, others, strict=True)
-    names = [f"{other}:{name}" if count[name] > 1 and other else name for name, other in both]
-    count = Counter(names)
-    return tuple([f"{name}#{place}" if count[name] > 1 else name for place, name in enumerate(names, 1)])
-
-
 @frozen(eq=False, repr=False)
 class Fallback(Record):
     """Models, of which the first that does not fail answers; see `fallback`."""
@@ -171,9 +157,8 @@ class Fallback(Record):
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
         """The answer of the first of the models that does not fail; it says whose it is."""
         plans = [_asking(model, ask, stream=stream) for model in self.models]
-        names = _apart([model.name for model in self.models], [model.provider for model in self.models])
-        response, name = yield from Falling(self.on, self.restart).among(plans, names)
-        return response if response.answered_by else evolve(response, answered_by=name)
+        names = apart([model.name for model in self.models], [model.provider for model in self.models])
+        return answered(*(yield from Falling(self.on, self.restart).among(plans, names)))
 
 
 def _asking(model: Any, ask: Ask, *, stream: bool) -> Callable[[], Plan[Response]]:
@@ -193,10 +178,9 @@ class FallbackAgents(Record):
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
         """What calling it does, as a plan."""
-        names = _apart([*map(named, self.agents)], [""] * len(self.agents))
+        names = apart([*map(named, self.agents)], [""] * len(self.agents))
         plans = [_calling(each, args, kwargs) for each in self.agents]
-        answer, name = yield from self.policy.among(plans, names)
-        return evolve(answer, answered_by=name) if isinstance(answer, Response) else answer
+        return answered(*(yield from self.policy.among(plans, names)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the first that does not fail."""
