@@ -8,7 +8,7 @@ import sys
 from arshai_kit import openai_compatible
 from tests.badinput.hungry import peak
 from tests.faults.proving import ran_alone
-from tests.faults.rows import Answers, Fails, Row
+from tests.faults.rows import MUCH, Answers, Fails, Row
 from tests.faults.server import hello
 from tests.faults.table import named
 from tests.faults.ways import WAYS
@@ -19,10 +19,11 @@ USUAL = openai_compatible("toy-1", base_url="http://127.0.0.1/v1", api_key="sk-1
 def main(name: str, way: str) -> None:
     """Run the row of this *name* (its group before it) this *way*, after an ordinary one."""
     (asked,) = [each for each in WAYS if each.name == way]
-    row, came = named()[name], ran_alone(Row("usual", (hello,), Answers()), asked)
-    assert came.error is None
+    row, came = named()[name], ran_alone(Row("usual", (hello,), Answers()), asked, **MUCH)
+    if came.error is not None:
+        raise came.error
     before = peak()
-    came = ran_alone(row, asked, **{"timeout": 60.0, "deadline": 120.0, **row.options, "max_body": USUAL})
+    came = ran_alone(row, asked, **{**MUCH, **row.options, "max_body": USUAL})
     print(peak() - before, USUAL)
     expected = row.expects(asked)
     assert isinstance(expected, Fails)

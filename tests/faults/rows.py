@@ -12,7 +12,7 @@ from arshai_kit.retry import Retry
 from tests.faults.server import Act, FaultServer, Script
 from tests.faults.ways import WAYS, Came, Way
 
-__all__ = ["MIB", "OPTIONS", "Answers", "Expected", "Fails", "Row", "Scene", "soon"]
+__all__ = ["MIB", "MUCH", "OPTIONS", "Answers", "Expected", "Fails", "Row", "Scene", "soon"]
 
 MIB: Final = 1024 * 1024
 
@@ -22,7 +22,7 @@ def soon(times: int = 2) -> Retry:
     return Retry(stop=stop_after_attempt(times + 1), wait=wait_none())
 
 
-OPTIONS: Final[Mapping[str, Any]] = {"retry": soon(), "timeout": 3.0, "deadline": 6.0, "max_body": 4 * MIB}
+OPTIONS: Final[Mapping[str, Any]] = {"retry": soon(), "timeout": 5.0, "deadline": 10.0, "max_body": 4 * MIB}
 """How a model is configured where a row does not say: twice again without a wait, and little time."""
 
 
