@@ -38,7 +38,7 @@ from arshai_kit.providers import (
 from arshai_kit.providers.embedders import EmbedderOptions
 from arshai_kit.providers.gemini import vertex_address
 from arshai_kit.providers.named import PROVIDERS
-from arshai_kit.records import ToolCall, ToolSpec, assistant, tool_result, user
+from arshai_kit.records import ToolCall, ToolSpec, assistant, tool_result
 from arshai_kit.retry import Retry
 from tests.badinput.ways import DONE, answering, body, chunk, message, model_at, sent
 
@@ -210,7 +210,7 @@ def test_openrouter_sends_nothing_of_its_own_unasked(monkeypatch: pytest.MonkeyP
     assert told["reasoning"] == {"max_tokens": 2000}
 
 
-@pytest.mark.parametrize(("name", "longest"), [("openai/gpt-5", 40), ("mistralai/small", 9), ("x-ai/grok", 43)])
+@pytest.mark.parametrize(("name", "longest"), [("openai/gpt-5", 39), ("mistralai/small", 9), ("x-ai/grok", 43)])
 def test_openrouter_sends_ids_that_the_maker_takes(name: str, longest: int) -> None:
     call = ToolCall("call-cbf8bf3a-0762-4d37-9ab8-2fa7240be181-0", "f", {})
     history = (user("Go!"), assistant(call), tool_result(call, "1"), user("On!"))
