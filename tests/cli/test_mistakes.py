@@ -198,11 +198,38 @@ def test_an_answer_that_cannot_be_written(provider: Provider) -> None:
     assert done.stderr == b"arshai-kit: the answer cannot be written: No space left on device\n"
 
 
-def test_everything_may_be_closed(provider: Provider) -> None:
-    script = 'exec "$@" <&- >&- 2>&-'
-    command = ["/bin/sh", "-c", script, "sh", *COMMAND, "ask", "-m", provider.model(), "?"]
-    assert subprocess.run(command, env=surroundings(), timeout=SOON, check=False).returncode == 0
-    assert len(provider.asked) == 1
+@pytest.mark.parametrize(("closed", "code", "asked"), [(">&-", 1, 0), ("<&- 2>&-", 0, 1), ("<&- >&- 2>&-", 1, 0)])
+def test_what_is_closed(provider: Provider, closed: str, code: int, asked: int) -> None:
+    """Nobody is asked, and paid, for an answer that has nowhere to go."""
+    command = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, "ask", "-m", provider.model(), "?"]
+    done = subprocess.run(command, capture_output=True, env=surroundings(), timeout=SOON, check=False)
+    said = b"arshai-kit: the answer cannot be written: standard output is closed\n" if closed == ">&-" else b""
+    assert (done.returncode, done.stderr, len(provider.asked)) == (code, said, asked)
+
+
+@pytest.mark.parametrize("file", ["none.pem", "junk.pem"])
+def test_certificates_that_cannot_be_had_are_named(folder: Path, file: str) -> None:
+    (folder / "junk.pem").write_text("no certificate")
+    done = typed(
+        "ask", "-m", "openai-compatible:tiny@https://127.0.0.1:9/v1", "?", env={"SSL_CERT_FILE": f"{folder / file}"}
+    )
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"arshai-kit: SSL_CERT_FILE is '{folder / file}', which ")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("OSError(28, 'No space left on device')", "the answer cannot be written: No space left on device"),
+        ("FileNotFoundError(2, 'No such file or directory')", "[Errno 2] No such file or directory"),
+        ("OSError(28, 'No space left on device', '/a/b')", "[Errno 28] No space left on device: '/a/b'"),
+        ("OSError('odd')", "odd"),
+    ],
+)
+def test_not_every_error_of_the_system_is_one_of_writing(error: str, said: str) -> None:
+    raising = f"import arshai_kit.cli.app as app; app.run = lambda: (_ for _ in ()).throw({error})"
+    done = alone(sys.executable, *STRICT, "-c", f"{raising}; from arshai_kit.cli import main; main()")
+    assert done == Done(1, "", f"arshai-kit: {said}\n")
 
 
 def test_an_interrupted_command_ends_by_the_signal_and_says_nothing(provider: Provider) -> None:

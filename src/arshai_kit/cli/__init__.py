@@ -6,6 +6,7 @@ file or extra), 3 the model gave no usable answer, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -16,10 +17,15 @@ __all__ = ["main"]
 PARTS = ("click", "prompt_toolkit", "rich")
 """What the extra `cli` brings."""
 
+UNWRITABLE = ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EBADF", "EAGAIN", "EINVAL")
+"""Why the system does not take what is written; no other error without the name of a file has these numbers here."""
+
 
 def main() -> None:
     """Run `arshai-kit`: what a user did wrong is said in a line, without a traceback."""
-    _stand_in()
+    if not _stand_in():  # the next file or socket to be opened would take the place of the closed one
+        print("arshai-kit: the answer cannot be written: standard output is closed", file=sys.stderr)
+        sys.exit(1)
     try:
         code = _run()
         sys.stdout.flush()
@@ -30,8 +36,11 @@ def main() -> None:
         _give_up_output()
         code = 0
     except OSError as error:
-        _give_up_output()
-        print(f"arshai-kit: the answer cannot be written: {error.strerror}", file=sys.stderr)
+        told: Any = error
+        if error.filename is None and errno.errorcode.get(error.errno or 0) in UNWRITABLE:
+            _give_up_output()
+            told = f"the answer cannot be written: {error.strerror}"
+        print(f"arshai-kit: {told}", file=sys.stderr)
         code = 1
     sys.exit(code)
 
@@ -50,14 +59,16 @@ def _run() -> int:
         return 2
 
 
-def _stand_in() -> None:
-    """Standard output and error take every letter, and are there even where the caller has closed them."""
+def _stand_in() -> bool:
+    """Let standard output and error take every letter, and be there at all; whether there was an output."""
+    given: Any = sys.stdout
     for name in ("stdout", "stderr"):
         stream: Any = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # for the whole process
         else:
             stream.reconfigure(errors="replace" if name == "stdout" else "backslashreplace")
+    return given is not None
 
 
 def _interrupted() -> None:
