@@ -28,9 +28,12 @@ from arshai_kit import (
     user,
 )
 from arshai_kit._flight import left_behind
+from arshai_kit.completion import run
 from arshai_kit.errors import Exhausted, StreamIncomplete, TimedOut
+from arshai_kit.faces import blocking
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, ToolResult, close_open_calls
+from arshai_kit.resilience import deadline
 from tests.core.worlds import BACKENDS, World, everywhere, listening
 from tests.resilience.strict import FIRST_CLOSED, HALF, TEXT, Strict, heard, strict
 from tests.transport.server import SOON, eventually
@@ -350,6 +353,24 @@ def test_a_run_that_runs_out_of_time_says_so_and_goes_on(provider: Strict, world
     partial = out.value.partial
     assert len(partial.tool_runs) == 2
     assert partial.text == ("Let me see." if world.listening else "Round 0.")
+    assert goes_on(provider, partial.messages).text == "All done."
+
+
+@everywhere
+def test_an_agent_that_runs_out_of_time_says_so_and_goes_on(provider: Strict, world: World) -> None:
+    """The whole run has so much time: the first round is kept, and what the second one had begun to say."""
+
+    def desk(prompt: str) -> Any:
+        return (yield from run_tools.plan(provider.model(), prompt, TOOLS))
+
+    agent = deadline(blocking(desk), 0.3)
+    provider.holds_on(*TEXT, at=1)
+    face: Any = stream if world.listening else run
+    with pytest.raises(TimedOut) as out:
+        world.run(lambda: face.plan(agent, "Go on."))
+    provider.saw_it_leave(monotonic())
+    partial = out.value.partial
+    assert len(partial.tool_runs) == 2
     assert goes_on(provider, partial.messages).text == "All done."
 
 
