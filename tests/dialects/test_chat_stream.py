@@ -547,3 +547,37 @@ def test_the_older_completions_are_streamed_too() -> None:
     events, response = streamed(_sent(*told, {"choices": [{"text": "", "finish_reason": "stop"}]}), ENDPOINT)
     assert (response.text, response.finish_reason) == ("hi!", "stop")
     assert [each.text for each in events if isinstance(each, TextDelta)] == ["h", "i", "!"]
+
+
+@given(st.text(st.sampled_from("a\N{GRINNING FACE}é\N{OLD PERSIAN SIGN A}"), min_size=1, max_size=8), st.booleans())
+def test_letters_that_are_cut_in_two_are_told_whole(text: str, calls: bool) -> None:
+    """A server that counts in UTF-16 sends half a letter at a time: as words, as thoughts, as arguments."""
+    units = text.encode("utf-16-le")
+    halves = [units[at : at + 2].decode("utf-16-le", "surrogatepass") for at in range(0, len(units), 2)]
+    if calls:
+        pieces = ['{"x": "', *halves, '"}']
+        deltas: list[Wire] = [{"tool_calls": [{"index": 0, "function": {"arguments": each}}]} for each in pieces]
+        deltas[0]["tool_calls"][0] |= {"id": "c1", "function": {"name": "f", "arguments": pieces[0]}}
+    else:
+        deltas = [{name: each} for name in ("reasoning", "content") for each in halves]
+    events, response = read(sse([*map(chunk, deltas), chunk(finish="tool_calls" if calls else "stop")]))
+    if calls:
+        assert response.tool_calls[0].arguments == {"x": text}
+        told = "".join(each.arguments for each in events if isinstance(each, ToolCallDelta))
+        assert json.loads(told) == {"x": text}
+    else:
+        assert (
+            response.text,
+            "".join(each.text for each in response.messages[-1].parts if isinstance(each, Thinking)),
+        ) == (text, text)
+        assert "".join(each.text for each in events if isinstance(each, TextDelta)) == text
+        assert "".join(each.text for each in events if isinstance(each, ThinkingDelta)) == text
+    assert not any("\ud800" <= letter <= "\udfff" for event in events for letter in str(event))
+
+
+def test_half_a_letter_alone_is_kept_and_told() -> None:
+    half = chunk({"content": "a\ud83d"})
+    events, response = read(sse([half, chunk(finish="stop")]))
+    assert response.text == "a\ud83d"
+    assert [each.text for each in events if isinstance(each, TextDelta)] == ["a", "\ud83d"]
+    assert failing(sse([half], done=False)).partial.text == "a\ud83d"

@@ -8,6 +8,7 @@ from typing import Any
 
 from arshai_kit._json import dumps
 from arshai_kit.dialects.chat._message import call, odd_call, void
+from arshai_kit.dialects.halves import FIRST, LAST, joined, parted
 from arshai_kit.records import Event, Part, ToolCall, ToolCallDelta
 
 __all__ = ["Calls", "Reopened"]
@@ -22,7 +23,7 @@ class Reopened(ValueError):
 class _Growing:
     """A call that is being written."""
 
-    __slots__ = ("arguments", "closed", "extra", "id", "index", "legacy", "name", "place", "seen")
+    __slots__ = ("arguments", "closed", "extra", "half", "id", "index", "legacy", "name", "place", "seen")
 
     def __init__(self, place: int, index: Any, key: str, *, legacy: bool) -> None:
         self.place, self.index, self.id, self.legacy = place, index, key, legacy
@@ -30,11 +31,12 @@ class _Growing:
         self.seen = 0  # of its fragments, when it was found to be no JSON object yet
         self.arguments: list[str] = []
         self.extra: dict[str, Any] = {}
+        self.half = ""  # of a letter, of which the other half has not come
         self.closed: ToolCall | None = None
 
     def wire(self) -> dict[str, Any]:
         """The call as it would come as a whole."""
-        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        function = {"name": self.name, "arguments": joined("".join(self.arguments))}
         return {"id": self.id, "type": "function", "function": function, **self.extra}
 
     def read(self, provider: str, *, complete: bool) -> ToolCall:
@@ -45,7 +47,7 @@ class _Growing:
         if self.legacy:
             state["legacy"] = True
         told = state if len(state) > 1 else None
-        return call(self.id, self.name, "".join(self.arguments), complete=complete, state=told)
+        return call(self.id, self.name, joined("".join(self.arguments)), complete=complete, state=told)
 
 
 class Calls:
@@ -132,6 +134,8 @@ class Calls:
             growing.seen = 0
         if text:
             growing.arguments.append(text)
+            if growing.half or FIRST <= text[-1] <= LAST:
+                text, growing.half = parted(growing.half, text)
         if len(wire) > len(_OF_FRAGMENT & wire.keys()):
             growing.extra.update((k, v) for k, v in wire.items() if k not in _OF_FRAGMENT and not void(v))
         if news or text:
@@ -160,7 +164,7 @@ class Calls:
 
     def _reopened(self, growing: _Growing, text: str) -> None:
         """Refuse *text* for a call that may be running; what only says again what was said is let pass."""
-        if text and text != "".join(growing.arguments):
+        if text and joined(text) != joined("".join(growing.arguments)):
             raise Reopened(f"the provider went on with a call of {growing.name!r} that was complete")
 
 

@@ -9,12 +9,14 @@ from arshai_kit._json import dumps
 from arshai_kit.dialects.chat._calls import Calls
 from arshai_kit.dialects.chat._message import THOUGHTS, fits, thought, void
 from arshai_kit.dialects.chat._reply import complete
+from arshai_kit.dialects.halves import FIRST, LAST, joined, parted
 from arshai_kit.records import Event, TextDelta, ThinkingDelta
 
 __all__ = ["Candidate"]
 
 _THINKS = frozenset({"reasoning_details", *THOUGHTS})
 _WORDS = frozenset({"text", "summary"})
+_DELTAS = {"content": TextDelta}
 _OF_CHOICE = frozenset({"index", "delta", "message", "finish_reason"})
 
 
@@ -35,7 +37,7 @@ class _Thought:
 class Candidate:
     """One of the answers that the provider writes side by side."""
 
-    __slots__ = ("calls", "details", "finish", "rest", "runs", "size", "text", "thoughts", "under", "wire")
+    __slots__ = ("calls", "details", "finish", "halves", "rest", "runs", "size", "text", "thoughts", "under", "wire")
 
     def __init__(self, provider: str) -> None:
         self.text: list[str] = []
@@ -47,6 +49,7 @@ class Candidate:
         self.wire: dict[str, Any] = {}
         self.rest: dict[str, Any] = {}
         self.finish: str | None = None
+        self.halves: dict[str, str] = {}  # letters of which the other half has not come, by the field that they are in
         self.size: tuple[int, ...] = ()
 
     def add(self, choice: dict[str, Any], out: list[Event]) -> None:
@@ -84,6 +87,8 @@ class Candidate:
 
     def close(self, out: list[Event]) -> None:
         """Close the calls: the provider says that it is done."""
+        out += [_DELTAS.get(name, ThinkingDelta)(half) for name, half in self.halves.items()]
+        self.halves.clear()
         self.calls.close(out, done=True, complete=complete(self.finish))
 
     def choice(self, index: Any) -> dict[str, Any]:
@@ -111,10 +116,16 @@ class Candidate:
         """What *text* tells that came as the field *name*: words, or a thought."""
         if name == "content":
             self.text.append(text)
-            return (TextDelta(text),)
-        self.under = self.under or name
-        self.thoughts.append(text)
-        return (ThinkingDelta(text),)
+        else:
+            self.under = self.under or name
+            self.thoughts.append(text)
+        if self.halves or FIRST <= text[-1] <= LAST:
+            text, half = parted(self.halves.pop(name, ""), text)
+            if half:
+                self.halves[name] = half
+            if not text:
+                return ()
+        return (TextDelta(text) if name == "content" else ThinkingDelta(text),)
 
     def _thought(self, delta: Mapping[str, Any], out: list[Event]) -> None:
         text, name = thought(delta)
@@ -150,9 +161,8 @@ class Candidate:
                     self.runs += tuple(each) if isinstance(each, list) else each, self.text
 
     def _said(self, text: str, out: list[Event]) -> None:
-        self.text.append(text)
         if text:
-            out.append(TextDelta(text))
+            out += self.say("content", text)
 
     def _part(self, text: str, rest: dict[Any, Any]) -> None:
         """Put a thought behind the text so far, or go on with the one that is there."""
@@ -182,11 +192,11 @@ class Candidate:
 
     def _message(self) -> dict[str, Any]:
         """The message that was streamed."""
-        runs = ["".join(run) if isinstance(run, list) else run for run in self.runs]
+        runs = [joined("".join(run)) if isinstance(run, list) else run for run in self.runs]
         parts = [run.part() if isinstance(run, _Thought) else run for run in runs if run]
         found: dict[str, Any] = {"role": "assistant", "content": runs[0] if len(runs) == 1 else parts}
         if self.under:
-            found[self.under] = "".join(self.thoughts)
+            found[self.under] = joined("".join(self.thoughts))
         if self.details:
             found["reasoning_details"] = list(map(_joined, self.details))
         return {**self.wire, **found, **self.calls.wire()}
