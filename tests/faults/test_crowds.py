@@ -121,7 +121,7 @@ def answered(backend: str, number: int, pool: int | None) -> None:
 
 
 def most_connections(backend: str, pool: int, failed: int, number: int) -> int:
-    """Each serves again and again; one that failed costs one, and threads may close resting ones to make room for it."""
+    """Each serves again and again; a failure costs one, and threads may close resting ones to make room for it."""
     return pool + failed + number // 20 if backend else pool * (failed + 1)
 
 
