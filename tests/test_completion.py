@@ -627,6 +627,21 @@ def test_a_call_has_the_same_id_in_what_is_told_and_in_the_answer(
 
 
 @listening
+@pytest.mark.parametrize("ids", [("a", "b"), ("", "")])
+def test_a_call_keeps_its_id_where_those_before_it_are_cut_off(world: World, ids: tuple[str, str]) -> None:
+    class Cut(Toy):
+        def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+            yield from Emit((ToolCallDelta(0, "add", '{"a":'), ToolCallDelta(1, "add", "", adding(ids[1]))))
+            raise StreamIncomplete("cut", partial=said(adding(ids[1]), reason="error"))
+
+    with pytest.raises(StreamIncomplete) as caught:
+        world.events(lambda: stream.plan(Cut(), "Go!", tools=[add], eager=True))
+    so_far = caught.value.partial
+    assert [(ran.call.id, ran.result) for ran in so_far.tool_runs] == [(ids[1] or "call00101", "3")]
+    assert paired(so_far.messages)
+
+
+@listening
 def test_calls_without_an_id_are_paired_where_a_stream_was_cut(world: World) -> None:
     data = [piece(0, '{"a": 1, "b": 2}', "", "add"), piece(1, '{"a": 3, "b": 4}', "", "add"), piece(2, "{", "", "add")]
     with using(layers=[wired(data, cut=True)]), pytest.raises(StreamIncomplete) as caught:

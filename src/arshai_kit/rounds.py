@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, field, frozen
@@ -81,11 +80,12 @@ class _Naming:
     that all providers take, and all that some do.
     """
 
-    __slots__ = ("_ask", "_places")
+    __slots__ = ("_ask", "_places", "_told")
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._places: dict[str, int] = {}  # whose each id is
+        self._told: dict[int, tuple[ToolCall, ToolCall]] = {}  # as each call came, and with which id it was told
 
     def hear(self, events: tuple[Event, ...]) -> Plan[None]:
         """Tell *events*, their calls with the ids that the answer has."""
@@ -93,17 +93,23 @@ class _Naming:
         for at, event in enumerate(events):
             if type(event) is Notice and event.kind == "restarted":
                 self._places.clear()
+                self._told.clear()
             elif type(event) is ToolCallDelta and event.call is not None:
                 call = self._called(event.call, event.index)
+                self._told[event.index] = event.call, call
                 told[at] = event if call is event.call else evolve(event, call=call)
         yield from Emit(tuple(told))
 
     def named(self, response: Response) -> Response:
         """*response*, every call in it with an id of its own."""
         calls = response.tool_calls
-        own = [self._called(call, place) for place, call in enumerate(calls)]
-        if all(map(is_, own, calls)):
+        if len({call.id for call in calls} - {""}) == len(calls):
             return response
+        left = [self._told[index] for index in sorted(self._told)]  # of one that was cut, some may be lacking
+        own = []
+        for place, call in enumerate(calls):
+            at = next((at for at, (came, _) in enumerate(left) if came == call), None)
+            own.append(self._called(call, place) if at is None else left.pop(at)[1])
         said, named = response.message, iter(own)
         parts = tuple([next(named) if isinstance(part, ToolCall) else part for part in said.parts])
         messages = [evolve(said, parts=parts) if each is said else each for each in response.messages]
