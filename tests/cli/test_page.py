@@ -40,7 +40,8 @@ def test_each_command_of_the_page_works(command: str, provider: Provider, folder
     url = provider.url(behaviour(command))
     asks = "--model" not in command and re.search(r"arshai-kit (ask|chat)", command)
     model = f" --model {LOCAL}{url}" if asks else ""
-    script = re.sub(r"(arshai-kit (ask|chat))", rf"\1{model}", command.replace(SERVER, url))
+    there = re.sub(r"gemini:\S+", f"{LOCAL}{url}", command.replace(SERVER, url))
+    script = re.sub(r"(arshai-kit (ask|chat))", rf"\1{model}", there)
     done = subprocess.run(
         ["/bin/sh", "-ec", script],
         input=b"one\ntwo\n",
