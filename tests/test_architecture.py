@@ -23,7 +23,7 @@ PACKAGE = Path(arshai_kit.__file__).parent
 # `arshai_kit.aio` is there after `import arshai_kit`.
 ROWS = (
     ("errors",),
-    ("_json", "_record"),
+    ("keys", "_json", "_record"),
     ("records",),
     ("schema",),
     ("effects",),

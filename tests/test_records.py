@@ -90,12 +90,38 @@ def test_the_bytes_of_a_sound_tell_its_type(data: bytes, kind: str) -> None:
     assert audio(data) == Audio(data, media_type=kind)
 
 
-@pytest.mark.parametrize("make", [image, audio])
-@pytest.mark.parametrize("data", [b"no magic at all", b"RIFF\0\0\0\0AVI LIST", b"BMW makes cars", b""])
-def test_bytes_that_do_not_tell_what_they_are_want_a_type(make: Any, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("make", "kind", "other"), [(image, "image/tiff", "text/x-python"), (audio, "audio/aac", "image/png")]
+)
+@pytest.mark.parametrize("data", [b"no magic at all", b"RIFF\0\0\0\0AVI LIST", b"BMW makes cars"])
+def test_bytes_that_do_not_tell_what_they_are_want_a_type(make: Any, kind: str, other: str, data: bytes) -> None:
     with pytest.raises(Misuse, match="pass media_type="):
         make(data)
-    assert make(data, media_type="image/tiff").media_type == "image/tiff"
+    assert (
+        make(bytearray(data), media_type=kind) == make(data, media_type=kind) == make(memoryview(data), media_type=kind)
+    )
+    assert make(data, media_type=kind).media_type == kind
+    with pytest.raises(Misuse, match=f"^{other} is no {make.__name__}"):
+        make(data, media_type=other)
+
+
+@pytest.mark.parametrize("make", [image, file, audio])
+def test_what_is_empty_or_nothing_is_refused(make: Any, tmp_path: Path) -> None:
+    empty = tmp_path / "cat.png"
+    empty.touch()
+    for source, where in ((b"", "the bytes"), ("data:image/png;base64,", "the data: URL"), (empty, "cat.png")):
+        with pytest.raises(Misuse, match=f"nothing in {where}"):
+            make(source, media_type="image/png")
+    with pytest.raises(Misuse, match="a NoneType is not taken: pass a path, bytes"):
+        make(None)
+
+
+@pytest.mark.parametrize("kind", [Image, File, Audio])
+def test_an_address_that_is_signed_is_not_shown(kind: Any) -> None:
+    told = repr(kind(url="https://me:hush@x.example/cat.png?size=3&X-Amz-Signature=hush&token=hush"))
+    assert "hush" not in told
+    assert "x.example/cat.png?size=3" in told
+    assert len(repr(kind(url="https://x.example/" + "a" * 9999))) < 200
 
 
 def test_a_path_is_read_at_once(tmp_path: Path) -> None:

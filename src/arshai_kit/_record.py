@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 from attrs import NOTHING
 
-__all__ = ["Record"]
+__all__ = ["Record", "short"]
 
 _LONGEST = 80
 _DENSE = re.compile(r"[A-Za-z0-9+/_-]{60}")
@@ -41,7 +41,7 @@ class Record:
             if value is NOTHING:  # it is still being made, and a traceback shows it
                 continue
             if spot.repr and not _default(self, spot, value):
-                written = spot.repr(value) if callable(spot.repr) else _short(value)
+                written = spot.repr(value) if callable(spot.repr) else short(value)
                 told.append(f"{spot.name}={written}" if place or spot.kw_only else written)
         return f"{type(self).__name__}({', '.join(told)})"
 
@@ -84,16 +84,17 @@ def _default(self: Any, spot: Any, value: Any) -> bool:
             return value is default or (type(value) is type(default) and bool(value == default))
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """*value* as a record shows it: text that is long or dense is cut, or counted."""
     match value:
         case bytes():
             return f"<{len(value):,} bytes>"
         case str():
             return _text(value)
         case dict():
-            return _cut(f"{{{', '.join([f'{key!r}: {_short(each)}' for key, each in value.items()])}}}", len(value))
+            return _cut(f"{{{', '.join([f'{key!r}: {short(each)}' for key, each in value.items()])}}}", len(value))
         case tuple() if type(value) is tuple:
-            inside = ", ".join([_short(each) for each in value])
+            inside = ", ".join([short(each) for each in value])
             return _cut(f"({inside},)" if len(value) == 1 else f"({inside})", len(value))
     return repr(value)
 

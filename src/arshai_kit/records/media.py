@@ -14,7 +14,7 @@ from arshai_kit.records.parts import Audio, File, Image, Message, Part, Text, To
 
 __all__ = ["MARKED", "assistant", "audio", "file", "image", "sniffed", "system", "tool_result", "user"]
 
-Source = str | bytes | os.PathLike[str]
+Source = str | bytes | bytearray | memoryview | os.PathLike[str]
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -94,7 +94,7 @@ def image(source: Source, *, media_type: str = "", detail: str = "") -> Image:
     Image(url='https://example.org/cat.png')
     """
     data, url, kind, _ = _read(source, media_type)
-    return Image(data, url, _known(kind, url, "image/png"), detail)
+    return Image(data, url, _known(kind, url, "image/png", ("image",)), detail)
 
 
 def file(source: Source, *, media_type: str = "", name: str = "") -> File:
@@ -114,26 +114,30 @@ def audio(source: Source, *, media_type: str = "") -> Audio:
     'audio/ogg'
     """
     data, url, kind, _ = _read(source, media_type)
-    return Audio(data, url, _known(kind, url, "audio/wav"))
+    return Audio(data, url, _known(kind, url, "audio/wav", ("audio", "video")))
 
 
-def _known(kind: str, url: str, example: str) -> str:
-    """The media type *kind*, which only what lies elsewhere may keep to itself."""
+def _known(kind: str, url: str, example: str, kinds: tuple[str, ...]) -> str:
+    """The media type *kind*, one of *kinds*, which only what lies elsewhere may keep to itself."""
     if not kind and not url:
         raise Misuse(f"neither the bytes nor a file name tell what this is: pass media_type={example!r} or what it is")
+    if kind and kind.partition("/")[0] not in kinds:
+        raise Misuse(f"{kind} is no {kinds[0]}: pass it by file(…), or media_type={example!r} if it is one after all")
     return kind
 
 
 def _read(source: Source, media_type: str) -> tuple[bytes, str, str, str]:
     """The bytes, address, media type and file name of *source*."""
     match source:
-        case bytes():
-            return source, "", media_type or sniffed(source), ""
+        case bytes() | bytearray() | memoryview():
+            return _some(bytes(source), "the bytes"), "", media_type or sniffed(bytes(source)), ""
         case str() if source.startswith("data:"):
             data, kind = _data_url(source)
-            return data, "", media_type or kind or sniffed(data), ""
+            return _some(data, "the data: URL"), "", media_type or kind or sniffed(data), ""
         case str() if source.startswith(("http://", "https://", "gs://", "s3://")):
             return b"", source, media_type, ""
+    if not isinstance(source, str | os.PathLike):
+        raise Misuse(f"a {type(source).__name__} is not taken: {_TAKEN}")
     from pathlib import Path  # a tenth of the time that importing this package takes: only when a path is read
 
     path = Path(source)
@@ -144,7 +148,13 @@ def _read(source: Source, media_type: str) -> tuple[bytes, str, str, str]:
         if colon and len(scheme) > 1 and scheme.isalnum():  # what stands there may be a secret
             raise Misuse(f"{scheme[:20]}:// is not taken: {_TAKEN}") from None
         raise Misuse(f"{str(source)[:200]!r} cannot be read: {error.strerror}") from error
-    return data, "", media_type or sniffed(data) or _named(path.name), path.name
+    return _some(data, path.name), "", media_type or sniffed(data) or _named(path.name), path.name
+
+
+def _some(data: bytes, where: str) -> bytes:
+    if not data:
+        raise Misuse(f"there is nothing in {where}: it is empty")
+    return data
 
 
 def _data_url(url: str) -> tuple[bytes, str]:

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from arshai_kit._json import EMPTY, FrozenDict, Json, freeze
-from arshai_kit._record import Record
+from arshai_kit._record import Record, short
 from arshai_kit.errors import Misuse
+from arshai_kit.keys import veiled
 
 __all__ = [
     "Audio",
@@ -61,6 +62,11 @@ def _example(value: Any) -> Any:
     return None if value is None else (value[0], freeze(value[1]))
 
 
+def _veiled(url: str) -> str:
+    """*url*, as far as it may be shown: one that is signed is a key."""
+    return short(veiled(url))
+
+
 @frozen(eq=False, repr=False)
 class Text(Record):
     """Words."""
@@ -74,7 +80,7 @@ class Image(Record):
     """A picture: its bytes, or an address where the provider finds it."""
 
     data: bytes = b""
-    url: str = ""
+    url: str = field(default="", repr=_veiled)
     media_type: str = ""
     detail: str = ""
     state: Json = _state()
@@ -85,7 +91,7 @@ class File(Record):
     """A document, such as a PDF: its bytes, or an address where the provider finds it."""
 
     data: bytes = b""
-    url: str = ""
+    url: str = field(default="", repr=_veiled)
     media_type: str = ""
     name: str = ""
     state: Json = _state()
@@ -96,7 +102,7 @@ class Audio(Record):
     """Sound: its bytes, or an address where the provider finds it."""
 
     data: bytes = b""
-    url: str = ""
+    url: str = field(default="", repr=_veiled)
     media_type: str = ""
     state: Json = _state()
 
