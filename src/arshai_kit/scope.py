@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from arshai_kit._json import EMPTY, FrozenDict, freeze
 from arshai_kit._record import Record
 from arshai_kit._threads import Background, BackgroundTask, process_background, soon
-from arshai_kit.effects import Call, Layer, Plan
+from arshai_kit.effects import Call, Effect, Layer, Plan
 from arshai_kit.errors import Misuse
 
 __all__ = ["BackgroundTask", "Limits", "Scope", "background_tasks", "current", "drain", "using"]
@@ -98,6 +98,23 @@ def owner(scope: Scope) -> Background:
     return process_background() if background is None or background.ended else background
 
 
+def _checked(layers: Any) -> tuple[Layer, ...]:
+    """*layers*, none of which could fail to be in force: what approves or guards must not be passed by for a slip."""
+    if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
+        raise Misuse(f"layers= takes a list of layers, as in layers=[{{Step: handler}}], not {type(layers).__name__}")
+    given = tuple(layers)
+    for layer in given:
+        if not isinstance(layer, Mapping):
+            raise Misuse(f"a layer is a mapping from kinds of effects to handlers, not {type(layer).__name__}")
+        for kind, handler in layer.items():
+            if not isinstance(kind, type) or not issubclass(kind, Effect) or kind is Effect:
+                name = "Effect itself" if kind is Effect else repr(kind)
+                raise Misuse(f"a layer names kinds of effects, classes like arshai_kit.effects.Step, not {name}")
+            if not callable(handler):
+                raise Misuse(f"what a layer has for {kind.__name__} is a function, not {type(handler).__name__}")
+    return given
+
+
 class using:  # noqa: N801  # reads as the statement that it makes: `with using(client=…):`
     """Change the world for a block of code: `with using(…)` or `async with using(…)`.
 
@@ -125,7 +142,9 @@ class using:  # noqa: N801  # reads as the statement that it makes: `with using(
             if not callable(send):
                 raise Misuse(f"client= takes an httpx client or one like it, not {type(client).__name__}")
             changes["async_client" if iscoroutinefunction(send) else "client"] = client
-        self._layers = tuple(layers)
+        if not isinstance(tags, Mapping):
+            raise Misuse(f"tags= takes a mapping, as in tags={{'user': 'ann'}}, not {type(tags).__name__}")
+        self._layers = _checked(layers)
         self._tags = freeze(dict(tags))
         self._changes = changes
         self._drain = drain

@@ -9,7 +9,21 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from arshai_kit.effects import Call, Emit, Now, Open, Plan, Request, Send, Sleep, Start, Step, Where, side_by_side
+from arshai_kit.effects import (
+    Call,
+    Effect,
+    Emit,
+    Now,
+    Open,
+    Plan,
+    Request,
+    Send,
+    Sleep,
+    Start,
+    Step,
+    Where,
+    side_by_side,
+)
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import AsyncStream, Stream, adrive, drive
 from arshai_kit.records import TextDelta
@@ -196,6 +210,28 @@ def test_a_client_goes_to_the_world_that_it_fits() -> None:
         assert current().client is sync
         assert current().async_client is other
         assert current().limits == Limits(max_threads=3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"layers": [{"Step": iter}]}, "kinds of effects, classes like arshai_kit.effects.Step, not 'Step'"),
+        ({"layers": [{Step: iter}, {Effect: iter}]}, "not Effect itself"),
+        ({"layers": [{Call[int]: iter}]}, "not arshai_kit.effects.Call"),
+        ({"layers": [{int: iter}]}, "not <class 'int'>"),
+        ({"layers": [{Step: "approve"}]}, "what a layer has for Step is a function, not str"),
+        ({"layers": {Step: iter}}, "layers= takes a list of layers"),
+        ({"layers": [iter]}, "a layer is a mapping from kinds of effects to handlers, not builtin"),
+        ({"layers": iter}, "layers= takes a list of layers"),
+        ({"layers": None}, "layers= takes a list of layers"),
+        ({"tags": 3}, "tags= takes a mapping"),
+        ({"tags": None}, "tags= takes a mapping"),
+    ],
+)
+def test_what_could_never_be_in_force_is_refused_at_once(wrong: Any, said: str) -> None:
+    with pytest.raises(Misuse) as raised:
+        using(**wrong)
+    assert said in str(raised.value)
 
 
 @everywhere
