@@ -117,12 +117,7 @@ def answered(backend: str, number: int, pool: int | None) -> None:
         assert came == [f"answer to call {place}" for place in range(number)]
         failed = len(server.seen) // FAULTS
         assert len(server.seen) == number + failed
-        assert len(server.lines) <= most_connections(backend, pool or number, failed, number)
-
-
-def most_connections(backend: str, pool: int, failed: int, number: int) -> int:
-    """Each serves again and again; a failure costs one, and threads may close resting ones to make room for it."""
-    return pool + failed + number // 20 if backend else pool * (failed + 1)
+        assert len(server.lines) <= (pool or number) + failed + number // 20  # each serves again; a failure costs one
 
 
 @in_each_world

@@ -79,6 +79,7 @@ class SyncTransport:
         self._backend = Backend()
         self._gate = Gate(self._limits, Event)
         self._shelf: Shelf[httpcore.ConnectionInterface] = Shelf()
+        self._holding: set[int] = set()  # the exchanges that have a connection, or are about to take one
         self._way = lru_cache(maxsize=256)(self._found)
 
     def _leave_to_parent(self) -> None:
@@ -129,11 +130,12 @@ class SyncTransport:
                     raise
 
     def _connection(self, way: Way[httpcore.ConnectionInterface], exchange: Exchange) -> httpcore.ConnectionInterface:
+        self._holding.add(id(exchange))  # not before: for who waits for its turn, a connection rests
         while not exchange.fresh and (connection := self._shelf.take(exchange.origin)) is not None:
             if not connection.has_expired():
                 return connection
             connection.close()
-        for extra in self._shelf.surplus(self._limits.max_connections - self._gate.inside):
+        for extra in self._shelf.surplus(self._limits.max_connections - len(self._holding)):
             extra.close()
         return way.connect()
 
@@ -178,6 +180,7 @@ class SyncTransport:
             connection = exchange.connections.pop()
             for each in self._shelf.put(exchange.origin, connection) if usable else [connection]:
                 each.close()
+        self._holding.discard(id(exchange))
 
 
 def _calling(method: weakref.WeakMethod[Any]) -> Any:
