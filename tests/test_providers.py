@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
@@ -551,3 +552,11 @@ def test_headers_that_are_changed_later_are_kept_secret_too() -> None:
 def test_what_tenacity_cannot_ask_is_refused_at_once(name: str, value: Any) -> None:
     with pytest.raises(Misuse, match=f"{name}= is"):
         Retry(**{name: value})
+
+
+def test_a_key_of_the_environment_is_no_local_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hush hush")
+    with pytest.raises(Misuse, match="OPENAI_API_KEY") as caught:
+        openai("gpt-5.6-luna")
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    assert "hush" not in "".join(told)

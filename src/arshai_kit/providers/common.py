@@ -89,11 +89,20 @@ def signing(token: Any) -> Any:
 
 def chosen_key(given: str | Secret | None, variable: str = "") -> Secret | None:
     """The key *given*, else the one in the environment; read once, when the model is made."""
-    value = given.reveal() if isinstance(given, Secret) else given
-    if not isinstance(value, str | None):
-        raise Misuse(f"api_key= takes a string, not {type(value).__name__}")
-    key = (os.environ.get(variable, "") if value is None else value).strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
+    if not isinstance(given, str | Secret | None):
+        raise Misuse(f"api_key= takes a string, not {type(given).__name__}")
+    key = _read(given, variable)
+    if not _sound(key):  # no key is a local here: a traceback may show them
         where = f"api_key= (or {variable})" if variable else "api_key="
         raise Misuse(f"{where} holds characters that no key has; was it copied whole?")
-    return Secret(key) if key else None
+    return key if key.reveal() else None
+
+
+def _read(given: str | Secret | None, variable: str) -> Secret:
+    value = given.reveal() if isinstance(given, Secret) else given
+    return Secret((os.environ.get(variable, "") if value is None else value).strip())
+
+
+def _sound(key: Secret) -> bool:
+    text = key.reveal()
+    return text.isascii() and text.isprintable() and " " not in text
