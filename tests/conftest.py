@@ -26,7 +26,7 @@ collect_ignore = ["typing"]  # read by a type checker, never run: see test_typin
 
 # A shared machine is slow at times, and that is no failure: hence no deadline. "ci" draws the same examples each time.
 settings.register_profile("quick", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("quick"), max_examples=100, derandomize=True)
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=60, derandomize=True)
 settings.register_profile("few", settings.get_profile("ci"), max_examples=20)
 settings.register_profile("long", settings.get_profile("quick"), max_examples=500)
 settings.load_profile("quick")

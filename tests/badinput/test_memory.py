@@ -14,6 +14,7 @@ import pytest
 from tests.badinput.ways import body, message, model_at
 from tests.transport.server import Peer, serving
 
+pytestmark = pytest.mark.long  # in every run, tests/faults does so at a smaller size
 MIB = 1024 * 1024
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
