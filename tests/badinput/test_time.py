@@ -31,7 +31,7 @@ from tests.transport.server import Behaviour, Peer, silent
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 WORDS = chunk({"content": "one "}) + chunk({"content": "two "})
 PATIENCE = 0.25
-TIME_FOR_WORDS = 1.0
+TIME_FOR_WORDS = 2.0
 """Seconds in which even a busy machine brings the words that come before the silence."""
 
 
