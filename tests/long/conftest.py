@@ -21,6 +21,11 @@ from arshai_kit import openai_compatible
 from arshai_kit.models import Endpoint
 
 
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """Their thousands of cases are not even listed where nobody asks for them: each worker would do so anew."""
+    return True if "not long" in config.getoption("markexpr") else None
+
+
 @frozen
 class Toy:
     """Where the provider is."""
