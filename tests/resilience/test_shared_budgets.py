@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 
 from arshai_kit import aio, complete
 from arshai_kit.cost import Spend
-from arshai_kit.errors import Misuse, OverBudget, StoreUnreachable
-from arshai_kit.resilience import Alert, Budget, Ledger, RedisLedger, budgeted
+from arshai_kit.errors import Misuse, OverBudget, StoreUnreachable, TimedOut
+from arshai_kit.resilience import Alert, Budget, Ledger, RedisLedger, budgeted, deadline
 from arshai_kit.resilience.ledgers import Ticket
 from tests.core.worlds import World, everywhere, on_both
+from tests.faults.ways import within
 from tests.resilience.fixed import Fixed, said
 from tests.resilience.redis_server import RedisServer
 from tests.resilience.test_budgets import PRICES, WORST
@@ -171,6 +173,27 @@ def test_without_redis_nothing_is_spent_and_nothing_is_lost(tmp_path: Path) -> N
         complete(model, "Hello")  # and what it used is told now
         assert budget.spent().tokens == 90
         assert budget.reserved() == Spend()
+
+
+@on_both
+def test_a_redis_that_never_answers_holds_up_who_waits_for_it_alone(backend: str) -> None:
+    """The event loop goes on, and a cancellation and a deadline end the wait."""
+    from redis import Redis
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = Redis(port=silent.getsockname()[1], socket_timeout=60)
+        model = budgeted(Fixed((HELLO,)), Budget(tokens=1000, ledger=RedisLedger("b", client)))
+        over: list[bool] = []
+
+        async def main() -> None:
+            with anyio.move_on_after(0.05) as scope:
+                await aio.complete(model, "Hello")
+            over.append(scope.cancelled_caught)
+            with pytest.raises(TimedOut):
+                await aio.complete(deadline(model, 0.01), "Hello")
+
+        within(20, lambda: anyio.run(main, backend=backend))  # the client itself gives up after a minute
+    assert over == [True]
 
 
 def test_mistakes_are_told(redis_server: RedisServer) -> None:

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from contextlib import suppress
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from arshai_kit._threads import workers
 from arshai_kit.cost import Spend
@@ -92,6 +92,8 @@ class RedisLedger(Ledger):
     Redis cannot be asked, nothing is spent: calls raise `StoreUnreachable`. What a run has for itself (`per="run"`)
     stays in its process.
     """
+
+    in_memory: ClassVar[bool] = False
 
     def __init__(self, name: str, redis: Any, *, lease: float = 1800.0, prefix: str = "arshai") -> None:
         super().__init__()
