@@ -495,6 +495,24 @@ def test_an_error_meant_for_the_user_is_no_tools_result(world: World) -> None:
     assert results == ["1", "2"]
 
 
+@everywhere
+def test_an_error_meant_for_the_user_may_stand_in_a_group(world: World) -> None:
+    async def consult() -> None:
+        """Ask somebody, in a task group."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(asked)
+
+    async def asked() -> None:
+        raise OverBudget("no more")
+
+    inside = ExceptionGroup("many", [ValueError("one"), ExceptionGroup("more", [OverBudget("no more")])])
+    for broken in (consult, raising(inside)):
+        with scripted(ToolCall("1", broken.__name__)) as script, pytest.raises(OverBudget) as caught:
+            world.run(lambda broken=broken: run_tools.plan(model, "Go!", [broken]))  # type: ignore[misc]
+        assert len(script.asked) == 1
+        assert [run.call.id for run in caught.value.partial.tool_runs] == ["1"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_ends_the_process_ends_the_run(error: type[BaseException]) -> None:
     with scripted(ToolCall("1", "broken")), pytest.raises(error):

@@ -228,15 +228,22 @@ def _answered(call: ToolCall, box: Toolbox) -> Plan[ToolRun]:
         yield from Emit((ToolStarted(call),))
     try:
         result = yield from _result(call, found, box)
-    except Exception as error:
-        if isinstance(error, ArshaiError) and error.ends_run:
-            raise
+    except Exception as error:  # noqa: BLE001  # whatever the tool does
+        if (ending := _ending(error)) is not None:
+            raise ending  # noqa: B904  # as it is; out of a group, it alone
         why = _cut(_blamed(error), longest)
         yield from Emit((ToolFailed(call, why),))
         return ToolRun(call, why, why, (yield from Now()) - began, in_background)
     if not in_background:
         yield from Emit((ToolFinished(call, result),))
     return ToolRun(call, result, None, (yield from Now()) - began, in_background)
+
+
+def _ending(error: BaseException) -> ArshaiError | None:
+    """*error*, or the first one in a group of errors, that no model may be told."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((ending for each in error.exceptions if (ending := _ending(each)) is not None), None)
+    return error if isinstance(error, ArshaiError) and error.ends_run else None
 
 
 def _result(call: ToolCall, found: Tool | None, box: Toolbox) -> Plan[str | tuple[Part, ...]]:
