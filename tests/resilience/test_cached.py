@@ -306,6 +306,24 @@ def test_it_is_a_value() -> None:
     assert gone.key_of(ASK) == cached(ENDPOINT, cache).key_of(ASK)
 
 
+def test_with_another_cache_nobody_of_the_first_is_followed() -> None:
+    """Tenants with a cache each do not share what is being asked, no more than what was."""
+
+    class Own:
+        """A cache that has no flights."""
+
+        def get(self, key: str, now: float) -> None: ...
+
+        def put(self, key: str, text: str, now: float) -> None: ...
+
+    for made in (MemoryCache, Own):
+        ann = cached(toy(), made())
+        bob = evolve(ann, cache=made())
+        assert ann.flights is not bob.flights
+        assert not ann.flights.board(Seat(ann.key_of(ASK)))
+        assert not bob.flights.board(Seat(bob.key_of(ASK)))
+
+
 # -- what is not kept --
 
 BROKEN = ToolCall("c1", "add", broken="{")

@@ -48,6 +48,7 @@ class Cached(Around):
         default=attrs.Factory(lambda self: getattr(self.cache, "flights", None) or Flights(), takes_self=True),
         eq=False,
         repr=False,
+        init=False,  # with another cache, who asks the same there is nobody that is waited for here
     )
 
     def __attrs_post_init__(self) -> None:
