@@ -16,10 +16,12 @@ import pytest
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from tenacity import stop_after_attempt
 
 from arshai_kit import aio, complete, evolve, openai_compatible, run_tools, stream, user
 from arshai_kit._record import Record
 from arshai_kit.codec import to_json
+from arshai_kit.cost import Prices, priced
 from arshai_kit.effects import Call, Emit, Plan, Sleep, side_by_side
 from arshai_kit.errors import Diverged, Misuse, ServerFailed
 from arshai_kit.faces import drive
@@ -36,9 +38,23 @@ from arshai_kit.records import (
     Usage,
     assistant,
 )
-from arshai_kit.resilience import Cached, MemoryCache, balanced, cached, limited
+from arshai_kit.resilience import (
+    Budget,
+    Cached,
+    MemoryCache,
+    Quota,
+    balanced,
+    breaker,
+    budgeted,
+    cached,
+    deadline,
+    fallback,
+    limited,
+)
+from arshai_kit.resilience.around import Around
 from arshai_kit.resilience.caching import identity, keepable
 from arshai_kit.resilience.flights import Flights, Seat
+from arshai_kit.retry import Retry
 from arshai_kit.testing import clock, recorded, replayed, strategies
 from tests.core.worlds import World, everywhere, listening
 
@@ -162,6 +178,30 @@ def test_fresh_asks_anew_and_keeps_what_is_answered_now() -> None:
     assert ids == ["0", "1", "1", "1", "2", "2"]
 
 
+@everywhere
+def test_fresh_is_fresh_however_many_caches_there_are(world: World) -> None:
+    """All of them keep what is answered now; and none of what shares no cache is made anew."""
+    inner = toy(lambda number: attrs.evolve(REPLY, id=str(number)))
+    far, near = MemoryCache(), MemoryCache()
+    stacks: list[Callable[[], Cached]] = [
+        lambda: cached(cached(inner, far), near),
+        lambda: cached(fallback(limited(cached(inner, far), quota), toy(name="b")), near),
+        lambda: cached(priced(balanced(cached(inner, far)), Prices({})), near),
+        lambda: cached(cached(cached(inner, far), MemoryCache()), near),
+    ]
+    quota = Quota(concurrent=1)
+    for make in stacks:
+        model = make()
+        world.run(asking(model, stream=world.listening))
+        before = asked(inner)
+        anew = world.run(asking(evolve(model, fresh=True), stream=world.listening))
+        assert (anew.id, asked(inner)) == (str(before), before + 1)
+        near.clear()
+        assert world.run(asking(model, stream=world.listening)).id == anew.id
+        assert asked(inner) == before + 1
+        assert (quota.running, quota.waiting) == (0, 0)
+
+
 # -- what is the same --
 
 
@@ -222,6 +262,37 @@ def test_wrappers_of_ours_change_no_answer() -> None:
     assert identity(balanced(one, other)) == [identity(one), identity(other)]
 
 
+PRICES = Prices({"m": {"input": 1, "output": 1}})
+WRAPS: list[Callable[[Any], Any]] = [
+    lambda model: model,
+    lambda model: limited(model, concurrent=2),
+    lambda model: budgeted(model, Budget(money=1), prices=PRICES),
+    lambda model: breaker(model),
+    lambda model: deadline(model, 5),
+    lambda model: cached(model, MemoryCache()),
+    lambda model: evolve(model, retry=Retry(stop_after_attempt(2)), timeout=3.0),
+    lambda model: Wrapper(model),
+]
+
+
+@frozen(eq=False, repr=False)
+class Wrapper(Around):
+    """Somebody's own."""
+
+    def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+        """The answer of the model."""
+        return self.model.ask(ask, stream=stream)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_wrappers_stack_in_any_order_and_change_no_key(wrap: Callable[[Any], Any]) -> None:
+    """What an endpoint has that changes no answer changes none further inside either."""
+    one, other = wrap(ENDPOINT), wrap(evolve(ENDPOINT, timeout=7.0, api_key="sk-2"))
+    assert identity(priced(one, PRICES)) == identity(one) == identity(other)
+    assert identity(priced(balanced(one, other), PRICES)) == [identity(one)] * 2
+    assert cached(priced(one, PRICES), MemoryCache()).key_of(ASK) == cached(other, MemoryCache()).key_of(ASK)
+
+
 @pytest.mark.parametrize("secret", [b"x", frozenset({1, 2}), Decimal(2), {"a": [1.5, None]}, len, "".join, Toy])
 def test_values_of_many_kinds_tell_a_model(secret: Any) -> None:
     @frozen
@@ -277,6 +348,32 @@ def test_one_cache_is_not_asked_twice_for_one_answer() -> None:
     with pytest.raises(Misuse, match="wrap it once"):
         cached(limited(cached(toy(), cache), concurrent=1), cache)
     assert complete(cached(cached(toy(), cache), MemoryCache()), "Hi") == REPLY
+
+
+def by_name(model: Any, ask: Ask) -> str:
+    return ask.messages[-1].text
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda model: model,
+        lambda model: fallback(model, toy(name="b")),
+        lambda model: priced(model, Prices({})),
+        lambda model: balanced(toy(name="b"), priced(limited(model, concurrent=1))),
+    ],
+)
+def test_a_key_that_says_the_same_inside_and_outside_is_refused(around: Callable[[Any], Any]) -> None:
+    """Else who asks inside follows who asks outside; what has other keys in one cache is well."""
+    cache = MemoryCache()
+    with pytest.raises(Misuse, match="wrap it once"):
+        cached(around(cached(toy(), cache, key=by_name)), cache, key=by_name)
+    if not hasattr(around(toy()), "models"):
+        with pytest.raises(Misuse, match="wrap it once"):
+            cached(around(cached(toy(), cache)), cache)
+        return
+    model = cached(around(cached(toy(), cache)), cache)
+    assert complete(model, "Hi").text == complete(model, "Hi").text == REPLY.text
 
 
 @given(strategies.responses(), st.data())

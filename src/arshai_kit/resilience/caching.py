@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
 from functools import partial
@@ -15,6 +15,7 @@ import attrs
 from attrs import field, frozen
 
 from arshai_kit.codec import from_json, to_json, to_plain
+from arshai_kit.cost import PricedModel
 from arshai_kit.effects import Emit, Now, Plan, Secret
 from arshai_kit.errors import Misuse, RunError
 from arshai_kit.models import Ask, Endpoint, is_model, overheard, retold
@@ -54,11 +55,14 @@ class Cached(Around):
     def __attrs_post_init__(self) -> None:
         if self.key is None:
             identity(self.model)
-        inner = self.model
-        while isinstance(inner, Around):  # who asks inside would wait for who asks outside, and that for it
-            if isinstance(inner, Cached) and inner.cache is self.cache:
-                raise Misuse("the model keeps its answers in this very cache already; wrap it once")
-            inner = inner.model
+        if any(isinstance(each, Cached) and self._meets(each) for each in _within(self.model)):
+            raise Misuse("the model keeps its answers in this very cache already; wrap it once")
+
+    def _meets(self, inner: Cached) -> bool:
+        """Whether who asks *inner* may wait for who asks this one, which waits for it."""
+        if inner.cache is not self.cache or (inner.key is None) is not (self.key is None):
+            return False
+        return self.key is not None or identity(inner.model) == identity(self.model)
 
     def key_of(self, ask: Ask) -> str:
         """What the answer to *ask* is kept under."""
@@ -74,7 +78,7 @@ class Cached(Around):
         """What is kept, else what the model answers; asked once however many ask at the same time."""
         key = self.key_of(ask)
         if self.fresh:
-            anew: Response = yield from self.model.ask(ask, stream=stream)
+            anew: Response = yield from _fresh(self.model).ask(ask, stream=stream)
             yield from self._kept(key, anew)
             return anew
         there, found = yield from self._found(key)
@@ -157,6 +161,27 @@ def cached(model: Any, cache: Any, *, key: Callable[[Any, Ask], Any] | None = No
     return Cached(model, cache, key, patience=patience)
 
 
+def _within(model: Any) -> Iterator[Any]:
+    """*model*, and all that it asks."""
+    yield model
+    for each in (getattr(model, "model", None), *getattr(model, "models", ())):
+        if is_model(each):
+            yield from _within(each)
+
+
+def _fresh(model: Any) -> Any:
+    """*model*, of which no cache is read, however far inside."""
+    if not attrs.has(type(model)):
+        return model
+    changes: dict[str, Any] = {"fresh": True} if isinstance(model, Cached) and not model.fresh else {}
+    for name in {spot.name for spot in attrs.fields(type(model))} & {"model", "models"}:
+        held = getattr(model, name)
+        inner = _fresh(held) if name == "model" else tuple([_fresh(each) for each in held])
+        if inner is not held and inner != held:
+            changes[name] = inner
+    return attrs.evolve(model, **changes) if changes else model
+
+
 # What is kept
 
 
@@ -205,7 +230,7 @@ def identity(model: Any) -> Any:
     (True, False)
     """
     kind = type(model)
-    if kind.__module__.startswith("arshai_kit.resilience."):  # ours change no answer
+    if isinstance(model, PricedModel) or kind.__module__.startswith("arshai_kit.resilience."):  # they change no answer
         models = getattr(model, "models", None)
         return identity(model.model) if models is None else [identity(each) for each in models]
     if not attrs.has(kind):
@@ -250,6 +275,8 @@ def _function(value: Any) -> Any:
             return [_plain(value.__self__), value.__name__]
         case partial():
             return ["partial", _plain(value.func), _plain(value.args), _plain(value.keywords)]
+        case _ if is_model(value):
+            return identity(value)
         case _ if attrs.has(type(value)):
             return _record(value)
     raise Misuse(f"nothing tells one {type(value).__name__} from another: {_REMEDY}")
