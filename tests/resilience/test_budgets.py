@@ -40,17 +40,20 @@ from arshai_kit.effects import Layer, Plan, Reply, Request, Send, Step, Where, s
 from arshai_kit.errors import (
     ArshaiError,
     BadRequest,
+    CircuitOpen,
     Misuse,
     OverBudget,
+    OverLimit,
     RateLimited,
     ServerFailed,
+    StoreUnreachable,
     StreamIncomplete,
     TimedOut,
     Unreachable,
 )
 from arshai_kit.models import Ask, Settings, is_model
 from arshai_kit.records import Notice, ToolSpec, image, user
-from arshai_kit.resilience import Alert, Budget, Ledger, budgeted
+from arshai_kit.resilience import Alert, Budget, Ledger, budgeted, fallback
 from arshai_kit.resilience.ledgers import Ticket
 from arshai_kit.resilience.worst_cases import dearest, estimated, most_output, worst
 from arshai_kit.testing import strategies
@@ -173,6 +176,8 @@ USED = Response((assistant("He"),), "error", usage=Usage(20, 5), model="fixed")
         (ServerFailed("overloaded", status=529), 0),
         (Misuse("no key"), 0),
         (OverBudget("another one"), 0),
+        (OverLimit("wait"), 0),
+        (CircuitOpen("down"), 0),
         (UNSENT, 0),
         (Unreachable("broke"), 121),
         (ServerFailed("broke", status=500), 121),
@@ -623,6 +628,19 @@ def test_a_try_that_may_be_billed_is_counted(replies: list[Any], tokens: int) ->
             if ceiling == 1000:
                 assert budget.spent().tokens == tokens
             assert budget.spent().tokens <= ceiling
+
+
+@pytest.mark.parametrize(("reply", "tokens"), [(Reply(500), 121), (Reply(429), 0)], ids=str)
+@pytest.mark.parametrize(
+    "error", [CircuitOpen("down"), OverBudget("another one"), OverLimit("wait"), StoreUnreachable("away")], ids=repr
+)
+def test_a_refusal_takes_back_no_request_before_it(error: Exception, reply: Reply, tokens: int) -> None:
+    """One of two was sent a request that may be billed; that the other one is not asked changes nothing in that."""
+    model = openai_compatible("fixed", base_url="http://localhost:1/v1", api_key="", max_tokens=100, retry=None)
+    budget = Budget(tokens=1000)
+    with using(layers=[answering(reply)]), pytest.raises(type(error)):
+        complete(kept(fallback(model, Fixed((error,))), budget), "Hello")
+    assert (budget.spent().tokens, budget.reserved().tokens) == (tokens, 0)
 
 
 def test_no_try_is_made_that_does_not_fit() -> None:

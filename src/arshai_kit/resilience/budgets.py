@@ -11,7 +11,16 @@ from attrs import evolve, field, frozen
 from arshai_kit._record import Record
 from arshai_kit.cost import Pricing, Spend, cost, dollars, known
 from arshai_kit.effects import Call, Emit, Here, Layer, Now, Open, Plan, Send, Start, Step, Where, intercept
-from arshai_kit.errors import ArshaiError, CircuitOpen, Misuse, OverBudget, ProviderError, StoreUnreachable, Unreachable
+from arshai_kit.errors import (
+    ArshaiError,
+    CircuitOpen,
+    Misuse,
+    OverBudget,
+    OverLimit,
+    ProviderError,
+    StoreUnreachable,
+    Unreachable,
+)
 from arshai_kit.models import Ask, Asked, is_model, wrapped
 from arshai_kit.records import Notice, Response, Usage
 from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
@@ -27,6 +36,8 @@ WorstCase: TypeAlias = Spend | Usage | Callable[[Ask], Spend | Usage]
 _DAY: Final = 86_400
 _UNBILLED: Final = frozenset({503, 529})
 """Overloaded: beside 4xx the only statuses that say that nothing was done."""
+_UNSENT: Final = (Misuse, OverBudget, OverLimit, StoreUnreachable, CircuitOpen)
+"""Who raises one of these has sent nothing."""
 
 
 @frozen(eq=False, repr=False)
@@ -228,7 +239,7 @@ class Terms(Record):
             try:
                 response = yield from _tried(make_plan(), hold, lambda: self._settled(hold, held, name))
             except Exception as error:
-                hold.real = self._of_broken(error, hold.real, model, at)
+                hold.real = self._of_broken(error, hold, model, at)
                 yield from self._settled(hold, held, name)
                 raise
             hold.real = self._of(response, hold.real, model, at)
@@ -326,10 +337,11 @@ class Terms(Record):
         tokens = max(usage.total_tokens, usage.input_tokens + usage.output_tokens) if usage.reported else wanted.tokens
         return Spend(tokens, money)
 
-    def _of_broken(self, error: Exception, wanted: Spend, model: Any, at: float) -> Spend:
+    def _of_broken(self, error: Exception, hold: Hold, model: Any, at: float) -> Spend:
         """What a call used that failed: nothing if it was refused, what it says that it used, else the worst."""
-        if isinstance(error, Misuse | OverBudget | StoreUnreachable | CircuitOpen):
-            return Spend()
+        wanted = hold.real
+        if isinstance(error, _UNSENT):
+            return wanted if hold.lost else Spend()  # of a fallback, another one may have been asked before
         status = error.status if isinstance(error, ProviderError) else None
         partial = error.partial if isinstance(error, ArshaiError) else None
         if isinstance(partial, Response) and partial.usage.reported and partial.usage.output_tokens:
