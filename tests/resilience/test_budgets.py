@@ -113,6 +113,29 @@ def test_what_was_given_up_reserves_nothing() -> None:
     assert ledger.held((0, "")) == (Spend(), Spend())
 
 
+def test_money_that_nobody_knows_takes_no_ceiling_away() -> None:
+    """A budget in tokens alone and one in money may share a ledger, whoever of them is asked first."""
+    shared = Ledger()
+    tokens, money = Budget(tokens=10_000, ledger=shared), Budget(money="0.5", ledger=shared)
+    loose, tight = budgeted(Fixed((HELLO,)), tokens, prices=Prices({})), kept(Fixed((HELLO,)), money)
+    complete(loose, "Hello")
+    assert money.spent() == tokens.spent() == Spend(30, None)
+    for _ in range(7):
+        complete(tight, "Hello")
+    with pytest.raises(OverBudget, match=r"0.22 US dollars is left") as refused:
+        complete(tight, "Hello")
+    assert refused.value.left.money == Decimal("0.22")
+    assert money.spent() == Spend(240, None)  # as some of it is not known
+
+
+def test_budgets_for_good_and_by_the_day_may_share_a_ledger() -> None:
+    shared = Ledger()
+    total, daily = Budget(tokens=1000, ledger=shared), Budget(tokens=500, per="day", ledger=shared)
+    complete(kept(kept(Fixed((HELLO,)), total), daily), "Hello")
+    complete(kept(Fixed((HELLO,)), total), "Hello")
+    assert (total.spent().tokens, daily.spent().tokens, total.reserved().tokens) == (60, 30, 0)
+
+
 def test_threads_together_stay_within_one_ceiling() -> None:
     budget = Budget(tokens=1000)
     model = kept(Fixed((said("Hello", 21, 100),), pause=0.001), budget)

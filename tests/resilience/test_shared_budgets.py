@@ -31,7 +31,7 @@ from tests.resilience.test_budgets import PRICES, WORST
 pytestmark = pytest.mark.needs("redis")
 KEY = (0, "")
 HELLO = said("Hello", 20, 10)
-SPEND = st.builds(Spend, st.integers(0, 400), st.decimals(0, 4, places=9, allow_nan=False))
+SPEND = st.builds(Spend, st.integers(0, 400), st.none() | st.decimals(0, 4, places=9, allow_nan=False))
 
 
 def ledger(server: RedisServer, **more: Any) -> RedisLedger:

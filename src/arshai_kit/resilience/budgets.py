@@ -105,6 +105,8 @@ class Budget(Record):
     def _held(self, tag: str, day: int | None) -> tuple[Spend, Spend]:
         if self.per == "run":
             raise Misuse("what a run has spent is known in that run alone: its response has .usage and .cost")
+        if self.per != "day":
+            day = 0  # others in the same ledger may have days
         return self.ledger.held((self.ledger.last_day() if day is None else day, tag))
 
     def reached(self, spent: Spend) -> frozenset[float]:

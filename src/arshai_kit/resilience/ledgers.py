@@ -32,13 +32,17 @@ class Ticket:
 
 
 class Account:
-    """What one holder of a budget has spent and reserved, and of which thresholds somebody was told."""
+    """What one holder of a budget has spent and reserved, and of which thresholds somebody was told.
 
-    __slots__ = ("reserved", "spent", "told")
+    Money that nobody knows is *unknown* apart: it takes the ceiling away from nothing that is known.
+    """
+
+    __slots__ = ("reserved", "spent", "told", "unknown")
 
     def __init__(self) -> None:
         self.spent = Spend()
         self.reserved = Spend()
+        self.unknown = False
         self.told: frozenset[float] = frozenset()
 
 
@@ -61,8 +65,10 @@ class Ledger:
     def reserve(self, ticket: Ticket, key: Key, run: Any, wanted: Spend, most: Spend) -> tuple[Spend, Spend] | None:
         """Reserve *wanted* for *ticket*, if that stays within *most*; else what is left, and what was spent.
 
-        A money of `None` in *most* is no ceiling, and so is a negative number of tokens.
+        A money of `None` in *most* is no ceiling, and so is a negative number of tokens. What is not known is not
+        counted, here and by `settle`; that there is such, `held` says.
         """
+        wanted = _counted(wanted)
         with self._lock:
             account = self._account(key, run)
             taken = account.spent + account.reserved
@@ -83,7 +89,8 @@ class Ledger:
                 return Spend()
             if first:
                 account.reserved = account.reserved - ticket.wanted
-                account.spent = account.spent + real
+                account.spent = account.spent + _counted(real)
+                account.unknown |= real.money is None
             return account.spent
 
     def abandon(self, ticket: Ticket, real: Spend) -> None:
@@ -99,10 +106,11 @@ class Ledger:
             return tuple(new)
 
     def held(self, key: Key, run: Any = None) -> tuple[Spend, Spend]:
-        """What was spent, and what is reserved."""
+        """What was spent, its money `None` if a part of that is not known, and what is reserved."""
         with self._lock:
             account = (self._accounts if run is None else self._runs.get(run, {})).get(key) or Account()
-            return account.spent, account.reserved
+            spent = Spend(account.spent.tokens, None) if account.unknown else account.spent
+            return spent, account.reserved
 
     def last_day(self) -> int:
         """The last day on which somebody asked."""
@@ -116,6 +124,10 @@ class Ledger:
                 del accounts[old]
             accounts[key] = Account()
         return accounts[key]
+
+
+def _counted(spend: Spend) -> Spend:
+    return Spend(spend.tokens) if spend.money is None else spend
 
 
 def _over(money: Decimal | None, most: Decimal | None) -> bool:

@@ -133,7 +133,7 @@ class RedisLedger(Ledger):
             self._late.append((key, ticket.shared, Spend()))  # it may have been done all the same
             raise
         if held:
-            spent, reserved = _spends(held)
+            spent, reserved, _ = _spends(held)
             return most - (spent + reserved), spent
         with self._lock:
             ticket.account, ticket.wanted = key, wanted
@@ -173,7 +173,10 @@ class RedisLedger(Ledger):
 
     def held(self, key: Key, run: Any = None) -> tuple[Spend, Spend]:
         """What was spent, and what is reserved, by all processes."""
-        return super().held(key, run) if run is not None else _spends(self._asked(_HELD, key))
+        if run is not None:
+            return super().held(key, run)
+        spent, reserved, unknown = _spends(self._asked(_HELD, key))
+        return Spend(spent.tokens, None) if unknown else spent, reserved
 
     def last_day(self) -> int:
         """The last day on which somebody asked."""
@@ -231,7 +234,7 @@ def _nano(money: Decimal | None) -> int:
     return whole
 
 
-def _spends(held: Any) -> tuple[Spend, Spend]:
+def _spends(held: Any) -> tuple[Spend, Spend, bool]:
+    """What was spent as far as it is known, what is reserved, and whether some money that was spent is not known."""
     tokens, money, unknown, reserved_tokens, reserved_money = [int(each or 0) for each in held]
-    spent = Spend(tokens, None if unknown else money * _NANO)
-    return spent, Spend(reserved_tokens, reserved_money * _NANO)
+    return Spend(tokens, money * _NANO), Spend(reserved_tokens, reserved_money * _NANO), bool(unknown)
