@@ -49,7 +49,7 @@ from arshai_kit.effects import Call, Now, Open, Plan, Request, Send, Sleep, Star
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import BadSchema, Misuse, NotAPlan, RunError
 from arshai_kit.faces import blocking, drive
-from arshai_kit.records import ToolRun
+from arshai_kit.records import ToolResult, ToolRun
 from arshai_kit.testing import clock, scripted
 from arshai_kit.tools import Tool, answered, drain, told, toolbox
 from tests.core.worlds import World, everywhere, listening
@@ -490,7 +490,11 @@ def test_an_error_meant_for_the_user_is_no_tools_result(world: World) -> None:
     partial_answer = caught.value.partial
     assert [run.call.name for run in partial_answer.tool_runs] == ["broken", "plain"]
     assert partial_answer.tool_runs[1].result == "2"
-    assert "no more" in partial_answer.tool_runs[0].error
+    assert partial_answer.tool_runs[0].error == "OverBudget('no more')"
+    with scripted("Then not.") as script:  # going on from there
+        assert complete(model, ("Go!", partial_answer)).text == "Then not."
+    told = ToolResult("1", "broken", "not finished: the run ended first", is_error=True)
+    assert script.asked[0].messages[2].parts == (told,)
     results = [part.id for message in partial_answer.messages[1:] for part in message.parts]
     assert results == ["1", "2"]
 

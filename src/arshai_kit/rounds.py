@@ -33,6 +33,8 @@ __all__ = ["Loop", "Total", "asked", "specs"]
 
 _WAITING: Final = frozenset({"queued", "in_progress"})
 """What providers that work in the background say of a response that is none yet."""
+_UNFINISHED: Final = "not finished: the run ended first"
+"""What a model is told of a call that ended the run, should the run go on: not why, for that is not its business."""
 
 
 # One question
@@ -307,8 +309,10 @@ def _ran(call: ToolCall, run: Handle[ToolRun] | str, *, safe: bool) -> ToolRun:
     if isinstance(run, Handle) and run.outcome is not None and not (safe and run.outcome.error):
         ran = run.outcome.unwrap()
         return ran if ran.call is call else evolve(ran, call=call)
-    told = run if isinstance(run, str) else f"not finished: {run.outcome}"
-    return ToolRun(call, told, told)
+    if isinstance(run, str):
+        return ToolRun(call, run, run)
+    error = None if run.outcome is None else run.outcome.error
+    return ToolRun(call, _UNFINISHED, _UNFINISHED if error is None else repr(error))
 
 
 @frozen(eq=False, repr=False)
