@@ -169,6 +169,9 @@ def test_without_redis_nothing_is_spent_and_nothing_is_lost(tmp_path: Path) -> N
         assert complete(broken, "Hello") == HELLO  # the answer is not lost
         with pytest.raises(StoreUnreachable, match="cannot be asked"):
             complete(model, "Hello")
+        for asked in (budget.spent, budget.reserved, Budget(tokens=1, per="day", ledger=budget.ledger).spent):
+            with pytest.raises(StoreUnreachable, match="cannot be asked"):
+                asked()
         server.start()
         complete(model, "Hello")  # and what it used is told now
         assert budget.spent().tokens == 90

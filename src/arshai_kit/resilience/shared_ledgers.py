@@ -75,6 +75,7 @@ return held()
 """
 )
 _HELD: Final = _ACCOUNT + "return held()"
+_LAST: Final = "return redis.call('GET', KEYS[4])"
 _TELL: Final = """
 local new = {}
 for _, each in ipairs(ARGV) do
@@ -180,7 +181,7 @@ class RedisLedger(Ledger):
 
     def last_day(self) -> int:
         """The last day on which somebody asked."""
-        return int(self._client.get(self._keys((0, ""))[3]) or 0)
+        return int(self._asked(_LAST, (0, "")) or 0)
 
     def _told(self, key: Key, name: str, real: Spend) -> Spend:
         """Tell what the call *name* has really used, now or later; what was spent until now."""
