@@ -53,6 +53,7 @@ from arshai_kit.models import (
     written,
 )
 from arshai_kit.records import Opaque, Thinking
+from arshai_kit.resilience import breaker
 from arshai_kit.testing import recorded, replayed
 from tests.core.worlds import World, everywhere, listening
 from tests.laws.provider import Provider, Sent, provider, whole
@@ -195,6 +196,23 @@ def test_a_model_shows_what_it_is_and_no_key() -> None:
     for part in ("'toy'", "base_url='http://127.0.0.1:9/v1'", "retry=None", "temperature=0.5", "extra={'user': 'ann'}"):
         assert part in shown
     assert "seed" not in shown
+
+
+def test_no_key_shows_in_what_goes_in_by_extra() -> None:
+    server = {"type": "mcp", "server_url": f"https://mcp.example/sse?key={KEY}", "authorization": KEY}
+    signed = {**server, "headers": {"Authorization": f"Bearer {KEY}", "X-Title": "app"}, "credentials": [KEY]}
+    extra = {"api_key": KEY, "tools": [signed], "user": "ann"}
+    settings = Settings(extra=extra)
+    endpoint = evolve(model, extra=extra)
+    for shown in map(repr, (settings, Ask(thread("Hi"), settings=settings), endpoint, breaker(endpoint))):
+        assert KEY not in shown
+        assert "'user': 'ann'" in shown
+        assert "'https://mcp.example/sse?key=***'" in shown
+    assert request(endpoint, "Hi").content.count(KEY.encode()) == 5  # it is sent as it is
+    assert settings.extra["api_key"] == KEY
+    with pytest.raises(Misuse, match="not list") as refused:
+        Settings(extra=[("api_key", KEY)])  # type: ignore[arg-type]
+    assert KEY not in str(refused.value)
 
 
 def test_a_model_out_of_a_pickle_says_that_its_key_is_lost() -> None:

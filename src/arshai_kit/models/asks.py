@@ -10,8 +10,9 @@ import attrs
 from attrs import field, frozen
 
 from arshai_kit._json import EMPTY, FrozenDict, Json, freeze
-from arshai_kit._record import Record
+from arshai_kit._record import Record, short
 from arshai_kit.errors import Misuse
+from arshai_kit.keys import Secret, private, veiled
 from arshai_kit.records import Message, Response, ToolSpec, user
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ToolChoice",
     "chosen",
     "fitting",
+    "masked",
     "shown",
     "thread",
 ]
@@ -79,8 +81,26 @@ def _stops(stop: str | Iterable[str] | None) -> tuple[str, ...] | None:
 
 def _extra(extra: Mapping[str, Any] | None) -> FrozenDict:
     if extra is not None and not isinstance(extra, Mapping):
-        raise Misuse(f"extra= takes fields for the body of the request, as in {{'user': 'ann'}}, not {extra!r}")
+        raise Misuse(
+            f"extra= takes fields for the body of the request, as in {{'user': 'ann'}}, not {type(extra).__name__}"
+        )
     return EMPTY if extra is None else freeze(extra)
+
+
+def masked(value: Json) -> Any:
+    """*value* as it may be shown: without what has a telling name, however deep it stands.
+
+    >>> masked(freeze({"tools": [{"type": "mcp", "authorization": "sk-1"}], "user": "ann"}))
+    {'tools': ({'type': 'mcp', 'authorization': Secret('***')},), 'user': 'ann'}
+    """
+    match value:
+        case dict():
+            return {name: Secret(None) if private(name) else masked(each) for name, each in value.items()}
+        case tuple():
+            return tuple([masked(each) for each in value])
+        case str() if "://" in value[:_SCHEME]:
+            return veiled(value)
+    return value
 
 
 def _is_number(value: Any) -> bool:
@@ -95,6 +115,8 @@ def _is_word(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+_SCHEME: Final = 20
+"""An address says so among its first letters."""
 _HUGE: Final = 1e300
 _NUMBER: Final = ("a number", _is_number)
 _WHOLE: Final = ("a whole number", _is_whole)
@@ -164,7 +186,7 @@ class Settings(Record):
     frequency_penalty: float | None = field(default=None, converter=freeze, validator=_fits)
     logprobs: int | None = field(default=None, validator=_fits)
     candidates: int | None = field(default=None, validator=_fits)
-    extra: FrozenDict = field(default=EMPTY, converter=_extra)
+    extra: FrozenDict = field(default=EMPTY, converter=_extra, repr=lambda extra: short(masked(extra)))
 
 
 SETTINGS = tuple(spot.name for spot in attrs.fields(Settings) if spot.name != "extra")

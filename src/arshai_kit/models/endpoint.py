@@ -10,11 +10,11 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
-from arshai_kit._record import Record
+from arshai_kit._record import Record, short
 from arshai_kit.effects import Call, Now, Plan, Random, Reply, Request, Secret, Send, private, veiled
 from arshai_kit.errors import Misuse, TimedOut
 from arshai_kit.fetching import MustFetch, fetched, replaced
-from arshai_kit.models.asks import SETTINGS, Ask, Settings, shown
+from arshai_kit.models.asks import SETTINGS, Ask, Settings, masked, shown
 from arshai_kit.models.protocol import UNKNOWN, Capabilities, check
 from arshai_kit.models.streamed import Hand, begun, replied, rest
 from arshai_kit.records import Event, Response
@@ -187,7 +187,7 @@ class Endpoint(Settings):
         told = [f"base_url={veiled(self.base_url)!r}"] if hasattr(self, "base_url") else []  # it may be half made
         told += [f"{name}={getattr(self, name)!r}" for name in (*own, *given) if hasattr(self, name)]
         if extra := getattr(self, "extra", None):
-            told.append(f"extra={ {name: Secret(None) if private(name) else value for name, value in extra.items()} }")
+            told.append(f"extra={short(masked(extra))}")
         return f"Endpoint({getattr(self, 'name', None)!r}, {', '.join(told)})"
 
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
