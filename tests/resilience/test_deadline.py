@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +15,31 @@ from typing import Any
 
 import anyio
 import pytest
-from attrs import frozen
+from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import aio, complete, evolve, openai_compatible, run_tools, stream, testing, using
 from arshai_kit.completion import run
-from arshai_kit.effects import Call, Join, Plan, Send, Sleep, Spawn, Start, Step, call
+from arshai_kit.effects import Call, Join, Now, Plan, Send, Sleep, Spawn, Start, Step, call
 from arshai_kit.errors import Misuse, RateLimited, ServerFailed, TimedOut
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Response, TextDelta, ToolCall
-from arshai_kit.resilience import Circuit, CircuitRules, breaker, deadline, limited
+from arshai_kit.resilience import (
+    Circuit,
+    CircuitRules,
+    RedisCache,
+    RedisCircuit,
+    RedisQuota,
+    breaker,
+    cached,
+    deadline,
+    limited,
+)
+from arshai_kit.resilience.deadlines import Bound
 from arshai_kit.scope import background_tasks
 from tests.core.worlds import World, everywhere, listening
+from tests.faults.ways import within
 from tests.laws.provider import Provider, provider, whole
 from tests.resilience.toys import ASK, Toy, said, talk
 from tests.transport.server import Peer, chunked
@@ -67,6 +80,15 @@ def over(world: World, plan: Callable[[], Plan[Any]], doing: str) -> TimedOut:
         world.run(plan)
     assert time.monotonic() - began < 20  # else it hangs
     return caught.value
+
+
+def ends(world: World, plan: Callable[[], Plan[Any]], doing: str = "") -> None:
+    """Have *plan* end in time; a hang fails."""
+
+    def row() -> None:
+        over(world, plan, doing)
+
+    within(15.0, row)
 
 
 # -- whatever it does --
@@ -342,6 +364,72 @@ def test_who_is_too_slow_is_counted_by_what_is_inside(world: World) -> None:
     with pytest.raises(TimedOut):
         world.run(talk(deadline(breaker(Toy(awaits), circuit), SHORT)))
     assert circuit.state == "open"
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """The address of a Redis that takes what it is asked, and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+STORES: dict[str, Callable[[str], Any]] = {
+    "limited": lambda url: limited(Toy(), RedisQuota("q", url, concurrent=1)),
+    "breaker": lambda url: breaker(Toy(), RedisCircuit("c", url)),
+    "cached": lambda url: cached(Toy(), RedisCache(url)),
+}
+
+
+@pytest.mark.needs("redis")
+@everywhere
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_that_never_answers(world: World, store: str, black_hole: str) -> None:
+    model = deadline(STORES[store](black_hole), SHORT)
+    ends(world, talk(model, stream=world.listening))
+
+
+@pytest.mark.parametrize("name", ["enter", "reserve", "get", "put", "settle", "tell"])
+def test_only_what_notes_how_a_call_ended_may_come_late(name: str) -> None:
+    """With half a second left, it has half a second, or its second of grace."""
+
+    def asked() -> None: ...
+
+    asked.__name__, asked.__module__ = name, "arshai_kit.resilience.elsewhere"
+    plan = Bound("toy", 5.0, 100.0).plan(iter(Call(asked)))
+    assert isinstance(next(plan), Now)
+    effect: Any = plan.send(99.5)
+    assert (effect.name, effect.seconds) == (name, 1.0 if name in ("settle", "tell") else 0.5)
+    plan.close()
+
+
+@define
+class Away:
+    """A quota elsewhere that never answers who wants to enter; it notes what else it is asked."""
+
+    asked: list[str] = field(factory=list)
+    busy: Event = field(factory=Event)
+
+    def enter(self, key: str, tokens: int) -> Any:
+        """Nothing."""
+        self.busy.wait(20)
+
+    def settle(self, *_: Any) -> None:
+        """Note that."""
+        self.asked.append("settle")
+
+    def leave(self, key: str) -> None:
+        """Note that."""
+        self.asked.append("leave")
+
+
+@everywhere
+def test_who_never_entered_has_nothing_to_settle(world: World) -> None:
+    quota = Away()
+    try:
+        ends(world, talk(deadline(limited(Toy(), quota), SHORT)), "enter")
+        assert quota.asked == ["leave"]
+    finally:
+        quota.busy.set()
 
 
 # -- what runs elsewhere --

@@ -27,6 +27,8 @@ _WORD: Final = 0.1
 _GRACE: Final = 1.0
 """Whoever keeps count (a quota, a circuit, a budget) in a store has so long to note how a call ended."""
 _OURS: Final = ("arshai_kit.resilience.", "arshai_kit.retry")
+_BEGINS: Final = frozenset({"enter", "reserve", "get", "put"})
+"""What a store is asked before a call begins, or for its own sake, has no more time than the call."""
 _FOREVER: Final = float("inf")
 
 
@@ -98,7 +100,7 @@ class Bound(Record):
 
     def _on_call(self, effect: Call[Any], _: Where) -> Plan[Any]:
         doing = "the next step of a generator" if isinstance(effect.function, Steps) else effect.name
-        if _keeps_count(effect.function):
+        if effect.name not in _BEGINS and _keeps_count(effect.function):
             left = max(_GRACE, self.until - (yield from Now()))
         else:
             left = (yield from self.left(doing)) + self.word

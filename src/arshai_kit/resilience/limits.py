@@ -98,31 +98,32 @@ class Limiting(Record):
         """The answer of a plan that may need *tokens*; a place is given back however it ends."""
         key, settled = (yield from ticket()), False
         try:
-            yield from self._turn(key, tokens, name)
-            response = yield from make_plan()
+            refused = yield from self._turn(key, tokens, name)
+            try:
+                response = yield from _raised(refused) if refused else make_plan()
+            except Exception as error:
+                used = 0 if isinstance(error, RateLimited) else _used(getattr(error, "partial", None))
+                yield from asking(self.quota, self.quota.settle, key, used, (), _hold(error))
+                settled = True
+                raise
             yield from asking(self.quota, self.quota.settle, key, _used(response), limits_told(response), None)
             settled = True
-        except Exception as error:
-            used = 0 if isinstance(error, RateLimited) else _used(getattr(error, "partial", None))
-            yield from asking(self.quota, self.quota.settle, key, used, (), _hold(error))
-            settled = True
-            raise
         finally:
-            if not settled:
+            if not settled:  # also when it has no turn because its quota, or its time, is away: it has used nothing
                 self.quota.leave(key)
         return response
 
-    def _turn(self, key: str, tokens: int, name: str) -> Plan[None]:
-        """Wait in line; who has to wait is told so once."""
+    def _turn(self, key: str, tokens: int, name: str) -> Plan[OverLimit | None]:
+        """Wait in line, and be told so once; why it is never the turn of *key*, if so."""
         began: float | None = None
         while True:
             pause, least, limit = yield from asking(self.quota, self.quota.enter, key, tokens)
             if not pause:
-                return
+                return None
             now = yield from Now()
             left = self._patience() - (0.0 if began is None else now - began)
             if left <= 0 or least > left:
-                raise _refused(name, limit, max(least, pause))
+                return _refused(name, limit, max(least, pause))
             if began is None:
                 began = now
                 yield from Emit((Notice("waiting", name, limit, {"seconds": round(max(least, pause), 3)}),))
@@ -130,6 +131,11 @@ class Limiting(Record):
 
     def _patience(self) -> float:
         return float("inf") if self.wait is True else float(self.wait)
+
+
+def _raised(error: Exception) -> Plan[Any]:
+    yield from ()
+    raise error
 
 
 def _refused(name: str, limit: str, seconds: float) -> OverLimit:
