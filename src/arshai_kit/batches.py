@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from queue import SimpleQueue
@@ -44,7 +45,8 @@ def batch(
 
     At most *limit* are under way at a time; *items* is read as they are taken up. *progress* is called after each, by
     whoever waits for the whole, with how many are done and how many there are (`None`: nobody knows). An *executor* of
-    `concurrent.futures` runs them in its threads, in its processes, or on its machines.
+    `concurrent.futures` runs them in its threads, in its processes, or on its machines; what is in force here (`using`,
+    a policy around an agent) is so in its threads, and nowhere else.
 
     >>> [each.value or each.error for each in batch(lambda number: 12 // number, [3, 0, 4])]
     [4, ZeroDivisionError('integer division or modulo by zero'), 3]
@@ -314,7 +316,7 @@ class _Elsewhere:
     def __init__(self, executor: Any, function: Callable[[Any], Any]) -> None:
         if not callable(getattr(executor, "submit", None)):
             raise Misuse(f"executor= is one of concurrent.futures, or like it, not {type(executor).__name__}")
-        self.executor, self.function = executor, function
+        self.executor, self.function, self.threads = executor, function, _is_of_threads(executor)
         self._came: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
         self._busy: dict[int, Future[Any]] = {}
         self._closed = False
@@ -331,11 +333,17 @@ class _Elsewhere:
         if self._closed:
             return
         try:
-            future = self._busy[place] = self.executor.submit(self.function, item)
+            future = self._busy[place] = self._submitted(item)
         except Exception as error:  # noqa: BLE001  # an executor that is broken or shut down
             self._came.put((place, None, error))
             return
         future.add_done_callback(partial(self._ended, place))
+
+    def _submitted(self, item: Any) -> Future[Any]:
+        """Threads of this process do it in the scope of the batch; what is in force goes nowhere else."""
+        if self.threads:
+            return self.executor.submit(copy_context().run, self.function, item)  # type: ignore[no-any-return]
+        return self.executor.submit(self.function, item)  # type: ignore[no-any-return]
 
     def _ended(self, place: int, future: Future[Any]) -> None:
         try:
@@ -349,3 +357,10 @@ class _Elsewhere:
         for future in list(self._busy.values()):
             future.cancel()
         self._came.put((-1, None, None))
+
+
+def _is_of_threads(executor: Any) -> bool:
+    from concurrent import futures
+
+    interpreters = getattr(futures, "InterpreterPoolExecutor", ())  # one of threads too, that share nothing
+    return isinstance(executor, futures.ThreadPoolExecutor) and not isinstance(executor, interpreters)

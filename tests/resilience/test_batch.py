@@ -27,6 +27,7 @@ from arshai_kit import (
     run_tools,
     stream,
     testing,
+    using,
 )
 from arshai_kit._record import Record
 from arshai_kit.batches import Arrivals, _Elsewhere, batch, batch_stream
@@ -34,8 +35,10 @@ from arshai_kit.effects import Emit, Outcome, Plan, Sleep, Step
 from arshai_kit.errors import ArshaiError, Diverged, Misuse, OverBudget
 from arshai_kit.models import UNKNOWN, Ask, Capabilities, retold
 from arshai_kit.records import Finished, Notice, TextDelta
+from arshai_kit.resilience import Budget, budgeted
 from arshai_kit.testing import clock, recorded, replayed
 from tests.core.worlds import World, everywhere, listening, on_both
+from tests.resilience.fixed import Fixed, said
 
 NUMBERS = (3, 0, 4, 0, 2)
 
@@ -420,6 +423,25 @@ def test_an_executor_of_threads(world: World) -> None:
         assert [outcome.unwrap().text for outcome in asking] == ["a", "b"]
         assert shown(batch(planned, NUMBERS, executor=executor)) == SHOWN
     assert threads == {"pool"}
+
+
+def test_what_is_in_force_is_so_in_the_threads_of_an_executor() -> None:
+    """A budget around an agent holds in them, and nothing scripted asks the network."""
+    outcomes: list[Outcome[Any]] = []
+
+    def agent(prompt: str) -> int:
+        with ThreadPoolExecutor(2) as executor:
+            outcomes.extend(batch(Fixed((said("Hello", 20, 10),)), [prompt] * 6, limit=1, executor=executor))
+        return len(outcomes)
+
+    budget = Budget(tokens=180, by_tag="user")
+    model = openai_compatible("m", base_url="http://127.0.0.1:1/v1", api_key="", retry=None)
+    with using(tags={"user": "ann"}):
+        assert budgeted(agent, budget)("Hello") == 6
+        with testing.scripted("one", "two"), ThreadPoolExecutor(1) as executor:
+            assert [each.unwrap().text for each in batch(model, ["a", "b"], executor=executor)] == ["one", "two"]
+    assert shown(outcomes) == [said("Hello", 20, 10), said("Hello", 20, 10), *["OverBudget"] * 4]
+    assert (budget.spent("ann").tokens, budget.spent().tokens) == (60, 0)
 
 
 def test_an_executor_of_processes() -> None:
