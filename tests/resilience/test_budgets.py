@@ -483,6 +483,33 @@ def test_pictures_in_a_result_have_a_size_too() -> None:
     assert estimated(Ask((assistant(call), tool_result(call, (unknown,))))) is None
 
 
+def test_what_extra_adds_goes_in_too() -> None:
+    model = openai_compatible("fixed", base_url="http://localhost:1/v1", api_key="", max_tokens=10)
+    more = {"prediction": {"type": "content", "content": "w " * 3000}}
+    ask = Ask((user("Hello"),))
+    for bigger, asked in ((evolve(model, extra=more), ask), (model, evolve(ask, settings=Settings(extra=more)))):
+        grown = worst(bigger, asked, 21, PRICES, 0.0)
+        assert grown is not None
+        assert grown.tokens > 6000
+        assert grown.money == (grown.tokens - 10) * Decimal("0.001") + Decimal("0.02")
+    with pytest.raises(OverBudget, match="tokens may be needed"):
+        complete(kept(evolve(model, extra=more), Budget(tokens=1000)), "Hello")
+
+
+@pytest.mark.parametrize("name", ["previous_response_id", "conversation", "prompt", "cachedContent"])
+def test_what_the_provider_has_kept_is_bounded_by_nobody(name: str) -> None:
+    budget, there = Budget(tokens=10_000), {name: {"id": "kept_1"}}
+    model = openai_compatible("fixed", base_url="http://localhost:1/v1", api_key="", max_tokens=100)
+    for bigger in (evolve(model, extra=there), fallback(model, evolve(model, extra=there))):
+        with pytest.raises(OverBudget, match=f"how much {name} in extra= brings along") as refused:
+            complete(kept(bigger, budget, estimate=lambda _: 5), "Hello")
+        assert refused.value.wanted is None
+    with using(layers=[answering(FINE, FINE)]):
+        complete(kept(evolve(model, extra=there), budget, worst_case=Spend(500)), "Hello")
+        complete(kept(evolve(model, extra={"prompt": "a text"}), budget), "Hello")
+    assert budget.spent().tokens == 60
+
+
 def test_what_bounds_an_answer() -> None:
     model = openai_compatible("m", base_url="http://localhost:1/v1", max_tokens=50)
     ask = Ask((user("Hello"),))

@@ -25,7 +25,7 @@ from arshai_kit.models import Ask, Asked, is_model, wrapped
 from arshai_kit.records import Notice, Response, Usage
 from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
 from arshai_kit.resilience.ledgers import Key, Ledger, Ticket
-from arshai_kit.resilience.worst_cases import estimated, worst
+from arshai_kit.resilience.worst_cases import estimated, unseen, worst
 from arshai_kit.scope import current, enter, leave
 
 __all__ = ["Alert", "Budget", "Budgeted", "Ledger", "Terms", "budgeted"]
@@ -286,6 +286,8 @@ class Terms(Record):
             went_in = self.estimate(ask)
             if went_in is None:
                 return "nobody knows how much a file with only an address holds: pass estimate= or worst_case="
+            if field := unseen(model, ask):
+                return f"nobody knows how much {field} in extra= brings along: pass worst_case="
             given = worst(model, ask, went_in, self.prices, at)
             if given is None:
                 return "nothing bounds the answer: set max_tokens= of the model, or pass worst_case="

@@ -11,7 +11,7 @@ from arshai_kit.cost import Price, Prices, Pricing, Published, Spend, called, le
 from arshai_kit.models import Ask, written
 from arshai_kit.records import Audio, File, Image, Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult, Usage
 
-__all__ = ["estimated", "most_output", "worst"]
+__all__ = ["estimated", "most_output", "unseen", "worst"]
 
 _MESSAGE: Final = 16
 """Tokens around each message and each call: who speaks, where it begins and ends."""
@@ -22,6 +22,15 @@ _SOUND: Final = 25
 """Bytes of sound that make at most one token: 32 of these a second, in the thinnest recording that is still speech."""
 _BOUNDS: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"})
 _MANY: Final = frozenset({"n", "candidateCount"})
+_KEPT_THERE: Final = (
+    "previous_response_id",
+    "conversation",
+    "conversation_id",
+    "prompt",
+    "cachedContent",
+    "cached_content",
+)
+"""Fields by which a request names what the provider has kept, and takes for part of the prompt."""
 
 
 def estimated(ask: Ask) -> int | None:
@@ -96,9 +105,31 @@ def _found(body: Any, names: frozenset[str]) -> Iterator[int]:
             yield from _found(value, names)
 
 
+def unseen(model: Any, ask: Ask) -> str:
+    """By which field in `extra` *ask*, or one of the models in *model*, brings along what only the provider has.
+
+    >>> from arshai_kit import openai
+    >>> unseen(openai("gpt-5", api_key="", extra={"previous_response_id": "resp_1"}), Ask(()))
+    'previous_response_id'
+    """
+    bodies: list[Any] = [ask.settings.extra, *[getattr(leaf, "extra", None) for leaf in leaves(model)]]
+    for body in [each for each in bodies if isinstance(each, Mapping)]:
+        for name in _KEPT_THERE:
+            if body.get(name) and not (name == "prompt" and isinstance(body[name], str)):  # a text, which is counted
+                return name
+    return ""
+
+
+def _added(model: Any, ask: Ask) -> int:
+    """As many tokens as `extra` may add to what goes in, as a prediction or tools of the provider do."""
+    bodies = (getattr(model, "extra", None), ask.settings.extra)
+    return sum(len(dumps(body)) for body in bodies if body and isinstance(body, Mapping))
+
+
 def worst(model: Any, ask: Ask, went_in: int, prices: Pricing, at: float) -> Spend | None:
     """The most that a call may use of which *went_in* tokens go in, whoever of the models in *model* answers.
 
+    To these is added what the `extra` of each holds.
     `None` where nothing bounds what comes out; its money is `None` where nobody knows a price.
     """
     spent = Spend()
@@ -106,9 +137,10 @@ def worst(model: Any, ask: Ask, went_in: int, prices: Pricing, at: float) -> Spe
         out = most_output(leaf, ask)
         if out is None:
             return None
-        money = dearest(leaf, went_in, out, prices, at)
+        all_in = went_in + _added(leaf, ask)
+        money = dearest(leaf, all_in, out, prices, at)
         known = None if money is None or spent.money is None else max(spent.money, money)
-        spent = Spend(max(spent.tokens, went_in + out), known)
+        spent = Spend(max(spent.tokens, all_in + out), known)
     return spent
 
 
