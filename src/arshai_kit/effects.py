@@ -219,9 +219,10 @@ class Instant(Call[T]):
 
 @frozen(eq=False, repr=False)
 class Sleep(Effect[None]):
-    """Wait for *seconds*."""
+    """Wait for *seconds*; *least* is how long the whole wait takes, where this is only until the next look."""
 
     seconds: float
+    least: float = 0.0
 
 
 class Now(Effect[float]):

@@ -366,6 +366,20 @@ def test_who_is_too_slow_is_counted_by_what_is_inside(world: World) -> None:
     assert circuit.state == "open"
 
 
+@everywhere
+def test_a_wait_in_line_that_ends_too_late_is_not_begun(world: World) -> None:
+    """Whoever waits looks again before its turn; that it will be in vain is known at once."""
+    with testing.clock(0.0) as clock:
+        model = limited(Toy(), requests_per_minute=1)
+        model.quota.clock = lambda: clock.now
+        world.run(talk(model))
+        for seconds in (5.0, 29.0, 31.0, 40.0, 55.0):
+            over(world, talk(deadline(model, seconds), stream=world.listening), "a wait of 60 s")
+            assert clock.now == 0.0
+        assert world.run(talk(deadline(model, 61.0), stream=world.listening)).text == "It is me."
+        assert clock.now == pytest.approx(60.0)
+
+
 @pytest.fixture
 def black_hole() -> Iterator[str]:
     """The address of a Redis that takes what it is asked, and never answers."""

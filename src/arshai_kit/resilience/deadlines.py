@@ -93,8 +93,9 @@ class Bound(Record):
 
     def _on_sleep(self, effect: Sleep, _: Where) -> Plan[None]:
         """A wait that would end too late is none."""
-        doing = f"a wait of {effect.seconds:.3g} s"
-        if effect.seconds > (yield from self.left(doing)):
+        seconds = max(effect.seconds, effect.least)
+        doing = f"a wait of {seconds:.3g} s"
+        if seconds > (yield from self.left(doing)):
             self.over(doing)
         yield from effect
 

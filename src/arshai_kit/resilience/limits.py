@@ -127,7 +127,7 @@ class Limiting(Record):
             if began is None:
                 began = now
                 yield from Emit((Notice("waiting", name, limit, {"seconds": round(max(least, pause), 3)}),))
-            yield from Sleep(min(pause, left))
+            yield from Sleep(min(pause, left), least)
 
     def _patience(self) -> float:
         return float("inf") if self.wait is True else float(self.wait)
