@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tenacity import wait_none
+
 from arshai_kit.errors import BadReply, StreamIncomplete, TimedOut, Unreachable
+from arshai_kit.retry import Retry
 from tests.badinput.ways import DONE, body, chunk, message, sent
 from tests.faults.proving import TRUSTED
 from tests.faults.rows import Answers, Expected, Fails, Row
@@ -163,6 +166,35 @@ ENDS = (
     streamed("a stream of nothing", EMPTY, sent()),
     streamed("a stream of comments that ends", EMPTY, sent(b": ping\n\n" * 9)),
     streamed("a role, and the end", EMPTY, sent(chunk({"role": "assistant"}))),
+)
+
+# One connection, and none to spare
+
+BUSY = b'data: {"error": {"message": "busy", "type": "server_error", "code": 503}}\n\n'
+THOUGHT = chunk({"reasoning_content": "Well"})
+
+
+def only_one(*_: object) -> dict[str, str]:
+    """An environment in which a try that keeps its connection leaves none for the next."""
+    return {"ARSHAI_MAX_CONNECTIONS": "1"}
+
+
+ONE = (
+    Row(
+        "a failure in a stream that goes on, and one connection",
+        ((sent(BUSY, end=False), STALL), hello),
+        Answers(requests=2),
+        only="stream",
+        environ=only_one,
+    ),
+    Row(
+        "a failure behind what was told, and one connection",
+        ((sent(THOUGHT, BUSY, end=False), STALL), hello),
+        Answers(requests=2),
+        only="stream",
+        environ=only_one,
+        options={"retry": Retry(wait=wait_none(), restart=True)},
+    ),
 )
 
 # Silence
@@ -339,4 +371,4 @@ KEPT = (
         options={"retry": None},
     ),
 )
-ROWS = (*NOT_MADE, *BROKEN, *ENDS, *SILENCES, *NO_HTTP, *KEPT)
+ROWS = (*NOT_MADE, *BROKEN, *ENDS, *ONE, *SILENCES, *NO_HTTP, *KEPT)

@@ -23,6 +23,7 @@ from arshai_kit.effects import Call
 from arshai_kit.errors import ArshaiError
 from arshai_kit.faces import drive
 from arshai_kit.models import Endpoint
+from arshai_kit.scope import default_limits
 from tests.badinput.ways import KEY, kept, shows_no_key
 from tests.faults.rows import Answers, Expected, Fails, Row, Scene
 from tests.faults.server import FaultServer, faulty, hello
@@ -102,7 +103,7 @@ def staged(row: Row, **options: Any) -> Iterator[tuple[FaultServer, FaultServer 
 
 @contextmanager
 def _environment(environ: Mapping[str, str]) -> Iterator[None]:
-    """*environ*, no proxy of the machine's own, who is trusted decided anew, and no connection or route kept."""
+    """*environ*, no proxy of the machine's own, trust and limits decided anew, and no connection or route kept."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
             patch.delenv(name)
@@ -116,6 +117,7 @@ def _environment(environ: Mapping[str, str]) -> Iterator[None]:
 def _forgotten() -> None:
     """Close what this process keeps for its next blocking calls: a port may be used again, with other proxies."""
     tls_context.cache_clear()
+    default_limits.cache_clear()
     while _drive._own:
         _drive._own.popitem()[1].close()
 

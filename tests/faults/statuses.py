@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from arshai_kit.errors import (
     StreamIncomplete,
     Unauthorized,
 )
-from tests.badinput.ways import body
+from tests.badinput.ways import body, sent
 from tests.faults.rows import Answers, Expected, Fails, Row, Scene, soon
 from tests.faults.server import CLOSE, RESET, Act, Again, Script, hello, status
 
@@ -80,9 +81,10 @@ def after(name: str, *headers: str, code: int = 429, at_least: float = 0.0) -> R
     return Row(f"{code}, {name}", (status(code, *headers), hello), Answers(requests=2), check=waited(at_least))
 
 
-def refuses(name: str, *headers: str, code: int = 429, seconds: float | None = 3600.0) -> Row:
-    """A failure that asks for a longer wait than there is time: it ends the call at once."""
-    return Row(f"{code}, {name}", (status(code, *headers), hello), failed(code, retry_after=seconds))
+def refuses(name: str, *headers: str, code: int = 429, seconds: float | None = 3600.0, deadline: float = 7200.0) -> Row:
+    """A failure that asks for a longer wait than anybody wants, though there is time: it ends the call at once."""
+    outcome = failed(code, retry_after=seconds)
+    return Row(f"{code}, {name}", (status(code, *headers), hello), outcome, options={"deadline": deadline})
 
 
 WAITS = (
@@ -115,7 +117,7 @@ WAITS = (
     refuses("Retry-After of 3600", "Retry-After: 3600", code=500),
     refuses("retry-after-ms of an hour", "retry-after-ms: 3600000"),
     refuses("Retry-After of a date in an hour", f"Date: {NOW}", f"Retry-After: {IN_AN_HOUR}"),
-    refuses("Retry-After beyond the deadline", "Retry-After: 60", seconds=60.0),
+    refuses("Retry-After beyond the deadline", "Retry-After: 60", seconds=60.0, deadline=10.0),
     refuses("Retry-After, which helps no bad request", "Retry-After: 0", code=400, seconds=0.0),
 )
 
@@ -165,6 +167,16 @@ def saying(code: int, content: Any, kind: str = "text/html") -> Script:
     return (body(content, status=f"{code} Told", kind=kind),)
 
 
+def repeated(make: Callable[[str], Script]) -> Act:
+    """What *make* makes of the header that has the key in it."""
+    return lambda asked: make(asked.headers["authorization"])
+
+
+def told_of(key: str) -> Any:
+    """A failure in whose every field is the *key*."""
+    return {"error": {"message": f"wrong key: {key}", "type": key, "code": key, "param": [{"sent": key}]}, "auth": key}
+
+
 HEAD = b"HTTP/1.1 500 Told\r\nContent-Type: application/json\r\n\r\n"
 DEEP = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 ODD = (
@@ -174,6 +186,27 @@ ODD = (
         Fails(ServerFailed, "^HTTP 502: an HTML page, '502 Bad Gateway'", requests=3),
     ),
     Row("500 of nothing", (saying(500, b""),), Fails(ServerFailed, "^HTTP 500: nothing", requests=3)),
+    Row(
+        "401 that repeats the key",
+        (repeated(lambda key: status(401, f"x-request-id: {key}", content=told_of(key))),),
+        Fails(Unauthorized, r"^HTTP 401: wrong key: Bearer \*\*\*$"),
+    ),
+    Row(
+        "401 that repeats the key without its word",
+        (repeated(lambda key: status(401, content=told_of(key.split()[1]))),),
+        Fails(Unauthorized, r"^HTTP 401: wrong key: \*\*\*$"),
+    ),
+    Row(
+        "403 of HTML that repeats the key",
+        (repeated(lambda key: saying(403, f"<title>{key}</title><p>not with {key}".encode())),),
+        Fails(Unauthorized, r"^HTTP 403: an HTML page, 'Bearer \*\*\*'"),
+    ),
+    Row(
+        "a stream that repeats the key",
+        (repeated(lambda key: (sent(b"data: " + json.dumps(told_of(key)).encode() + b"\n\n"),)),),
+        Fails(ServerFailed, r"wrong key: Bearer \*\*\*"),
+        only="stream",
+    ),
     Row("401 of null", (saying(401, b"null", "application/json"),), Fails(Unauthorized, "^HTTP 401: ")),
     Row("400 of a list", (saying(400, b"[]", "application/json"),), Fails(BadRequest, "^HTTP 400: ")),
     Row("400 of NaN", (saying(400, b'{"error": NaN}', "application/json"),), Fails(BadRequest, "^HTTP 400: ")),
