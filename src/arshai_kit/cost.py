@@ -209,6 +209,9 @@ _KINDS: Final = {
 }
 
 
+_PRICED_APART: Final = ("input", "output", "input_audio", "output_audio")
+
+
 @frozen(eq=False, repr=False)
 class Published(Record):
     """The prices that the package `genai-prices` brings along: a snapshot, nothing is fetched."""
@@ -256,8 +259,8 @@ def _found(told: dict[str, int], name: str, provider: str, at: float | None) -> 
 def _calculated(told: dict[str, int], name: str, provider: str, requests: int, at: float | None) -> Decimal | None:
     found = _found(told, name, provider, at)
     prices = None if found is None else found.model_price
-    if any(told.get(f"{way}_tokens") and getattr(prices, f"{way}_mtok", None) is None for way in ("input", "output")):
-        return None
+    if any(told.get(f"{way}_tokens") and getattr(prices, f"{way}_mtok", None) is None for way in _PRICED_APART):
+        return None  # the package would take sound without a price for text, which costs a tenth of it
     tiers = [tier.start for price in vars(prices).values() for tier in getattr(price, "tiers", ())] if prices else []
     if found is None or (requests > 1 and any(start < told.get("input_tokens", 0) for start in tiers)):
         return None  # which request had how many of these tokens, nobody knows

@@ -52,10 +52,10 @@ from arshai_kit.errors import (
     Unreachable,
 )
 from arshai_kit.models import Ask, Settings, is_model
-from arshai_kit.records import Notice, ToolSpec, image, user
+from arshai_kit.records import Notice, ToolSpec, audio, image, user
 from arshai_kit.resilience import Alert, Budget, Ledger, budgeted, fallback
 from arshai_kit.resilience.ledgers import Ticket
-from arshai_kit.resilience.worst_cases import dearest, estimated, most_output, worst
+from arshai_kit.resilience.worst_cases import dearest, estimated, most_output, sounds, worst
 from arshai_kit.testing import strategies
 from tests.core.worlds import World, everywhere, listening, on_both
 from tests.resilience.fixed import Fixed, said
@@ -558,11 +558,28 @@ def test_published_prices_cover_what_is_paid() -> None:
     for name, provider in names:
         for size in (1000, 300_000):
             reserved = dearest(Fixed((), name, provider), size, size, table, at)
-            kinds = [{}, {"audio_input": size}, {"image_input": size}, {"cache_write": size}, {"audio_output": size}]
+            kinds = [{}, {"image_input": size}, {"cache_write": size}]
+            kinds += [{"audio_input": size}] if name == "gemini-2.5-flash" else []
             paid = [table(Usage(size, size, kinds=kind), name, provider, at=at) for kind in kinds]
             assert reserved is not None
             assert all(each is not None and each <= reserved for each in paid)
     assert dearest(Fixed((), "no-such", "openai"), 1, 1, table, at) is None
+
+
+@pytest.mark.needs("genai-prices")
+def test_sound_without_a_price_is_bounded_by_nobody() -> None:
+    heard, wav = Ask((user("Hello", audio(b"RIFF" * 100, media_type="audio/wav")),)), {"modalities": ["text", "audio"]}
+    told = Ask((assistant(ToolCall("c1", "listen")), tool_result(ToolCall("c1", "listen"), heard.messages[0].parts)))
+    spoken = Ask((user("Hello"),), settings=Settings(extra={"generationConfig": {"responseModalities": ["AUDIO"]}}))
+    for name, known in (("gpt-4o-audio-preview", False), ("gpt-audio", True)):
+        for ask in (heard, told, spoken):
+            spend = worst(Fixed((), name, "openai"), ask, 1000, published(), 1_760_000_000.0)
+            assert spend is not None
+            assert (spend.money is not None) is known
+        model = openai_compatible(name, base_url="http://localhost:1/v1", max_tokens=9, extra=wav)
+        assert sounds(model, Ask((user("Hello"),))) == ("audio_output",)
+    with pytest.raises(OverBudget, match="nobody knows its price"):
+        complete(kept(Fixed((HELLO,)), Budget(money=1)), heard.messages)
 
 
 # -- values --

@@ -206,6 +206,11 @@ def test_published_sound_is_dearer_and_tiers_are_of_one_request() -> None:
     assert text is not None
     assert sound is not None
     assert sound > text
+    for kind in ("audio_input", "audio_output"):  # the table has only the price of its text
+        spoken = Usage(1000, 1000, kinds={kind: 500})
+        assert table(spoken, "gpt-4o-audio-preview", "openai", at=at) is None
+        assert table(spoken, "gpt-audio", "openai", at=at) is not None
+    assert table(Usage(1000, 1000), "gpt-4o-audio-preview", "openai", at=at) == Decimal("0.0125")
     long = Usage(300_000, 0)
     assert table(long, "gemini-2.5-pro", "gemini", at=at) is not None
     assert table(long, "gemini-2.5-pro", "gemini", requests=2, at=at) is None

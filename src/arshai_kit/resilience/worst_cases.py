@@ -22,6 +22,7 @@ _SOUND: Final = 25
 """Bytes of sound that make at most one token: 32 of these a second, in the thinnest recording that is still speech."""
 _BOUNDS: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"})
 _MANY: Final = frozenset({"n", "candidateCount"})
+_MODALITIES: Final = ("modalities", "responseModalities", "response_modalities")
 _KEPT_THERE: Final = (
     "previous_response_id",
     "conversation",
@@ -138,18 +139,43 @@ def worst(model: Any, ask: Ask, went_in: int, prices: Pricing, at: float) -> Spe
         if out is None:
             return None
         all_in = went_in + _added(leaf, ask)
-        money = dearest(leaf, all_in, out, prices, at)
+        money = dearest(leaf, all_in, out, prices, at, sounds(leaf, ask))
         known = None if money is None or spent.money is None else max(spent.money, money)
         spent = Spend(max(spent.tokens, all_in + out), known)
     return spent
 
 
-def dearest(model: Any, went_in: int, out: int, prices: Pricing, at: float) -> Decimal | None:
-    """What so many tokens cost at most, of whatever kind they turn out to be; `None` where the price is not known."""
+def sounds(model: Any, ask: Ask) -> tuple[str, ...]:
+    """The kinds of sound that go into *model*, or may come out: most models that take text have no price for these."""
+    results = [part.content for message in ask.messages for part in message.parts if isinstance(part, ToolResult)]
+    parts = [part for message in ask.messages for part in message.parts]
+    parts += [part for content in results if not isinstance(content, str) for part in content]
+    heard = any(isinstance(part, Audio) for part in parts)
+    spoken = any(_speaks(body) for body in (getattr(model, "extra", None), ask.settings.extra))
+    return (*["audio_input"] * heard, *["audio_output"] * spoken)
+
+
+def _speaks(body: Any) -> bool:
+    """Whether *body*, fields of a request, asks for sound."""
+    if not isinstance(body, Mapping):
+        return False
+    wanted = [body.get(name) for name in _MODALITIES]
+    asked = any("audio" in str(each).lower() for each in wanted if each)
+    return asked or any(_speaks(each) for each in body.values())
+
+
+def dearest(
+    model: Any, went_in: int, out: int, prices: Pricing, at: float, kinds: tuple[str, ...] = ()
+) -> Decimal | None:
+    """What so many tokens cost at most, of whatever kind they turn out to be; `None` where the price is not known.
+
+    *kinds* are those that have to have a price.
+    """
     for name, provider in called(Usage(), model):
         money = _dearest(prices, name, provider, went_in, out, at)
         if money is not None:
-            return money
+            some = [prices(Usage(1, 1, kinds={kind: 1}), name, provider, requests=1, at=at) for kind in kinds]
+            return None if None in some else money
     return None
 
 
