@@ -7,6 +7,7 @@ import heapq
 import pickle
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -35,7 +36,7 @@ from arshai_kit.records import (
     tool_result,
     user,
 )
-from arshai_kit.resilience import Quota, estimated_tokens, limited
+from arshai_kit.resilience import Quota, estimated_tokens, fallback, limited
 from arshai_kit.resilience.quotas import MINUTE
 from arshai_kit.testing.clock import Clock
 from tests.core.worlds import World, everywhere
@@ -287,6 +288,48 @@ def test_what_the_provider_says_holds_everybody_back(world: World) -> None:
         return times
 
     assert on_clock(world, plan) == pytest.approx([0.0, 5.0, 8.0, 15.0, 15.0])
+
+
+DAY = 86_400.0
+
+
+@everywhere
+@pytest.mark.parametrize(
+    "told",
+    [
+        RateLimited("come back tomorrow", status=429, retry_after=DAY),
+        said(rate_limits=[RateLimit("requests", 9, 0, DAY)]),
+    ],
+)
+def test_no_provider_parks_who_waits_as_long_as_it_takes(world: World, told: Any) -> None:
+    """It is refused at once, and goes on elsewhere; a day is waited for only by who says so."""
+
+    def plan(clock: Clock) -> Plan[None]:
+        answers = iter([told, said(), said()])
+        model = limited(Toy(lambda: next(answers)), Quota(concurrent=9, clock=lambda: clock.now))
+        with suppress(RateLimited):
+            yield from model.ask(ASK, stream=world.listening)
+        with pytest.raises(OverLimit, match="the limit that its provider set") as caught:
+            yield from model.ask(ASK, stream=world.listening)
+        assert (caught.value.retry_after, (yield from Now())) == (DAY, 0.0)
+        assert (yield from fallback(model, Toy()).ask(ASK, stream=world.listening)).text == "It is me."
+        assert (yield from Now()) == 0.0
+        assert (model.quota.running, model.quota.waiting) == (0, 0)
+        patient = evolve(model, wait=float("inf"))
+        assert (yield from patient.ask(ASK, stream=world.listening)).text == "It is me."
+        assert (yield from Now()) == pytest.approx(DAY)
+
+    on_clock(world, plan)
+
+
+def test_a_line_may_take_as_long_as_it_takes() -> None:
+    """It ends for sure: after more than half an hour here, where the provider says each time to wait a bit longer."""
+    with testing.clock(0.0) as clock:
+        model = limited(Toy(lambda: said(rate_limits=[RateLimit("requests", 9, 0, 61.0)])), requests_per_minute=1)
+        model.quota.clock = lambda: clock.now
+        outcomes = drive(side_by_side(model.ask(ASK, stream=False) for _ in range(31)))
+        assert [each.unwrap().text for each in outcomes] == ["It is me."] * 31
+        assert clock.now >= 30 * 61.0
 
 
 def test_no_more_start_than_the_provider_has_left() -> None:

@@ -323,7 +323,7 @@ def _seconds(text: str, in_one: float = 1.0) -> float | None:
         number = float(text) / in_one
     except ValueError:
         return None
-    return number if isfinite(number) and 0 <= number <= _LONGEST_WAIT else None
+    return min(number, _LONGEST_WAIT) if isfinite(number) and number >= 0 else None
 
 
 def _between(start: str, end: str) -> float | None:

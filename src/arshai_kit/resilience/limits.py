@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import frozen
 
@@ -19,6 +19,9 @@ from arshai_kit.resilience.quotas import Quota, Told
 __all__ = ["Limited", "Limiting", "estimated_tokens", "limited", "limits_told", "ticket"]
 
 T = TypeVar("T")
+
+_LONGEST: Final = 600.0
+"""Whoever waits as long as it takes waits no longer than this because a provider said so."""
 
 
 def ticket() -> Plan[str]:
@@ -121,7 +124,7 @@ class Limiting(Record):
             if not pause:
                 return None
             now = yield from Now()
-            left = self._patience() - (0.0 if began is None else now - began)
+            left = self._left(limit, 0.0 if began is None else now - began)
             if left <= 0 or least > left:
                 return _refused(name, limit, max(least, pause))
             if began is None:
@@ -129,8 +132,11 @@ class Limiting(Record):
                 yield from Emit((Notice("waiting", name, limit, {"seconds": round(max(least, pause), 3)}),))
             yield from Sleep(min(pause, left), least)
 
-    def _patience(self) -> float:
-        return float("inf") if self.wait is True else float(self.wait)
+    def _left(self, limit: str, waited: float) -> float:
+        """How long one who has *waited* waits on for *limit*."""
+        if self.wait is not True:
+            return self.wait - waited
+        return _LONGEST if limit == "provider" else float("inf")
 
 
 def _raised(error: Exception) -> Plan[Any]:
@@ -178,7 +184,8 @@ def limited(
     """*model*, or an agent, that never exceeds a *quota*, its own or one that is shared, and heeds its provider's.
 
     Whoever comes while it is used up waits in line, first in, first out; with *wait* in seconds no longer than that,
-    with `False` not at all: `OverLimit` says which limit it was and when there is room again. The tokens of a call are
+    with `False` not at all: `OverLimit` says which limit it was and when there is room again. At the provider's word
+    `True` waits for ten minutes at most, `float("inf")` for as long as it says. The tokens of a call are
     estimated (`estimated_tokens`; *estimate* is a number, or a function of the `Ask`) and put right by what it used.
 
     >>> from arshai_kit import openai
