@@ -52,12 +52,13 @@ class Health(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.circuit = Circuit(CircuitRules(failures=3, rate=0.5, window=20.0, minimum=4, reset=10.0), clock=self.time)
+        rules = CircuitRules(failures=3, rate=0.5, window=20.0, minimum=4, reset=10.0)
+        self.circuit = Circuit(rules, lease=30.0, clock=self.time)
         self.number = 0
         self.state, self.since = "closed", 0.0
         self.epoch = 0  # of the model: one more when it opens or closes
         self.history: list[tuple[float, bool]] = []
-        self.probe = ""
+        self.probe, self.until = "", 0.0
 
     def time(self) -> float:
         return self.now
@@ -73,13 +74,13 @@ class Health(RuleBasedStateMachine):
         state, turn, left = self.circuit.enter(key)
         if self.state == "closed":
             assert (state, left) == ("closed", 0.0)
-        elif self.probe:
+        elif self.probe and self.now < self.until:
             assert (state, left) == ("probed", 0.0)
         elif self.now < self.since + 10.0:
             assert (state, left) == ("open", self.since + 10.0 - self.now)
         else:
             assert (state, left) == ("probe", 0.0)
-            self.probe = key
+            self.probe, self.until = key, self.now + 30.0
         return key, turn, self.epoch if state in ("closed", "probe") else -1
 
     @rule(call=consumes(calls), went=st.sampled_from([True, False, False, None]))
@@ -308,6 +309,29 @@ def test_a_try_of_which_nobody_knows_how_it_went_lets_another_try() -> None:
     assert circuit.enter("another")[0] == "probe"
 
 
+def test_a_stream_that_is_held_and_not_read_keeps_nobody_out_for_ever() -> None:
+    """And what it says in the end, once another tries, says nothing."""
+    time = [0.0]
+    circuit = Circuit(CircuitRules(failures=1, reset=1.0), lease=20.0, clock=lambda: time[0])
+    with pytest.raises(ServerFailed):
+        complete(breaker(once(DOWN), circuit), "Hi")
+    time[0] = 5.0
+    model = breaker(Toy(), circuit)
+    with Stream(model.ask(ASK, stream=True)) as events:
+        assert next(events) == Notice("circuit", "toy", "half-open")
+        time[0] = 24.0
+        with pytest.raises(CircuitOpen, match="one call is trying"):
+            complete(model, "Hi")
+        time[0] = 25.0
+        assert circuit.enter("another")[0] == "probe"
+        assert circuit.state == "half-open"
+        assert [*events]
+        assert circuit.state == "half-open"
+    assert circuit.settle("another", circuit._turn, went=True) == "closed"
+    copied = pickle.loads(pickle.dumps(circuit))
+    assert (copied.lease, repr(copied)) == (20.0, "Circuit(CircuitRules(failures=1, reset=1.0), lease=20.0)")
+
+
 def test_who_gave_up_trying_decides_nothing() -> None:
     circuit = due()
     _, turn, _ = circuit.enter("first")
@@ -344,6 +368,11 @@ def test_a_breaker_is_a_value_that_shows_what_it_shares() -> None:
         lambda: breaker(Toy(), Circuit(), failures=3),
         lambda: breaker(Toy(), 5),
         lambda: breaker("toy"),
+        lambda: breaker(Toy(), rate="1"),  # type: ignore[arg-type]
+        lambda: breaker(Toy(), reset="5"),  # type: ignore[arg-type]
+        lambda: breaker(Toy(), window=None),  # type: ignore[arg-type]
+        lambda: breaker(Toy(), counts=5),  # type: ignore[arg-type]
+        lambda: Circuit(lease=0),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: Callable[[], Any]) -> None:

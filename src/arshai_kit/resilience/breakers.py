@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from threading import RLock
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
@@ -25,6 +25,14 @@ T = TypeVar("T")
 
 Admission: TypeAlias = tuple[str, int, float]
 """Whether a call may go (`closed`, `probe`) or not (`open`, `probed`), in which turn, and how many seconds not."""
+
+_LEASE: Final = 300.0
+
+
+def _positive(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not 0 < value < float("inf"):
+        raise Misuse(f"{name}= is a number of seconds above 0, not {value!r}")
+    return value  # type: ignore[no-any-return]  # a number
 
 
 def unwell(error: BaseException) -> bool:
@@ -62,11 +70,10 @@ class CircuitRules(Record):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise Misuse(f"{name}= is a whole number from 1, not {value!r}")
-        if self.rate is not None and not 0 < self.rate <= 1:
+        if self.rate is not None and (type(self.rate) not in (int, float) or not 0 < self.rate <= 1):
             raise Misuse(f"rate= is the share of calls that fail, above 0 and up to 1, not {self.rate!r}")
         for name in ("window", "reset"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise Misuse(f"{name}= is a number of seconds above 0, not {getattr(self, name)!r}")
+            _positive(name, getattr(self, name))
         if self.failures is None and self.rate is None:
             return evolve(self, failures=5)
         return self
@@ -75,14 +82,21 @@ class CircuitRules(Record):
 class Circuit:
     """What is known of a server's health, by whoever shares it; threads and tasks may.
 
-    It opens by its *rules*, by default those of `CircuitRules()`. Its clock is monotonic; *clock* is another. What a
-    pickle gives is as new: closed.
+    It opens by its *rules*, by default those of `CircuitRules()`. A call that tries whether the server is well again,
+    and does not end within *lease* seconds, is taken for left: another one may try. Its clock is monotonic; *clock* is
+    another. What a pickle gives is as new: closed.
     """
 
     in_memory: ClassVar[bool] = True
 
-    def __init__(self, rules: CircuitRules | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.rules = (rules or CircuitRules()).checked()
+    def __init__(
+        self,
+        rules: CircuitRules | None = None,
+        *,
+        lease: float = _LEASE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rules, self.lease = (rules or CircuitRules()).checked(), _positive("lease", lease)
         self.clock = clock
         self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._turn = 0  # one more at each change of state, so that what comes late is not counted
@@ -90,12 +104,13 @@ class Circuit:
         self._ended: deque[tuple[float, bool]] = deque()
         self._due: float | None = None  # when it is to be tried, while it is not closed
         self._probe = ""
+        self._until = 0.0  # the probe ends, or is taken for left
 
     def __repr__(self) -> str:
-        return f"Circuit({self.rules!r})"
+        return f"Circuit({self.rules!r}{'' if self.lease == _LEASE else f', lease={self.lease!r}'})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Circuit, (self.rules,)
+        return _circuit, (self.rules, self.lease)
 
     @property
     def state(self) -> str:
@@ -110,11 +125,13 @@ class Circuit:
         with self._lock:
             if self._due is None:
                 return "closed", self._turn, 0.0
-            if self._probe and self._probe != key:
+            now = self.clock()
+            tried = bool(self._probe) and self._until > now
+            if tried and self._probe != key:
                 return "probed", self._turn, 0.0
-            if (left := self._due - self.clock()) > 0 and not self._probe:
+            if not tried and (left := self._due - now) > 0:
                 return "open", self._turn, left
-            self._probe = key
+            self._probe, self._until = key, now + self.lease
             return "probe", self._turn, 0.0
 
     def settle(self, key: str, turn: int, went: bool | None) -> str:  # noqa: FBT001  # recorded by place
@@ -159,6 +176,10 @@ class Circuit:
         self._ended.clear()
         self._due = None if closed else self.clock() + self.rules.reset
         return "closed" if closed else "open"
+
+
+def _circuit(rules: CircuitRules, lease: float) -> Circuit:
+    return Circuit(rules, lease=lease)
 
 
 # What is done around a call
@@ -249,6 +270,8 @@ def breaker(
         raise Misuse("breaker() takes a circuit, or the rules of a new one, not both")
     if circuit is not None and not hasattr(circuit, "settle"):
         raise Misuse(f"a circuit is a Circuit(CircuitRules(failures=…)) or a RedisCircuit, not {circuit!r}")
+    if not callable(counts):
+        raise Misuse(f"counts= is a function that says which errors count, not {counts!r}")
     known = Circuit(rules) if circuit is None else circuit
     if is_model(wrappable(model, "breaker")):
         return Broken(model, known, counts)
