@@ -141,11 +141,12 @@ keep(lease)
 """
 )
 
-# A circuit: its turn, the failures in a row, when it is to be tried, by whom, and until when.
+# A circuit: its turn, the failures in a row, when it is to be tried, by whom, and until when; and who has settled in the
+# last minute, for a client repeats what it has no answer to.
 _CIRCUIT: Final = (
     _CLOCK
     + """
-local STATE, ENDED, FAILED = unpack(KEYS)
+local STATE, ENDED, FAILED, SETTLED = unpack(KEYS)
 local function state(name) return redis.call('HGET', STATE, name) or '' end
 local function keep(seconds)
     for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, math.ceil(seconds) + 120) end
@@ -175,13 +176,20 @@ local id, turn, went, failures, rate = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[
 local window, minimum, reset, lease = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local current = state('turn')
 if current == '' then current = '0' end
+if redis.call('ZSCORE', SETTLED, id) then return state('changer') == id and state('changed') or '' end
 if turn ~= current then return '' end
 keep(2 * math.max(window, reset, lease))
+local function noted()
+    redis.call('ZADD', SETTLED, text(now), id)
+    redis.call('ZREMRANGEBYSCORE', SETTLED, '-inf', text(now - 60))
+end
 local function changed(closed)
     redis.call('DEL', ENDED, FAILED)
     redis.call('HSET', STATE, 'row', 0, 'turn', tonumber(current) + 1)
     redis.call('HDEL', STATE, 'probe', 'until', 'due')
     if not closed then redis.call('HSET', STATE, 'due', text(now + reset)) end
+    redis.call('HSET', STATE, 'changer', id, 'changed', closed and 'closed' or 'open')
+    noted()
     keep(2 * math.max(window, reset, lease))
     return closed and 'closed' or 'open'
 end
@@ -202,8 +210,9 @@ if rate > 0 then
     local calls = redis.call('ZCARD', ENDED)
     many = calls >= minimum and redis.call('ZCARD', FAILED) >= rate * calls
 end
-keep(2 * math.max(window, reset, lease))
 if went ~= '1' and (many or (failures > 0 and row >= failures)) then return changed(false) end
+noted()
+keep(2 * math.max(window, reset, lease))
 return ''
 """
 )

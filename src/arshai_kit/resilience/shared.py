@@ -177,7 +177,7 @@ class RedisCircuit:
     ) -> None:
         self.name, self.prefix, self.lease = name, prefix, _positive("lease", lease)
         self.rules = (rules or CircuitRules()).checked()
-        parts = ("state", "ended", "failed")
+        parts = ("state", "ended", "failed", "settled")
         self._store = _Store(redis, tuple([f"{prefix}:circuit:{{{name}}}:{part}" for part in parts]), when_away)
 
     def __repr__(self) -> str:
