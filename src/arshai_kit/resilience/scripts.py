@@ -141,8 +141,8 @@ keep(lease)
 """
 )
 
-# A circuit: its turn, the failures in a row, when it is to be tried, by whom, and until when; and who has settled in the
-# last minute, for a client repeats what it has no answer to.
+# A circuit: its turn, the failures in a row, when it is to be tried, by whom, and until when; and who has settled in
+# the last minute, for a client repeats what it has no answer to.
 _CIRCUIT: Final = (
     _CLOCK
     + """
