@@ -151,11 +151,13 @@ class Unreachable(ProviderError):
 class TimedOut(ProviderError, TimeoutError):
     """The provider was silent for longer than `timeout=`, or the call took longer than `deadline=`.
 
-    Of a `resilience.deadline` that has passed, *seconds* is how long it was, and *doing* what there was no time for.
+    Of a `resilience.deadline` that has passed, *seconds* is how long it was, and *doing* what there was no time for;
+    *in_line* says that the call was still waiting for its turn under a limit of your own, and nobody had been asked.
     """
 
     seconds: float | None = None
     doing = ""
+    in_line = False
 
 
 class BadRequest(ProviderError):

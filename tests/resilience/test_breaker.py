@@ -28,7 +28,7 @@ from arshai_kit.errors import (
 )
 from arshai_kit.faces import Stream
 from arshai_kit.records import Notice, Response, ToolCall, assistant
-from arshai_kit.resilience import Circuit, CircuitRules, breaker, unwell
+from arshai_kit.resilience import Circuit, CircuitRules, Quota, breaker, deadline, limited, out_of_order, unwell
 from tests.core.worlds import World, everywhere, listening
 from tests.resilience.toys import ASK, Toy, said, talk, until
 
@@ -219,6 +219,24 @@ def test_what_says_that_a_server_is_unwell_counts_and_nothing_else() -> None:
         assert unwell(error)
     for wrong in (BadRequest(status=400), ValueError(), OverLimit(), CircuitOpen()):
         assert not unwell(wrong)
+
+
+@everywhere
+def test_a_wait_in_our_own_line_says_nothing_of_the_server(world: World) -> None:
+    """Whether the deadline is around the circuit or inside it; balanced asks another one all the same."""
+    quota, circuit = Quota(concurrent=1), Circuit(CircuitRules(failures=1))
+    quota.enter("somebody", 0)
+    model = limited(Toy(), quota)
+    for wrapped in (deadline(breaker(model, circuit), 0.02), breaker(deadline(model, 0.02), circuit)):
+        with pytest.raises(TimedOut) as caught:
+            world.run(talk(wrapped, stream=world.listening))
+        assert (caught.value.in_line, unwell(caught.value), out_of_order(caught.value)) == (True, False, True)
+        assert circuit.state == "closed"
+    quota.leave("somebody")
+    slow = limited(Toy(lambda: TimedOut("silence")), quota)
+    with pytest.raises(TimedOut) as caught:
+        world.run(talk(breaker(slow, circuit), stream=world.listening))
+    assert (caught.value.in_line, circuit.state) == (False, "open")
 
 
 def test_an_error_of_the_asker_shows_that_the_server_is_well() -> None:

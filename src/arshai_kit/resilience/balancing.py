@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from arshai_kit._record import Record
 from arshai_kit.completion import run
 from arshai_kit.effects import Emit, Plan
-from arshai_kit.errors import CircuitOpen, Misuse, NotFound, OverLimit, ProviderError, Unauthorized
+from arshai_kit.errors import CircuitOpen, Misuse, NotFound, OverLimit, ProviderError, TimedOut, Unauthorized
 from arshai_kit.faces import drive
 from arshai_kit.models import Ask, Capabilities, is_model, overheard
 from arshai_kit.records import Event, Notice, Response
@@ -37,7 +37,7 @@ def out_of_order(error: BaseException) -> bool:
     >>> out_of_order(Unauthorized(status=401)), out_of_order(BadRequest(status=400))
     (True, False)
     """
-    return unwell(error) or isinstance(error, Unauthorized | NotFound | OverLimit | CircuitOpen)
+    return unwell(error) or isinstance(error, Unauthorized | NotFound | OverLimit | CircuitOpen | TimedOut)
 
 
 @define(slots=True)

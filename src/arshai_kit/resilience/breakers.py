@@ -38,11 +38,15 @@ def _positive(name: str, value: Any) -> float:
 def unwell(error: BaseException) -> bool:
     """Whether *error* says that a server is not well: what is `transient`, silence, and streams that were cut.
 
+    A deadline that passed while a call waited in a line of your own says nothing.
+
     >>> from arshai_kit.errors import BadRequest, ServerFailed
     >>> unwell(ServerFailed(status=503)), unwell(TimedOut()), unwell(BadRequest(status=400))
     (True, True, False)
     """
-    return transient(error) or isinstance(error, TimedOut | StreamIncomplete)
+    if isinstance(error, TimedOut):
+        return not error.in_line
+    return transient(error) or isinstance(error, StreamIncomplete)
 
 
 def _answered(error: Exception) -> bool | None:

@@ -10,7 +10,7 @@ from attrs import frozen
 from arshai_kit._json import dumps
 from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Now, Plan, Random, Sleep
-from arshai_kit.errors import Misuse, OverLimit, ProviderError, RateLimited
+from arshai_kit.errors import Misuse, OverLimit, ProviderError, RateLimited, TimedOut
 from arshai_kit.models import Ask, is_model, written
 from arshai_kit.records import Audio, File, Image, Notice, Response, Text, Thinking, ToolCall, ToolResult
 from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
@@ -101,7 +101,7 @@ class Limiting(Record):
         """The answer of a plan that may need *tokens*; a place is given back however it ends."""
         key, settled = (yield from ticket()), False
         try:
-            refused = yield from self._turn(key, tokens, name)
+            refused = yield from _in_line(self._turn(key, tokens, name))
             try:
                 response = yield from _raised(refused) if refused else make_plan()
             except Exception as error:
@@ -137,6 +137,15 @@ class Limiting(Record):
         if self.wait is not True:
             return self.wait - waited
         return _LONGEST if limit == "provider" else float("inf")
+
+
+def _in_line(plan: Plan[T]) -> Plan[T]:
+    """*plan*, which waits for a turn: whose time passes meanwhile says nothing of any server."""
+    try:
+        return (yield from plan)
+    except TimedOut as error:
+        error.in_line = True
+        raise
 
 
 def _raised(error: Exception) -> Plan[Any]:
