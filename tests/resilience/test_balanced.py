@@ -281,6 +281,10 @@ def test_a_balanced_model_is_a_value_that_shows_what_it_shares() -> None:
         lambda: balanced(Toy(), by="luck"),  # type: ignore[arg-type]
         lambda: balanced(Toy(), set_aside=-1),
         lambda: balanced(Toy(), Toy(), balance=Balance([1.0])),
+        lambda: balanced(Toy(), balance=5),  # type: ignore[arg-type]
+        lambda: balanced(Toy(), weights=("a",)),  # type: ignore[arg-type]
+        lambda: balanced(Toy(), set_aside=None),  # type: ignore[arg-type]
+        lambda: balanced(Toy(), tries=2, fails=5),  # type: ignore[arg-type]
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: Callable[[], Any]) -> None:

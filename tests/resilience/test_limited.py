@@ -472,6 +472,11 @@ def test_a_limited_model_is_a_value_that_shows_what_it_shares() -> None:
         lambda: limited(Toy(), 60),
         lambda: limited(Toy(), concurrent=1, wait=-1),
         lambda: limited(Toy(), concurrent=1, wait="long"),  # type: ignore[arg-type]
+        lambda: limited(Toy(), concurrent=1, wait=None),  # type: ignore[arg-type]
+        lambda: limited(Toy(), concurrent=1, wait=float("nan")),
+        lambda: limited(Toy(), concurrent=1, estimate=1.5),  # type: ignore[arg-type]
+        lambda: limited(Toy(), concurrent=1, estimate=-5),
+        lambda: limited(Toy(), concurrent=1, estimate="x"),  # type: ignore[arg-type]
         lambda: limited(3, concurrent=1),
         lambda: limited(len, concurrent=1, estimate=lambda ask: 3),
     ],

@@ -72,9 +72,9 @@ class Balance:
     ) -> None:
         if by not in get_args(By):
             raise Misuse(f"by= is one of {', '.join(get_args(By))}, not {by!r}")
-        if not weights or not all(0 < weight < float("inf") for weight in weights):
+        if not weights or not all(isinstance(weight, int | float) and 0 < weight < float("inf") for weight in weights):
             raise Misuse(f"weights are numbers above 0, one for each, not {weights!r}")
-        if not 0 <= set_aside < float("inf"):
+        if not isinstance(set_aside, int | float) or not 0 <= set_aside < float("inf"):
             raise Misuse(f"set_aside= is a number of seconds, not {set_aside!r}")
         self.weights, self.by, self.set_aside = tuple(weights), by, set_aside
         self.clock = clock
@@ -306,6 +306,10 @@ def balanced(
         raise Misuse(f"weights= has one number for each model, {len(models)}, not {len(weights)}")
     if type(tries) is not int or tries < 1:
         raise Misuse(f"tries= is how many are asked at most, a whole number from 1, not {tries!r}")
+    if not callable(fails):
+        raise Misuse(f"fails= is a function that says which errors set one aside, not {fails!r}")
+    if balance is not None and not hasattr(balance, "weights"):
+        raise Misuse(f"a balance is a Balance((1.0, 1.0)), not {balance!r}")
     chosen: By = by or ("round_robin" if weights is None else "weighted")
     known = balance or Balance(weights or (1.0,) * len(models), by=chosen, set_aside=set_aside)
     if len(known.weights) != len(models):

@@ -30,9 +30,9 @@ _LEASE: Final = 300.0
 
 
 def _positive(name: str, value: Any) -> float:
-    if type(value) not in (int, float) or not 0 < value < float("inf"):
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise Misuse(f"{name}= is a number of seconds above 0, not {value!r}")
-    return value  # type: ignore[no-any-return]  # a number
+    return value
 
 
 def unwell(error: BaseException) -> bool:
@@ -74,7 +74,7 @@ class CircuitRules(Record):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise Misuse(f"{name}= is a whole number from 1, not {value!r}")
-        if self.rate is not None and (type(self.rate) not in (int, float) or not 0 < self.rate <= 1):
+        if self.rate is not None and (not isinstance(self.rate, int | float) or not 0 < self.rate <= 1):
             raise Misuse(f"rate= is the share of calls that fail, above 0 and up to 1, not {self.rate!r}")
         for name in ("window", "reset"):
             _positive(name, getattr(self, name))

@@ -206,8 +206,10 @@ def limited(
         raise Misuse("limited() takes a quota, or the limits of a new one, not both")
     if quota is not None and not hasattr(quota, "settle"):
         raise Misuse(f"a quota is a Quota(requests_per_minute=…) or a RedisQuota, not {quota!r}")
-    if isinstance(wait, str) or not wait >= 0:
+    if not isinstance(wait, int | float) or not wait >= 0:
         raise Misuse(f"wait= is True, False, or a number of seconds, not {wait!r}")
+    if estimate is not None and not callable(estimate) and (type(estimate) is not int or estimate < 0):
+        raise Misuse(f"estimate= is a whole number of tokens, or a function of the Ask, not {estimate!r}")
     if quota is None:
         quota = Quota(
             requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, concurrent=concurrent
