@@ -35,7 +35,7 @@ from arshai_kit import (
 )
 from arshai_kit._json import dumps
 from arshai_kit.completion import run
-from arshai_kit.cost import Price, Prices, Spend, published
+from arshai_kit.cost import Price, Prices, Spend, priced, published
 from arshai_kit.effects import Layer, Plan, Reply, Request, Send, Step, Where, side_by_side
 from arshai_kit.errors import (
     ArshaiError,
@@ -53,7 +53,7 @@ from arshai_kit.errors import (
 )
 from arshai_kit.models import Ask, Settings, is_model
 from arshai_kit.records import Notice, ToolSpec, audio, image, user
-from arshai_kit.resilience import Alert, Budget, Ledger, budgeted, fallback
+from arshai_kit.resilience import Alert, Budget, Ledger, budgeted, deadline, fallback
 from arshai_kit.resilience.ledgers import Ticket
 from arshai_kit.resilience.worst_cases import dearest, estimated, most_output, sounds, worst
 from arshai_kit.testing import strategies
@@ -608,6 +608,21 @@ def test_two_budgets_stack() -> None:
     assert (daily.spent().tokens, mine.spent().tokens) == (30, 30)
 
 
+def test_one_budget_counts_no_call_twice() -> None:
+    budget = Budget(tokens=1000)
+    model = kept(Fixed((HELLO,)), budget)
+    for inner in (
+        model,
+        priced(model),
+        fallback(Fixed((HELLO,)), model),
+        kept(len, budget),
+        deadline(kept(len, budget), 5),
+    ):
+        with pytest.raises(Misuse, match="under this budget already"):
+            kept(inner, budget)
+        kept(inner, Budget(tokens=1000))
+
+
 @pytest.mark.parametrize(
     "mistake",
     [
@@ -621,6 +636,14 @@ def test_two_budgets_stack() -> None:
         lambda: budgeted(3, Budget(money=1)),
         lambda: budgeted(Fixed(()), Budget(money=1), unknown="ignore"),  # type: ignore[arg-type]
         lambda: budgeted(Fixed(()), Budget(money=1), worst_case=3),  # type: ignore[arg-type]
+        lambda: budgeted(Fixed(()), Budget(money=1), estimate=3),  # type: ignore[arg-type]
+        lambda: complete(budgeted(Fixed(()), Budget(tokens=1), worst_case=lambda _: 3), "Hi"),  # type: ignore[arg-type]
+        lambda: complete(budgeted(Fixed(()), Budget(tokens=1), estimate=lambda _: 1.5), "Hi"),  # type: ignore[arg-type, return-value]
+        lambda: Budget(money=1, thresholds=5),  # type: ignore[arg-type]
+        lambda: Budget(money=1, thresholds=("a",)),  # type: ignore[arg-type]
+        lambda: Budget(money=1, by_tag=5),  # type: ignore[arg-type]
+        lambda: Budget(money=1, alert=5),  # type: ignore[arg-type]
+        lambda: Budget(money=1, ledger=5),  # type: ignore[arg-type]
     ],
 )
 def test_mistakes_are_told(mistake: Callable[[], Any]) -> None:

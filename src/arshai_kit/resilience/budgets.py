@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.cost import Pricing, Spend, cost, dollars, known
-from arshai_kit.effects import Call, Emit, Here, Layer, Now, Open, Plan, Send, Start, Step, Where, intercept
+from arshai_kit.effects import Call, Emit, Here, Layer, Now, Plan, Start, Step, Where, intercept
 from arshai_kit.errors import (
     ArshaiError,
     CircuitOpen,
@@ -21,9 +21,10 @@ from arshai_kit.errors import (
     StoreUnreachable,
     Unreachable,
 )
-from arshai_kit.models import Ask, Asked, is_model, wrapped
+from arshai_kit.models import Ask, Asked, is_model
 from arshai_kit.records import Notice, Response, Usage
-from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
+from arshai_kit.resilience.around import AgentAround, Around, asking, named, wrappable
+from arshai_kit.resilience.holds import Hold, refuses, tried
 from arshai_kit.resilience.ledgers import Key, Ledger, Ticket
 from arshai_kit.resilience.worst_cases import estimated, unseen, worst
 from arshai_kit.scope import current, enter, leave
@@ -34,8 +35,6 @@ T = TypeVar("T")
 
 WorstCase: TypeAlias = Spend | Usage | Callable[[Ask], Spend | Usage]
 _DAY: Final = 86_400
-_UNBILLED: Final = frozenset({503, 529})
-"""Overloaded: beside 4xx the only statuses that say that nothing was done."""
 _UNSENT: Final = (Misuse, OverBudget, OverLimit, StoreUnreachable, CircuitOpen)
 """Who raises one of these has sent nothing."""
 
@@ -60,10 +59,10 @@ def _tokens(value: Any) -> Any:
 
 
 def _thresholds(value: Iterable[float]) -> tuple[float, ...]:
-    found = tuple(sorted(value))
-    if not all(0 < each <= 1 for each in found):
-        raise Misuse(f"thresholds= are parts of the ceiling, above 0 and up to 1, not {found!r}")
-    return found
+    found = tuple(value) if isinstance(value, Iterable) else (value,)
+    if not all(isinstance(each, int | float) and 0 < each <= 1 for each in found):
+        raise Misuse(f"thresholds= are parts of the ceiling, above 0 and up to 1, not {value!r}")
+    return tuple(sorted(found))
 
 
 @frozen(eq=False, repr=False)
@@ -88,6 +87,12 @@ class Budget(Record):
             raise Misuse("a budget has a ceiling: Budget(money=…), Budget(tokens=…), or both")
         if self.per not in ("run", "day", None):
             raise Misuse(f"per= is 'run', 'day', or None for good, not {self.per!r}")
+        if not isinstance(self.by_tag, str):
+            raise Misuse(f"by_tag= is the name of a tag, not {self.by_tag!r}")
+        if not (self.alert is None or callable(self.alert)):
+            raise Misuse(f"alert= is a function of an Alert, not {type(self.alert).__name__}")
+        if not isinstance(self.ledger, Ledger):
+            raise Misuse(f"ledger= is a Ledger() or a RedisLedger(…), not {type(self.ledger).__name__}")
 
     @property
     def most(self) -> Spend:
@@ -131,59 +136,6 @@ class Held(Record):
 
 class AgentRun:
     """One call of an agent: it has a ceiling of its own, if each run has."""
-
-
-class Hold:
-    """What is reserved for one call: *real* is what it counts as if it ends here, *lost* whether a request of it does.
-
-    A request that was answered by no refusal may be billed, so one more of the same call needs a reservation more.
-    """
-
-    def __init__(self, reserved: Callable[[Ticket], Plan[Spend]]) -> None:
-        self.reserved = reserved
-        self.ticket, self.real, self.lost = Ticket(), Spend(), False
-
-    def begin(self) -> Plan[None]:
-        """Reserve what the call needs at worst."""
-        self.ticket, self.real, self.lost = Ticket(), Spend(), False
-        self.real = yield from self.reserved(self.ticket)
-
-
-def _tried(plan: Plan[T], hold: Hold, settle: Callable[[], Plan[None]]) -> Plan[T]:
-    """*plan*, in which a request that follows a lost one is made only if the budget has what that needs too."""
-
-    def on_request(effect: Any, _: Where) -> Plan[Any]:
-        if effect.request.method != "POST":  # a picture is fetched
-            return (yield from effect)
-        if hold.lost:
-            yield from settle()
-            yield from hold.begin()
-        hold.lost = True
-        try:
-            answer = yield from effect
-        except Unreachable as error:
-            hold.lost = error.sent
-            raise
-        hold.lost = not _refuses(answer.status)
-        return answer
-
-    def on_step(effect: Step[Any], _: Where) -> Plan[Any]:
-        make = wrapped(effect.make_plan, lambda plan: _tried(plan, hold, settle))
-        return (yield from evolve(effect, make_plan=make))
-
-    def on_start(effect: Start[Any], _: Where) -> Plan[Any]:
-        return (yield from evolve(effect, plan=_tried(effect.plan, hold, settle)))
-
-    return intercept(plan, {Send: on_request, Open: on_request, Step: on_step, Start: on_start})
-
-
-def _refuses(status: int) -> bool:
-    """Whether a reply with *status* says that nothing was done.
-
-    >>> _refuses(429), _refuses(503), _refuses(500), _refuses(200)
-    (True, True, False, False)
-    """
-    return 400 <= status < 500 or status in _UNBILLED
 
 
 @frozen(eq=False, repr=False)
@@ -239,7 +191,7 @@ class Terms(Record):
         try:
             yield from hold.begin()
             try:
-                response = yield from _tried(make_plan(), hold, lambda: self._settled(hold, held, name))
+                response = yield from tried(make_plan(), hold, lambda: self._settled(hold, held, name))
             except Exception as error:
                 hold.real = self._of_broken(error, hold, model, at)
                 yield from self._settled(hold, held, name)
@@ -279,11 +231,11 @@ class Terms(Record):
 
     def _worst(self, model: Any, ask: Ask, at: float) -> Spend | str:
         """The most that the call may use, or why nobody knows."""
-        given = self.worst_case(ask) if callable(self.worst_case) else self.worst_case
+        given = _worst_case(self.worst_case(ask)) if callable(self.worst_case) else self.worst_case
         if isinstance(given, Usage):
             given = Spend(given.total_tokens, cost(given, model, self.prices, at=at))
         if given is None:
-            went_in = self.estimate(ask)
+            went_in = _counted(self.estimate(ask))
             if went_in is None:
                 return "nobody knows how much a file with only an address holds: pass estimate= or worst_case="
             if field := unseen(model, ask):
@@ -295,7 +247,7 @@ class Terms(Record):
             if self.unknown == "refuse":
                 return "nobody knows its price: pass prices=, install the extra 'prices', or pass unknown='allow'"
             given = Spend(given.tokens)
-        return given  # type: ignore[no-any-return]  # a Spend
+        return given
 
     def _refused(self, held: Held, wanted: Spend | None, left: Spend | None, name: str, why: str) -> Plan[NoReturn]:
         of_whom = f" of {held.tag!r}" if held.tag else ""
@@ -350,8 +302,20 @@ class Terms(Record):
         partial = error.partial if isinstance(error, ArshaiError) else None
         if isinstance(partial, Response) and partial.usage.reported and partial.usage.output_tokens:
             return self._of(partial, wanted, model, at)
-        refused = (status is not None and _refuses(status)) or (isinstance(error, Unreachable) and not error.sent)
+        refused = (status is not None and refuses(status)) or (isinstance(error, Unreachable) and not error.sent)
         return Spend() if refused and partial is None else wanted
+
+
+def _worst_case(value: Any) -> Spend | Usage:
+    if not isinstance(value, Spend | Usage):
+        raise Misuse(f"worst_case= answers a Spend or a Usage, not {type(value).__name__}")
+    return value
+
+
+def _counted(size: Any) -> int | None:
+    if size is not None and (type(size) is not int or size < 0):
+        raise Misuse(f"estimate= answers a number of tokens from 0, or None, not {size!r}")
+    return size
 
 
 def _said(spend: Spend, budget: Budget) -> str:
@@ -399,6 +363,20 @@ def budgeted(
         raise Misuse(f"unknown= is 'refuse' or 'allow', not {unknown!r}")
     if not (worst_case is None or callable(worst_case) or isinstance(worst_case, Spend | Usage)):
         raise Misuse(f"worst_case= is a Spend, a Usage, or a function of the Ask, not {type(worst_case).__name__}")
+    if not callable(estimate):
+        raise Misuse(f"estimate= is a function of the Ask, not {type(estimate).__name__}")
     terms = Terms(budget, known(prices), unknown, worst_case, estimate)
     inner = wrappable(model_or_agent, "budgeted")
+    if budget in _kept_in(inner):
+        raise Misuse(f"{named(inner)} is asked under this budget already: its calls would count twice")
     return Budgeted(inner, terms) if is_model(inner) else AgentAround(inner, terms)
+
+
+def _kept_in(value: Any) -> Iterator[Budget]:
+    """The budgets that *value*, a model or an agent, has around it, or around those that it asks."""
+    terms = getattr(value, "terms", None) or getattr(value, "policy", None)
+    if isinstance(terms, Terms):
+        yield terms.budget
+    for inner in (getattr(value, "model", None), getattr(value, "agent", None), *getattr(value, "models", ())):
+        if is_model(inner) or isinstance(value, AgentAround):
+            yield from _kept_in(inner)
