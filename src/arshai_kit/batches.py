@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import copy_context
@@ -360,7 +361,7 @@ class _Elsewhere:
 
 
 def _is_of_threads(executor: Any) -> bool:
-    from concurrent import futures
-
-    interpreters = getattr(futures, "InterpreterPoolExecutor", ())  # one of threads too, that share nothing
-    return isinstance(executor, futures.ThreadPoolExecutor) and not isinstance(executor, interpreters)
+    """Whether *executor* is the one of threads; whose module nobody has loaded has made none."""
+    threads = getattr(sys.modules.get("concurrent.futures.thread"), "ThreadPoolExecutor", ())
+    interpreters = getattr(sys.modules.get("concurrent.futures.interpreter"), "InterpreterPoolExecutor", ())
+    return isinstance(executor, threads) and not isinstance(executor, interpreters)  # those threads share nothing
