@@ -182,9 +182,12 @@ def test_without_redis_nothing_is_spent_and_nothing_is_lost(tmp_path: Path) -> N
 def test_a_redis_that_never_answers_holds_up_who_waits_for_it_alone(backend: str) -> None:
     """The event loop goes on, and a cancellation and a deadline end the wait."""
     from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        client = Redis(port=silent.getsockname()[1], socket_timeout=60)
+        never = Retry(NoBackoff(), 0)  # else a thread that is left behind draws random waits while other tests run
+        client = Redis(port=silent.getsockname()[1], socket_timeout=60, retry=never)
         model = budgeted(Fixed((HELLO,)), Budget(tokens=1000, ledger=RedisLedger("b", client)))
         over: list[bool] = []
 
