@@ -158,16 +158,22 @@ class Flights:
             self.land(flight, None, None)
         elif kind is not Call or flight.foreign or flight.awaitable is not None:
             fly(flight)
-        elif self.foreign >= self.limits.max_threads and not is_async(effect.function):
-            self.held.append(flight)
         else:
-            if not is_async(effect.function):  # that needs no thread
-                flight.foreign = True
-                self.foreign += 1
-            self.own(flight.task, effect.function)
-            if effect.seconds is not None:
-                self.timer(effect.seconds, flight)
-            fly(flight)
+            self._call(flight, fly)
+
+    def _call(self, flight: Flight, fly: Callable[[Flight], None]) -> None:
+        """Let *fly* call a function, unless as many threads as there may be are busy; an async one needs none."""
+        effect = flight.effect
+        if not is_async(effect.function):
+            if self.foreign >= self.limits.max_threads:
+                self.held.append(flight)
+                return
+            flight.foreign = True
+            self.foreign += 1
+        self.own(flight.task, effect.function)
+        if effect.seconds is not None:
+            self.timer(effect.seconds, flight)
+        fly(flight)
 
     def timer(self, seconds: float, flight: Flight) -> None:
         """Ring for *flight* in *seconds*."""
