@@ -134,8 +134,8 @@ def test_what_was_told_is_kept(world: World) -> None:
     with dripping(HEAD + b"%x\r\n%s\r\n" % (len(told), told), PING) as model:
         teller = Agent(lambda prompt: stream.plan(model, prompt))
         plans = (
-            lambda: stream.plan(deadline(model, 3 * ENOUGH), "A tale"),
-            lambda: call(deadline(teller, 3 * ENOUGH), "A tale"),
+            lambda: stream.plan(deadline(model, 6 * ENOUGH), "A tale"),
+            lambda: call(deadline(teller, 6 * ENOUGH), "A tale"),
         )
         here = slice(None) if world.backend == "" else slice(1)
         for plan, where in [*zip(plans, ("", " in model toy-1"), strict=True)][here]:

@@ -60,8 +60,14 @@ def good(name: str = "b", words: str = "It is me.") -> Toy:
 
 
 def bad(error: Any = DOWN, name: str = "a") -> Toy:
-    """A model that fails, each time anew."""
-    return Toy(lambda: pickle.loads(pickle.dumps(error)), name=name)
+    """A model that fails, each time anew: with an error that nobody has raised, so without what was noted of others."""
+
+    def anew() -> Exception:
+        rebuilt, parts = error.__reduce__()  # no pickle: other packages teach that to take tracebacks along
+        made: Exception = rebuilt(*parts)
+        return made
+
+    return Toy(anew, name=name)
 
 
 @frozen
