@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -59,15 +58,16 @@ def good(name: str = "b", words: str = "It is me.") -> Toy:
     return Toy(lambda: said(words), name=name)
 
 
+def anew(error: Exception) -> Exception:
+    """*error*, as nobody has raised it; no pickle, for other packages teach that to take tracebacks along."""
+    rebuilt, parts = error.__reduce__()
+    made: Exception = rebuilt(*parts)
+    return made
+
+
 def bad(error: Any = DOWN, name: str = "a") -> Toy:
-    """A model that fails, each time anew: with an error that nobody has raised, so without what was noted of others."""
-
-    def anew() -> Exception:
-        rebuilt, parts = error.__reduce__()  # no pickle: other packages teach that to take tracebacks along
-        made: Exception = rebuilt(*parts)
-        return made
-
-    return Toy(anew, name=name)
+    """A model that fails, each time anew."""
+    return Toy(lambda: anew(error), name=name)
 
 
 @frozen
@@ -85,7 +85,7 @@ class Half:
         if stream:
             yield from Emit(self.events)
             yield from Sleep(0.0)
-        raise pickle.loads(pickle.dumps(self.error))
+        raise anew(self.error)
 
 
 BROKEN = Half((TextDelta("Once upon "),))
