@@ -60,7 +60,8 @@ def good(name: str = "b", words: str = "It is me.") -> Toy:
 
 def anew(error: Exception) -> Exception:
     """*error*, as nobody has raised it; no pickle, for other packages teach that to take tracebacks along."""
-    rebuilt, parts = error.__reduce__()
+    reduced: Any = error.__reduce__()
+    rebuilt, parts = reduced
     made: Exception = rebuilt(*parts)
     return made
 
