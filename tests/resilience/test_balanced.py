@@ -277,6 +277,7 @@ def test_a_balanced_model_is_a_value_that_shows_what_it_shares() -> None:
         lambda: balanced(Toy(), len),
         lambda: balanced(Toy(), weights=(1, 2)),
         lambda: balanced(Toy(), weights=(0,)),
+        lambda: balanced(Toy(), weights=5),  # type: ignore[arg-type]
         lambda: balanced(Toy(), tries=0),
         lambda: balanced(Toy(), by="luck"),  # type: ignore[arg-type]
         lambda: balanced(Toy(), set_aside=-1),

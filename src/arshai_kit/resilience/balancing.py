@@ -302,8 +302,8 @@ def balanced(
     agents = [not is_model(wrappable(model, "balanced")) for model in models]
     if any(agents) != all(agents) or not models:
         raise Misuse("balanced() takes models, or agents, at least one, and no mixture of them")
-    if weights is not None and len(weights) != len(models):
-        raise Misuse(f"weights= has one number for each model, {len(models)}, not {len(weights)}")
+    if weights is not None and (not isinstance(weights, Sequence) or len(weights) != len(models)):
+        raise Misuse(f"weights= has one number for each model, {len(models)}, not {weights!r}")
     if type(tries) is not int or tries < 1:
         raise Misuse(f"tries= is how many are asked at most, a whole number from 1, not {tries!r}")
     if not callable(fails):
