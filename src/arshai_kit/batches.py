@@ -339,6 +339,8 @@ class _Elsewhere:
             self._came.put((place, None, error))
             return
         future.add_done_callback(partial(self._ended, place))
+        if self._closed:  # while it was handed in, so that `close` may not have seen it
+            future.cancel()
 
     def _submitted(self, item: Any) -> Future[Any]:
         """Threads of this process do it in the scope of the batch; what is in force goes nowhere else."""

@@ -6,7 +6,7 @@ import os
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -505,6 +505,21 @@ def test_what_is_closed_is_given_nothing_more() -> None:
         there = _Elsewhere(executor, inverse)
         there.close()
         assert there.turn(((0, 3),)) == (-1, None, None)
+
+
+def test_what_is_closed_while_it_is_given_something_cancels_it() -> None:
+    class Leaves(Executor):
+        """Who waits for it leaves while something is handed in."""
+
+        def submit(self, *_args: object, **_kwargs: object) -> Future[Any]:
+            there.close()
+            futures.append(Future())
+            return futures[-1]
+
+    futures: list[Future[Any]] = []
+    there = _Elsewhere(Leaves(), inverse)
+    assert there.turn(((0, 3), (1, 4))) == (-1, None, None)
+    assert [future.cancelled() for future in futures] == [True]
 
 
 @pytest.mark.needs("dask")
