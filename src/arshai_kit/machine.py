@@ -400,4 +400,4 @@ def _told(frame: Frame, event: Any) -> Turn:
 
 
 def _below(tag: str, name: str) -> str:
-    return f"{tag}/{name}" if tag else name
+    return f"{tag}/{name}" if tag and name else tag or name

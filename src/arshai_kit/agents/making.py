@@ -1,0 +1,143 @@
+"""An agent is a function from a prompt to an answer; this makes one of a model, and gives any of them a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from arshai_kit._record import Record
+from arshai_kit.completion import run, run_tools
+from arshai_kit.effects import Plan, Step
+from arshai_kit.errors import Misuse
+from arshai_kit.faces import drive
+from arshai_kit.models import Prompt, is_model
+from arshai_kit.records import Response
+from arshai_kit.resilience.around import named
+from arshai_kit.tools import Tool, ToolLike, toolbox
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+__all__ = ["Agent", "Placed", "agent", "placed"]
+
+
+def _tools(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
+    return tuple(toolbox(tools).values())
+
+
+@frozen(eq=False, repr=False)
+class Agent(Record):
+    """A model with what it is told, what it is given and what is wanted of it; called with a prompt, it answers.
+
+    The limits are those of `run_tools`. In what is told it speaks under its *name*.
+    """
+
+    model: Any
+    system: str | None = field(default=None, kw_only=True)
+    tools: tuple[Tool, ...] = field(default=(), converter=_tools, kw_only=True)
+    output: Any = field(default=None, kw_only=True)
+    name: str = field(default="", kw_only=True)
+    max_rounds: int = field(default=10, kw_only=True)
+    max_tool_calls: int | None = field(default=None, kw_only=True)
+    max_total_tokens: int | None = field(default=None, kw_only=True)
+    max_cost: Decimal | float | str | None = field(default=None, kw_only=True)
+    side_by_side: int = field(default=8, kw_only=True)
+    eager: bool = field(default=False, kw_only=True)
+
+    @property
+    def __name__(self) -> str:
+        return self.name or named(self.model)
+
+    def plan(self, prompt: Prompt) -> Plan[Response]:
+        """What calling it does, as a plan."""
+        return (yield from Step("agent", self.name, prompt, lambda: self.answer(prompt)))
+
+    def answer(self, prompt: Prompt) -> Plan[Response]:
+        """The answer to *prompt*, told by nobody's name."""
+        how: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in (
+                *("system", "output", "max_rounds", "max_tool_calls", "max_total_tokens", "max_cost"),
+                *("side_by_side", "eager"),
+            )
+        }
+        return run_tools.plan(self.model, prompt, self.tools, **how)
+
+    def __call__(self, prompt: Prompt) -> Response:
+        """The answer to *prompt*."""
+        return drive(self.plan(prompt))
+
+
+def agent(
+    model: Any,
+    *,
+    system: str | None = None,
+    tools: Iterable[ToolLike] = (),
+    output: Any = None,
+    name: str = "",
+    max_rounds: int = 10,
+    max_tool_calls: int | None = None,
+    max_total_tokens: int | None = None,
+    max_cost: Decimal | float | str | None = None,
+    side_by_side: int = 8,
+    eager: bool = False,
+) -> Agent:
+    """An agent: *model*, told *system*, given *tools*, answering with the type *output*.
+
+    It is a value: `evolve(agent, tools=…)` makes another. What it answers is what `run_tools` does.
+
+    >>> from arshai_kit import openai
+    >>> agent(openai("gpt-5.6-luna", api_key="sk-1"), system="You settle billing questions.", name="billing").name
+    'billing'
+    """
+    if not is_model(model):
+        raise Misuse(f"agent() takes a model, as openai_compatible(…) makes one, not {type(model).__name__}")
+    return Agent(
+        model,
+        system=system,
+        tools=tools,
+        output=output,
+        name=name,
+        max_rounds=max_rounds,
+        max_tool_calls=max_tool_calls,
+        max_total_tokens=max_total_tokens,
+        max_cost=max_cost,
+        side_by_side=side_by_side,
+        eager=eager,
+    )
+
+
+@frozen(eq=False, repr=False)
+class Placed(Record):
+    """An agent of whatever kind that speaks under the *name* of its place."""
+
+    agent: Any
+    name: str
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
+        """What calling it does, as a plan."""
+        return (yield from Step("agent", self.name, args, lambda: run.plan(self.agent, *args, **kwargs)))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer of the agent."""
+        return drive(self.plan(*args, **kwargs))
+
+
+def placed(value: Any, name: str) -> Any:
+    """*value*, an agent, as it speaks in a place called *name*.
+
+    >>> placed(len, "size")
+    Placed(<built-in function len>, 'size')
+    """
+    match value:
+        case Placed():
+            return Placed(value.agent, name)
+        case Agent():
+            return evolve(value, name=name)
+    return Placed(value, name)
