@@ -66,7 +66,7 @@ class Recalled(Record):
     )
     places: tuple[int, ...] = field(
         default=None,
-        converter=Converter(_places, takes_self=True),
+        converter=Converter(_places, takes_self=True),  # type: ignore[misc]  # its plugin knows plain functions only
         kw_only=True,
         repr=False,
     )
