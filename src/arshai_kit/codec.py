@@ -19,8 +19,10 @@ from arshai_kit.records import (
     Logprob,
     Message,
     Part,
+    Paused,
     RateLimit,
     Response,
+    ToolCall,
     ToolProgress,
     ToolRun,
     ToolSpec,
@@ -37,7 +39,7 @@ RECORDS: Final[Mapping[str, type]] = MappingProxyType(
     {
         kind.__name__: kind
         for kind in (
-            *(Message, *get_args(Part), ToolSpec, Usage, ToolRun, Logprob, Candidate, RateLimit, Response),
+            *(Message, *get_args(Part), ToolSpec, Usage, ToolRun, Logprob, Candidate, RateLimit, Response, Paused),
             *get_args(Event),
             *(Ask, OutputSpec, Settings, Vector, Embeddings),
         )
@@ -48,7 +50,7 @@ RECORDS: Final[Mapping[str, type]] = MappingProxyType(
 _ARRAYS: Final = (
     *(tuple[Part, ...], tuple[Message, ...], tuple[ToolRun, ...], tuple[ToolSpec, ...]),
     *(tuple[Candidate, ...], tuple[Logprob, ...], tuple[RateLimit, ...]),
-    *(tuple[Vector, ...], tuple[int, ...], tuple[str, ...] | None),
+    *(tuple[ToolCall, ...], tuple[Vector, ...], tuple[int, ...], tuple[str, ...] | None),
 )
 _SCALARS: Final = (str, int, float, bool, NoneType)
 

@@ -7,6 +7,7 @@
     │   ├── MissingKey         no API key: names the variable to set
     │   ├── BadSchema          a type that cannot be described to a model: says which parameter
     │   ├── NotAPlan           a plan was given as a plain function: says how to mark it; no tool loop tells a model
+    │   ├── PauseRefused       a paused run that cannot go on here: changed, or of another agent: says which
     │   └── Unsupported        the model is known not to take this: says what to change
     ├── ProviderError          the provider or the way to it: `.status`, `.code`, `.retry_after`, `.request_id`
     │   ├── Unreachable        no connection, or one that broke
@@ -23,9 +24,18 @@
     ├── BadAnswer              the model: its answer does not fit the type asked for
     ├── Exhausted              the model: it used up its rounds, calls, tokens or money; go on from `.partial.messages`
     ├── CircuitOpen            a breaker of yours: it failed too often and is left alone for a while; nothing was sent
+    ├── GuardTripped           a guard of yours: says which check, and what is wrong; the agent was stopped
+    ├── ApprovalNeeded         nobody yet: a person has to decide; `.paused` goes on later; no tool loop tells a model
     ├── RestartRefused         a loop that has called tools while a reply streamed: it cannot begin anew
-    ├── StoreUnreachable       the store that processes share their limits in is away; nothing was sent
+    ├── StoreUnreachable       the store that processes share is away, or is taking over: ask again
+    ├── StoreRefused           the store does not let us: wrong password, no permission; asking again does not help
+    ├── StoreFull              the store has no room (`maxmemory`): nothing was written
     ├── OverBudget             a budget of yours: refused before the call; no tool loop tells a model
+    ├── Conflict               what a memory keeps has changed since it was read: read it again; nothing was written
+    ├── TurnTaken              a turn of this conversation is under way, and another one was not to wait
+    ├── TooLarge               more than a memory is set to keep: nothing was written
+    ├── BadRecord              what a memory keeps cannot be read: cut, or changed by somebody else; left as it is
+    │   └── ForeignFormat      it was written by a newer version, or by another program: says what to do
     └── RunError               the test or journal around the run; ends it, and no tool loop tells a model
         ├── Diverged           a replayed run asked for something else than the recording holds
         └── ScriptError        a scripted run asked for more answers than there are, or for fewer
@@ -36,30 +46,40 @@ from __future__ import annotations
 from typing import Any, ClassVar, NoReturn
 
 __all__ = [
+    "ApprovalNeeded",
     "ArshaiError",
     "BadAnswer",
+    "BadRecord",
     "BadReply",
     "BadRequest",
     "BadSchema",
     "CircuitOpen",
+    "Conflict",
     "ContentTooLong",
     "Diverged",
     "Exhausted",
+    "ForeignFormat",
+    "GuardTripped",
     "MissingKey",
     "Misuse",
     "NotAPlan",
     "NotFound",
     "OverBudget",
     "OverLimit",
+    "PauseRefused",
     "ProviderError",
     "RateLimited",
     "RestartRefused",
     "RunError",
     "ScriptError",
     "ServerFailed",
+    "StoreFull",
+    "StoreRefused",
     "StoreUnreachable",
     "StreamIncomplete",
     "TimedOut",
+    "TooLarge",
+    "TurnTaken",
     "Unauthorized",
     "Unreachable",
     "Unsupported",
@@ -102,6 +122,10 @@ class NotAPlan(Misuse):
     """A plan was given as if it were a plain function; the program's mistake, which no tool loop tells a model."""
 
     ends_run = True
+
+
+class PauseRefused(Misuse):
+    """A paused run that cannot go on here: it has been changed, is another agent's, or a newer version wrote it."""
 
 
 class BadSchema(Misuse):
@@ -212,12 +236,38 @@ class BadAnswer(ArshaiError):
 class Exhausted(ArshaiError):
     """The run used up its rounds, calls, tokens or money; passing `partial.messages` again goes on.
 
-    *bound* is the argument that ended it: `max_rounds`, `max_tool_calls`, `max_total_tokens` or `max_cost`.
+    *bound* is the argument that ended it: `max_rounds`, `max_tool_calls`, `max_total_tokens`, `max_cost` or
+    `max_handoffs`.
     """
 
     def __init__(self, message: str = "", *, bound: str = "", partial: Any = None) -> None:
         super().__init__(message, partial=partial)
         self.bound = bound
+
+
+class GuardTripped(ArshaiError):
+    """A check of a guard found something: *reason* says what, *check* which one, *side* is `before` or `after`.
+
+    After an answer, *partial* is what was answered, and nobody was told.
+    """
+
+    def __init__(
+        self, message: str = "", *, check: str = "", side: str = "", reason: str = "", partial: Any = None
+    ) -> None:
+        super().__init__(message, partial=partial)
+        self.check = check
+        self.side = side
+        self.reason = reason
+
+
+class ApprovalNeeded(ArshaiError):
+    """A run waits for a person: *paused*, a record with JSON, is what goes on once its calls have been decided."""
+
+    ends_run = True
+
+    def __init__(self, message: str = "", *, paused: Any = None, partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.paused = paused
 
 
 class CircuitOpen(ArshaiError):
@@ -232,7 +282,15 @@ class CircuitOpen(ArshaiError):
 
 
 class StoreUnreachable(ArshaiError):
-    """The store in which processes share their limits or circuits cannot be asked; nothing was sent."""
+    """The store in which processes share limits, circuits or memories cannot be asked; no provider was sent anything."""
+
+
+class StoreRefused(ArshaiError):
+    """The store in which processes share does not let us: a wrong password, a permission that is not there."""
+
+
+class StoreFull(ArshaiError):
+    """The store in which processes share has no room, as a Redis at its `maxmemory`; nothing was written."""
 
 
 class RestartRefused(ArshaiError):
@@ -254,6 +312,43 @@ class OverBudget(ArshaiError):
         super().__init__(message, partial=partial)
         self.wanted = wanted
         self.left = left
+
+
+class Conflict(ArshaiError):
+    """What a memory keeps has changed since it was read, and is of *version* now; nothing was written: read again."""
+
+    def __init__(self, message: str = "", *, version: int | None = None, partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.version = version
+
+
+class TurnTaken(ArshaiError):
+    """A turn of this conversation is under way, and this one was not to wait; come back in *retry_after* seconds."""
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.retry_after = retry_after
+
+
+class TooLarge(ArshaiError):
+    """What was to be kept takes *size* bytes, and the memory is set to *limit*; nothing was written."""
+
+    def __init__(self, message: str = "", *, size: int = 0, limit: int = 0, partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.size = size
+        self.limit = limit
+
+
+class BadRecord(ArshaiError):
+    """What a memory keeps under *key* cannot be read; it is left as it is."""
+
+    def __init__(self, message: str = "", *, key: str = "", partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.key = key
+
+
+class ForeignFormat(BadRecord):
+    """What a memory keeps was written by a newer version of this package, or by another program."""
 
 
 class RunError(ArshaiError):

@@ -28,6 +28,7 @@ records = (
     | strategies.events()
     | strategies.tool_specs()
     | strategies.tool_runs()
+    | strategies.pauses()
     | strategies.usages()
     | strategies.settings()
     | strategies.asks()

@@ -34,6 +34,7 @@ from arshai_kit.records.parts import (
     ToolResult,
     ToolSpec,
 )
+from arshai_kit.records.pauses import Paused
 from arshai_kit.records.responses import Candidate, FinishReason, Logprob, RateLimit, Response, ToolRun, Usage
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Opaque",
     "Part",
     "PartialOutput",
+    "Paused",
     "RateLimit",
     "Response",
     "Role",

@@ -22,6 +22,7 @@ from arshai_kit.records import (
     Opaque,
     Part,
     PartialOutput,
+    Paused,
     RateLimit,
     Response,
     StepFinished,
@@ -58,6 +59,7 @@ __all__ = [
     "json_values",
     "messages",
     "parts",
+    "pauses",
     "responses",
     "settings",
     "splits",
@@ -177,6 +179,19 @@ def responses() -> SearchStrategy[Response]:
         output=json_values(),
         raw=json_values(),
         **_extras(),
+    )
+
+
+def pauses() -> SearchStrategy[Paused]:
+    """Runs that wait for a person."""
+    calls, runs = st.lists(tool_calls(), max_size=2), st.lists(tool_runs(), max_size=1)
+    return st.builds(
+        *(Paused, words(), st.lists(messages(), max_size=2), responses(), responses(), calls, runs),
+        round=st.integers(0, 9),
+        earlier=st.none() | responses(),
+        handoffs=st.integers(0, 9),
+        id=words(),
+        seal=words(),
     )
 
 
