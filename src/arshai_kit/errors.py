@@ -22,6 +22,7 @@
     │   ├── BadReply           what came is not an answer: HTML, cut or malformed JSON, too large, too deep
     │   └── StreamIncomplete   the stream ended before the provider said so; the partial reply is in `.partial`
     ├── BadAnswer              the model: its answer does not fit the type asked for
+    ├── NoRoute                whoever was to choose an agent: it named none that there is, or was not sure enough
     ├── Exhausted              the model: it used up its rounds, calls, tokens or money; go on from `.partial.messages`
     ├── CircuitOpen            a breaker of yours: it failed too often and is left alone for a while; nothing was sent
     ├── GuardTripped           a guard of yours: says which check, and what is wrong; the agent was stopped
@@ -62,6 +63,7 @@ __all__ = [
     "GuardTripped",
     "MissingKey",
     "Misuse",
+    "NoRoute",
     "NotAPlan",
     "NotFound",
     "OverBudget",
@@ -231,6 +233,14 @@ class BadAnswer(ArshaiError):
         super().__init__(message, partial=partial)
         self.text = text
         self.path = path
+
+
+class NoRoute(ArshaiError):
+    """Whoever was to choose an agent made a *choice* that leads to none: no such name, or not sure enough."""
+
+    def __init__(self, message: str = "", *, choice: Any = None, partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.choice = choice
 
 
 class Exhausted(ArshaiError):

@@ -1,0 +1,258 @@
+"""Messages as a memory keeps them: compact JSON that says its version, and comes back equal or not at all.
+
+A record is what one append adds: `[1,{"role":"user","text":"Hello"},…]`, the version first. What is plain is written
+and read by hand; a message with anything rarer (a picture, a name, a broken call) stands there as `to_plain` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
+
+from arshai_kit._json import EMPTY, dumps, exact, loads
+from arshai_kit.codec import from_plain, to_plain
+from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
+from arshai_kit.records import Message, Part, Text, Thinking, ToolCall, ToolResult
+
+__all__ = ["FORMAT", "checked", "decoded", "encoded", "joined", "note_decoded", "note_encoded"]
+
+FORMAT: Final = 1
+"""The version of the records that this package writes."""
+
+_EXACT: Final = "1"
+"""The version, written as text: the record holds numbers that only the slower parser reads exactly."""
+_ROLES: Final = frozenset(("system", "user", "assistant", "tool"))
+_DIGITS: Final = bytes.maketrans(bytes(range(256)), bytes([48 if 48 <= each <= 57 else 32 for each in range(256)]))
+_BIG: Final = b"0" * 19
+
+
+def checked(key: Any) -> str:
+    """*key*, if a conversation can be kept under it: text of any characters, at least one.
+
+    >>> checked("")
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Misuse: key= says whose conversation it is, so it is no empty text
+    """
+    if not isinstance(key, str):
+        raise Misuse(f"key= says whose conversation it is, as text, not {type(key).__name__}")
+    if not key:
+        raise Misuse("key= says whose conversation it is, so it is no empty text")
+    return str.__str__(key)
+
+
+# Writing
+
+
+def encoded(messages: Iterable[Message]) -> bytes:
+    """*messages* as one record.
+
+    >>> from arshai_kit.records import user
+    >>> encoded([user("Hello")])
+    b'[1,{"role":"user","text":"Hello"}]'
+    """
+    return _written([_item(message) for message in messages])
+
+
+def note_encoded(value: Any) -> bytes:
+    """A note's *value*, which is JSON, as one record.
+
+    >>> note_encoded({"name": "Ann"})
+    b'[1,{"name":"Ann"}]'
+    """
+    return _written([value])
+
+
+def _written(items: list[Any]) -> bytes:
+    data = dumps([FORMAT, *items])
+    return dumps([_EXACT, *items]) if _BIG in data.translate(_DIGITS) else data
+
+
+def _item(message: Message) -> dict[str, Any]:
+    if type(message) is not Message:
+        raise Misuse(f"a memory keeps messages, as user(…) makes them, not {type(message).__name__}")
+    parts = message.parts
+    if message.name or not all(map(_by_hand, parts)):
+        return _rare(message)
+    if len(parts) == 1 and type(part := parts[0]) is Text and part.state is None:
+        return {"role": message.role, "text": part.text}
+    return {"role": message.role, "parts": [_part_data(part) for part in parts]}
+
+
+def _rare(message: Message) -> dict[str, Any]:
+    """What `to_plain` makes of *message*; one that would not come back is refused before it is kept."""
+    plain = to_plain(message)
+    if from_plain(exact(dumps(plain).decode())) != message:
+        raise Misuse(f"this message has no JSON of its own: {message!r:.200}")
+    return plain
+
+
+def _by_hand(part: Part) -> bool:
+    """Whether *part* is of the kinds that are common, and as they are."""
+    match part:
+        case Text(text=str()) | Thinking(text=str()):
+            return True
+        case ToolCall(id=str(), name=str(), broken=None) | ToolResult(id=str(), name=str(), content=str()):
+            return True
+    return False
+
+
+def _part_data(part: Part) -> Any:
+    """A part: plain words are a string, anything else an object that its first member tells."""
+    data: dict[str, Any]
+    match part:
+        case Text(text=text, state=None):
+            return text
+        case Text(text=text):
+            data = {"text": text}
+        case Thinking(text=text):
+            data = {"thinking": text}
+        case ToolCall():
+            data = {"call": part.id, "name": part.name, "arguments": part.arguments}
+        case ToolResult():
+            data = {"result": part.id, "name": part.name, "content": part.content}
+            data |= {"error": True} if part.is_error else {}
+    return data if part.state is None else {**data, "state": part.state}
+
+
+# Reading
+
+
+def decoded(record: bytes, key: str = "") -> tuple[Message, ...]:
+    """The messages of a record that `encoded` made; *key* is whose they are, for who cannot read them.
+
+    >>> decoded(b'[1,{"role":"user","text":"Hello"}]')
+    (Message('user', parts=(Text('Hello'),)),)
+    """
+    return tuple(_messages(_items(record, key), key))
+
+
+def note_decoded(record: bytes, key: str = "") -> Any:
+    """The value of a record that `note_encoded` made.
+
+    >>> note_decoded(b'[1,{"name":"Ann"}]')
+    {'name': 'Ann'}
+    """
+    items = _items(record, key)
+    return items[1] if len(items) == 2 else _bad(key, "it holds no note")
+
+
+def joined(records: Sequence[bytes], key: str = "") -> tuple[Message, ...]:
+    """The messages of several records, in their order: all of them parsed at once.
+
+    >>> len(joined([b'[1,{"role":"user","text":"Hello"}]', b'[1,{"role":"assistant","text":"Hi"}]']))
+    2
+    """
+    try:
+        lists = loads(b"[" + b",".join(records) + b"]")
+    except (ValueError, UnicodeDecodeError):
+        lists = []
+    if len(lists) != len(records):  # one of them is broken, and this tells which
+        lists = [_items(record, key) for record in records]
+    found: list[Message] = []
+    for place, items in enumerate(lists):
+        fine = type(items) is list and items and items[0] is FORMAT
+        found += _messages(items if fine else _items(records[place], key), key)
+    return tuple(found)
+
+
+def _items(record: bytes, key: str) -> list[Any]:
+    """The version of *record*, and what it holds."""
+    try:
+        items = loads(record)
+        if type(items) is list and items and items[0] == _EXACT:
+            items = exact(record.decode())
+    except (ValueError, UnicodeDecodeError) as error:
+        _bad(key, f"it is no JSON, {error}", error)
+    version = items[0] if type(items) is list and items else None
+    if version == _EXACT or (version == FORMAT and type(version) is int):
+        return items  # type: ignore[no-any-return]  # a list
+    if type(version) is int and version > FORMAT:
+        why = f"a record{_of(key)} is of format {version}, and format {FORMAT} is known here: upgrade arshai_kit"
+        raise ForeignFormat(f"{why} to read it; it is left as it is", key=key)
+    raise ForeignFormat(
+        f"a record{_of(key)} says no format, so another program wrote it: keep the memory in a place of its own",
+        key=key,
+    )
+
+
+def _of(key: str) -> str:
+    return f" of the conversation {key!r:.80}" if key else ""
+
+
+def _bad(key: str, why: str, cause: Exception | None = None) -> NoReturn:
+    message = f"a record{_of(key)} cannot be read: {why}; forget the conversation, or restore it from a copy"
+    raise BadRecord(message, key=key) from cause
+
+
+_new: Final = object.__new__
+# What is read was made by a constructor once, and is checked here: to set its slots costs a third of making it again
+_set_text, _set_state = (vars(Text)[name].__set__ for name in ("text", "state"))
+_set_role, _set_parts, _set_name = (vars(Message)[name].__set__ for name in ("role", "parts", "name"))
+
+
+def _messages(items: list[Any], key: str) -> list[Message]:
+    """The messages that follow the version in *items*."""
+    found: list[Message] = []
+    try:
+        for item in items[1:]:
+            if type(text := item.get("text")) is str and len(item) == 2 and (role := item["role"]) in _ROLES:
+                part = _new(Text)
+                _set_text(part, text)
+                _set_state(part, None)
+                message = _new(Message)
+                _set_role(message, role)
+                _set_parts(message, (part,))
+                _set_name(message, "")
+                found.append(message)
+            else:
+                found.append(_message(item))
+    except BadRecord:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever somebody has made of it
+        why = str(error) or type(error).__name__
+        _bad(key, f"message {len(found) + 1} in it is none of ours, {why}", error)
+    return found
+
+
+def _message(item: dict[str, Any]) -> Message:
+    if "type" in item:
+        found = from_plain(item)
+        if type(found) is Message:
+            return found
+        raise TypeError(f"it is a {type(found).__name__}")
+    role, parts = item["role"], item["parts"]
+    if len(item) != 2 or type(parts) is not list:
+        raise TypeError("it is not as we write messages")
+    return Message(role, tuple([_part(part) for part in parts]))
+
+
+def _part(item: Any) -> Part:
+    if type(item) is str:
+        return Text(item)
+    kind = next(iter(item))
+    made, names = _READS[kind]
+    given = {name: item[field] for field, name in names.items() if field in item}
+    state = item.get("state")
+    if len(given) + ("state" in item) != len(item) or not _fits(given):
+        raise TypeError(f"its part {kind!r} is not as we write it")
+    return made(**given, state=state)  # type: ignore[no-any-return]  # a part
+
+
+_READS: Final[Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]]] = MappingProxyType(
+    {
+        "text": (Text, {"text": "text"}),
+        "thinking": (Thinking, {"thinking": "text"}),
+        "call": (ToolCall, {"call": "id", "name": "name", "arguments": "arguments"}),
+        "result": (ToolResult, {"result": "id", "name": "name", "content": "content", "error": "is_error"}),
+    }
+)
+"""The parts that are written by hand: what each is made by, and the field that each member is."""
+
+
+def _fits(given: dict[str, Any]) -> bool:
+    """Whether each has the type of its field."""
+    given = dict(given)
+    arguments, is_error = given.pop("arguments", EMPTY), given.pop("is_error", True)
+    return isinstance(arguments, dict) and is_error is True and {str}.issuperset(map(type, given.values()))
