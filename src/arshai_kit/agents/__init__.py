@@ -1,5 +1,21 @@
 """Functions that make agents of models, and agents of agents."""
 
+from arshai_kit.agents.combining import Parallel, Pipe, parallel, pipe
+from arshai_kit.agents.insisting import Insisting, insist
 from arshai_kit.agents.making import Agent, agent, placed
+from arshai_kit.agents.routing import Choice, Route, route
 
-__all__ = ["Agent", "agent", "placed"]
+__all__ = [
+    "Agent",
+    "Choice",
+    "Insisting",
+    "Parallel",
+    "Pipe",
+    "Route",
+    "agent",
+    "insist",
+    "parallel",
+    "pipe",
+    "placed",
+    "route",
+]

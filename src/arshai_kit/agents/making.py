@@ -133,7 +133,7 @@ def placed(value: Any, name: str) -> Any:
     """*value*, an agent, as it speaks in a place called *name*.
 
     >>> placed(len, "size")
-    Placed(<built-in function len>, 'size')
+    Placed(<built-in function len>, name='size')
     """
     match value:
         case Placed():

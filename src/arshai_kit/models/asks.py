@@ -50,10 +50,12 @@ def thread(prompt: Prompt) -> tuple[Message, ...]:
             return messages
         case Iterable() if not isinstance(prompt, Mapping | bytes):
             return tuple([message for each in prompt for message in thread(each)])
-    raise Misuse(
-        f"a prompt is a string, a message, a response, or a sequence of these, not {type(prompt).__name__}; "
-        "user(…), system(…) and assistant(…) make messages"
-    )
+    if isinstance(prompt, type) or not (callable(prompt) or hasattr(prompt, "plan")):
+        how = f"not {type(prompt).__name__}; user(…), system(…) and assistant(…) make messages"
+    else:
+        name = getattr(prompt, "__name__", type(prompt).__name__)
+        how = f"not {name!r} itself, which is an agent: call it, {name}(…), or let pipe({name}, …) hand its answer on"
+    raise Misuse(f"a prompt is a string, a message, a response, or a sequence of these, {how}")
 
 
 @frozen(eq=False, repr=False)

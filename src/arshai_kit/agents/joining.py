@@ -1,0 +1,229 @@
+"""What all combinators share: who stands where, what is handed to whom, and the sum of what was said and used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from attrs import evolve
+
+from arshai_kit._json import dumps
+from arshai_kit._record import Record
+from arshai_kit.agents.making import Agent, Placed, placed
+from arshai_kit.completion import as_response
+from arshai_kit.effects import Emit, Here, Layer, Owner, Plan, Start, Step, Where, intercept
+from arshai_kit.errors import ArshaiError, Misuse
+from arshai_kit.models import is_model, thread, wrapped
+from arshai_kit.records import (
+    Finished,
+    Message,
+    PartialOutput,
+    Response,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolRun,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+__all__ = [
+    "answering",
+    "by_name",
+    "callable_agent",
+    "cost",
+    "handed_on",
+    "hushed",
+    "in_place",
+    "kept",
+    "own_name",
+    "so_far",
+    "summed",
+    "used",
+]
+
+T = TypeVar("T")
+
+_WORDS: Final = (TextDelta, ThinkingDelta, ToolCallDelta, PartialOutput, Finished)
+
+
+# Who stands where
+
+
+def callable_agent(value: Any, where: str) -> Any:
+    """*value*, if it is an agent; *where* says who takes it.
+
+    >>> callable_agent("Hello", "pipe()")
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Misuse: pipe() takes agents, functions from a prompt to an answer, not str
+    """
+    if is_model(value):
+        raise Misuse(f"{where} takes agents, not models: agent(model) makes one of {value.name!r}")
+    if isinstance(value, type) or not (callable(value) or hasattr(value, "plan")):
+        raise Misuse(f"{where} takes agents, functions from a prompt to an answer, not {type(value).__name__}")
+    return value
+
+
+def by_name(agents: Any, where: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The names and the agents of a mapping; *where* says who takes it.
+
+    >>> by_name({"size": len}, "route()")
+    (('size',), (<built-in function len>,))
+    """
+    if not isinstance(agents, Mapping) or not agents:
+        raise Misuse(f"{where} takes a mapping of agents by name, at least one, not {agents!r:.80}")
+    for name in agents:
+        if not isinstance(name, str) or not name:
+            raise Misuse(f"{where} takes agents by name, and a name is a string, not {name!r}")
+    return tuple(agents), tuple([callable_agent(each, f"{where}, for {name!r},") for name, each in agents.items()])
+
+
+def own_name(value: Any) -> str:
+    """The name under which an agent speaks wherever it stands; empty when it has none.
+
+    >>> own_name(placed(len, "size")), own_name(len)
+    ('size', '')
+    """
+    match value:
+        case Agent(name=name) | Placed(name=name):
+            return str(name)
+        case Record():
+            return own_name(getattr(value, "agent", None))
+    return ""
+
+
+def in_place(agents: Sequence[Any]) -> tuple[Any, ...]:
+    """*agents*, each of which speaks under its own name, else under that of its function, else under its number.
+
+    >>> [each.name for each in in_place([len, placed(len, "size"), lambda prompt: prompt])]
+    ['len', 'size', '3']
+    """
+    return tuple([each if own_name(each) else placed(each, _name(each, n)) for n, each in enumerate(agents, 1)])
+
+
+def _name(value: Any, number: int) -> str:
+    name = "" if isinstance(value, Record) else str(getattr(value, "__name__", ""))
+    return name if name and not name.startswith("<") else str(number)
+
+
+# What is handed to whom
+
+
+def kept(prompt: Any) -> Any:
+    """*prompt*, as it can be handed to more than one: what can be read once only is read.
+
+    >>> kept(iter(["Hello"]))
+    ('Hello',)
+    """
+    if callable(prompt):
+        thread(prompt)  # says what is wrong
+    return tuple(prompt) if isinstance(prompt, Iterator) else prompt
+
+
+def handed_on(value: Any, response: Response, step: str, following: str) -> str:
+    """The text of *response*, which *step* gave as *value*, for the step *following*: JSON where it is no text.
+
+    >>> from arshai_kit.completion import as_response
+    >>> handed_on({"a": 1}, as_response({"a": 1}), "step 1, 'look',", "step 2, 'tell'")
+    '{"a":1}'
+    """
+    if isinstance(value, str):
+        return value
+    if value is response and (response.text or response.output is None):
+        if not response.text:
+            ended = f"a Response without text (it ended with {response.finish_reason!r})"
+            raise Misuse(f"{step} gave {ended}: {_take(following)}")
+        return response.text
+    plain = response.output
+    if plain is None:
+        raise Misuse(f"{step} gave {type(value).__name__}: {_take(following)}")
+    from arshai_kit.schema import Misfit, unstructured
+
+    try:
+        return str(dumps(unstructured(plain)), "utf-8")
+    except (Misfit, TypeError, ValueError) as error:
+        raise Misuse(f"{step} gave {type(plain).__name__}, which is no text and no JSON: {_take(following)}") from error
+
+
+def _take(following: str) -> str:
+    return f"{following} takes text; return a string, a Response that says something, or what can be written as JSON"
+
+
+def answering(agent: Any, *args: Any, **kwargs: Any) -> Plan[Response]:
+    """What *agent*, which stands in its place, answers, as a response."""
+    return as_response((yield from agent.plan(*args, **kwargs)))
+
+
+# What is not told
+
+
+def hushed(plan: Plan[T]) -> Plan[T]:
+    """*plan*, of whose words nothing is told: nobody streams them, and they are no part of an answer."""
+    return intercept(plan, _HUSHED)
+
+
+def _on_here(effect: Here, _: Where) -> Plan[Owner]:
+    return evolve((yield from effect), listening=False)
+
+
+def _on_emit(effect: Emit, _: Where) -> Plan[None]:
+    if events := tuple([event for event in effect.events if not isinstance(event, _WORDS)]):
+        yield from Emit(events)
+
+
+def _on_step(effect: Step[Any], _: Where) -> Plan[Any]:
+    return (yield from evolve(effect, make_plan=wrapped(effect.make_plan, hushed)))
+
+
+def _on_start(effect: Start[Any], _: Where) -> Plan[Any]:
+    return (yield from evolve(effect, plan=hushed(effect.plan)))
+
+
+_HUSHED: Final[Layer] = MappingProxyType({Here: _on_here, Emit: _on_emit, Step: _on_step, Start: _on_start})
+
+
+# What was said and used
+
+
+def summed(parts: Sequence[Response], last: Response, messages: Sequence[Message] | None = None) -> Response:
+    """*last*, standing for all of *parts*: their messages (or *messages*), their usage, their costs, their tool runs.
+
+    >>> from arshai_kit.records import assistant
+    >>> one, two = Response((assistant("Ho"),), usage=Usage(1, 2)), Response((assistant("Hi"),), usage=Usage(3, 4))
+    >>> whole = summed((one, two), two)
+    >>> whole.text, len(whole.messages), whole.usage
+    ('Hi', 2, Usage(4, output_tokens=6))
+    """
+    if messages is None and len(parts) == 1 and parts[0] is last:
+        return last
+    said = [message for each in parts for message in each.messages] if messages is None else messages
+    runs: list[ToolRun] = [run for each in parts for run in each.tool_runs]
+    return evolve(last, messages=said, usage=used(parts), cost=cost(parts), tool_runs=runs)
+
+
+def used(parts: Sequence[Response]) -> Usage:
+    """The usage of all of *parts*."""
+    total = parts[0].usage if parts else Usage()
+    for each in parts[1:]:
+        total = total + each.usage
+    return total
+
+
+def cost(parts: Sequence[Response]) -> Decimal | None:
+    """What all of *parts* cost together; unknown as soon as one of them is."""
+    total = parts[0].cost if parts else None
+    for each in parts[1:]:
+        total = None if total is None or each.cost is None else total + each.cost
+    return total
+
+
+def so_far(error: ArshaiError, before: Sequence[Response]) -> None:
+    """Have *error* tell what there was *before* it too."""
+    if not before:
+        return
+    last = error.partial if isinstance(error.partial, Response) else None
+    error.partial = summed((*before, *([last] if last else [])), last or Response((), "error"))
