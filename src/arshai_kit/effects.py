@@ -252,12 +252,19 @@ class Spawn(Effect[None]):
 class Owner:
     """A frame of the run that plans can belong to; *listening* says whether anybody wants the events.
 
-    *run* is the run itself, one object as long as it lasts.
+    *run* is the run itself, one object as long as it lasts. Where not *early*, no tool is called before the reply that
+    asks for it is complete.
     """
 
     frame: Any
     listening: bool = False
     run: Any = None
+    early: bool = True
+
+    @property
+    def tag(self) -> str:
+        """The path that its events are told under."""
+        return self.frame.tag  # type: ignore[no-any-return]  # of a frame of the machine
 
 
 class Handle(Generic[T]):

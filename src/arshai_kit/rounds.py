@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Start, Step
-from arshai_kit.errors import ArshaiError, Exhausted, Misuse, RestartRefused, ServerFailed
+from arshai_kit.approvals import asking, carried_out, runnable
+from arshai_kit.effects import Emit, Handle, Here, Join, Owner, Plan, Random, Start, Step
+from arshai_kit.errors import ApprovalNeeded, ArshaiError, Exhausted, Misuse, RestartRefused, ServerFailed
 from arshai_kit.models import UNFINISHED, Ask, Asked, Hearing, Model, written
 from arshai_kit.output import Mode, Wanted
 from arshai_kit.records import (
     Event,
     Message,
     Notice,
+    Paused,
     Response,
     ToolCall,
     ToolCallDelta,
@@ -23,12 +26,12 @@ from arshai_kit.records import (
     assistant,
     tool_result,
 )
-from arshai_kit.tools import Toolbox, answered
+from arshai_kit.tools import Toolbox
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["Loop", "Total", "asked", "specs"]
+__all__ = ["Loop", "Resumed", "Total", "asked", "specs"]
 
 
 _WAITING: Final = frozenset({"queued", "in_progress"})
@@ -135,8 +138,16 @@ def specs(box: Toolbox) -> tuple[Any, ...]:
 
 
 @frozen(eq=False, repr=False)
+class Resumed(Record):
+    """A run that was *paused*, and what has been *decided* about its calls, by their ids."""
+
+    paused: Paused
+    decided: Mapping[str, ToolCall | str]
+
+
+@frozen(eq=False, repr=False)
 class Loop(Record):
-    """How a model and its tools go on together."""
+    """How a model and its tools go on together; a call that *waits* for a decision ends it by `ApprovalNeeded`."""
 
     model: Model
     box: Toolbox
@@ -147,21 +158,25 @@ class Loop(Record):
     eager: bool
     max_total_tokens: int | None = None
     max_cost: Decimal | float | str | None = None
+    waits: Callable[[ToolCall], bool] | None = None
 
-    def run(self, said: tuple[Message, ...]) -> Plan[Response]:
-        """Ask, answer calls, and ask again, until no call is left to answer."""
+    def run(self, said: tuple[Message, ...], resumed: Resumed | None = None) -> Plan[Response]:
+        """Ask, answer calls, and ask again, until no call is left to answer; a *resumed* one begins in the middle."""
         most = self.checked()
-        here, total = (yield from Here()), Total()
-        for number in range(self.max_rounds):
-            turn = Turn(self, here, number, Ask((*said, *total.messages), specs(self.box)), len(total.runs))
+        here, total, first = (yield from Here()), Total.until(resumed), 0 if resumed is None else resumed.paused.round
+        for number in range(first, max(self.max_rounds, first + 1)):
+            turn = Turn(self, here, number, Ask((*said, *total.messages), specs(self.box)), len(total.runs), resumed)
+            resumed = None
             try:
                 response = yield from turn.reply()
                 runs = yield from turn.answers(response)
+                if turn.waiting:
+                    raise (yield from turn.paused(said, total, runs))
             except ArshaiError as error:
                 error.partial = yield from turn.broken(total, error.partial)
                 raise
             total = total.plus(response, runs)
-            if not response.tool_calls or len(runs) < len(response.tool_calls) or turn.was_cut(response):
+            if len(runs) < len(response.tool_calls) or turn.is_last(response, runs):
                 return total.response(response)
             if bound := self.reached(total, most):
                 raise Exhausted(bound[1], bound=bound[0], partial=total.response(response))
@@ -200,17 +215,24 @@ class Loop(Record):
 class Turn:
     """One question of a loop, and the answers to the calls in its reply: what has been started is not run again."""
 
-    def __init__(self, loop: Loop, here: Owner, number: int, ask: Ask, before: int) -> None:
+    def __init__(
+        self, loop: Loop, here: Owner, number: int, ask: Ask, before: int, resumed: Resumed | None = None
+    ) -> None:
         self.loop, self.here, self.number, self.ask = loop, here, number, ask
         self.left = float("inf") if loop.max_tool_calls is None else loop.max_tool_calls - before
-        self.response: Response | None = None
+        self.response: Response | None = None if resumed is None else resumed.paused.reply
+        self.decided = {} if resumed is None else resumed.decided
+        self.done = {} if resumed is None else {run.call.id: run for run in resumed.paused.runs}
+        self.waiting: tuple[ToolCall, ...] = ()
         self.started: dict[Any, tuple[ToolCall, Handle[ToolRun]]] = {}
         self.closed: dict[Any, list[int]] = {}  # the indexes of the calls that a stream has closed, for each kind
 
     def reply(self) -> Plan[Response]:
         """What the model answers."""
+        if self.response is not None:
+            return self.response
         eager = self.loop.eager or any(tool.eager for tool in self.loop.box.values())
-        hearing = (self.hear,) if eager else ()
+        hearing = (self.hear,) if eager and self.here.early and self.loop.waits is None else ()
         self.response = yield from asked(self.loop.model, self.ask, self.loop.want, *hearing)
         return self.response
 
@@ -229,28 +251,34 @@ class Turn:
     def may_start(self, index: int, call: ToolCall) -> bool:
         """Whether *call* may run while the reply is still coming."""
         found = self.loop.box.get(call.name)
-        fits = found is not None and found.function is not None and (self.loop.eager or found.eager)
-        return fits and call.broken is None and index < self.left
+        if found is None or found.function is None or found.ends:
+            return False
+        return (self.loop.eager or found.eager) and call.broken is None and index < self.left
 
     def start(self, call: ToolCall, count: int) -> Plan[Handle[ToolRun]]:
         """Start *call*, *count* of whose kind came before; its id is no part of its name: it is another each time."""
         key = (self.number, count, *_kind(call))
         if key not in self.started:
-            plan = answered(call, self.loop.box)
+            decision = self.decided.get(call.id, call)
+            plan = carried_out(call, decision, self.loop.box)
             self.started[key] = call, (yield from Start(plan, key, self.here, self.loop.side_by_side))
         return self.started[key][1]
 
     def answers(self, response: Response, broken: str = "") -> Plan[tuple[ToolRun, ...]]:
         """The answers to the calls of *response*, in their order; *broken* says why no more are started."""
-        begun: list[tuple[ToolCall, Handle[ToolRun] | str]] = []
+        begun: list[tuple[ToolCall, Handle[ToolRun] | ToolRun | str]] = []
         counts: dict[Any, int] = {}
         for place, call in enumerate(response.tool_calls):
             kind = _kind(call)
             counts[kind] = count = counts.get(kind, -1) + 1
             if (self.number, count, *kind) in self.started:
                 begun.append((call, self.started[self.number, count, *kind][1]))
+            elif call.id in self.done:
+                begun.append((call, self.done[call.id]))
             elif refused := broken or self.refused(response, call, place):
                 begun.append((call, refused))
+            elif self.must_wait(call):
+                self.waiting = (*self.waiting, call)
             elif not self.is_handed_over(call):
                 begun.append((call, (yield from self.start(call, count))))
         yield from Join(tuple([handle for _, handle in begun if isinstance(handle, Handle)]))
@@ -266,7 +294,34 @@ class Turn:
             return f"not run: only {self.loop.max_tool_calls} tool calls are allowed"
         if self.loop.want is not None and call.name == self.loop.want.called(self.ask):
             return "not taken: it came with calls of tools; answer again, now that you know their results"
+        if self.ends(call) and any(self.ends(each) for each in response.tool_calls[:place]):
+            return "not done: of such calls, the first of a reply counts"
         return ""
+
+    def must_wait(self, call: ToolCall) -> bool:
+        """Whether somebody has to decide about *call* first."""
+        waits = self.loop.waits
+        return waits is not None and call.id not in self.decided and runnable(call, self.loop.box) and waits(call)
+
+    def ends(self, call: ToolCall) -> bool:
+        """Whether *call*, unless it fails, is to be the last of the loop."""
+        found = self.loop.box.get(call.name)
+        return found is not None and found.ends
+
+    def is_last(self, response: Response, runs: tuple[ToolRun, ...]) -> bool:
+        """Whether nothing is asked after *response*, whose calls have been answered by *runs*."""
+        ended = any(run.error is None and self.ends(run.call) for run in runs)
+        return ended or not response.tool_calls or self.was_cut(response)
+
+    def paused(self, said: tuple[Message, ...], total: Total, runs: tuple[ToolRun, ...]) -> Plan[ApprovalNeeded]:
+        """What ends a loop, asked *said*, whose calls wait for a decision; the others of this turn are done."""
+        for call in self.waiting:
+            yield from asking(call)
+        key = f"{int((yield from Random()) * 2**53):014x}"
+        names = ", ".join([repr(call.name) for call in self.waiting])
+        before, reply = total.response(Response(())), self.response or Response(())
+        paused = Paused("", said, before, reply, self.waiting, runs, round=self.number, id=key)
+        return ApprovalNeeded(f"the run waits for a person to decide about its calls of {names}", paused=paused)
 
     def is_handed_over(self, call: ToolCall) -> bool:
         """Whether *call* is for whoever asked to answer."""
@@ -304,11 +359,15 @@ def _kind(call: ToolCall) -> tuple[str, str]:
     return call.name, written(call)
 
 
-def _ran(call: ToolCall, run: Handle[ToolRun] | str, *, safe: bool) -> ToolRun:
+def _ran(call: ToolCall, run: Handle[ToolRun] | ToolRun | str, *, safe: bool) -> ToolRun:
     """How *call* ended; an error that ends the run is raised, or told when it is *safe*: it has been raised before."""
+    if isinstance(run, ToolRun):
+        return run
     if isinstance(run, Handle) and run.outcome is not None and not (safe and run.outcome.error):
         ran = run.outcome.unwrap()
-        return ran if ran.call is call else evolve(ran, call=call)
+        if ran.call is call:
+            return ran
+        return evolve(ran, call=call if _kind(ran.call) == _kind(call) else evolve(ran.call, id=call.id))
     if isinstance(run, str):
         return ToolRun(call, run, run)
     error = None if run.outcome is None else run.outcome.error
@@ -324,12 +383,25 @@ class Total(Record):
     cost: Any = 0
     runs: tuple[ToolRun, ...] = ()
 
+    @classmethod
+    def until(cls, resumed: Resumed | None) -> Total:
+        """What a run that is *resumed* had added, until the reply whose calls were to be decided."""
+        if resumed is None:
+            return cls()
+        before = resumed.paused.before
+        return cls(before.messages, before.usage, before.cost, before.tool_runs)
+
     def plus(self, response: Response, runs: tuple[ToolRun, ...] = ()) -> Total:
-        """With one more answer of the model, and the answers to its calls."""
+        """With one more answer of the model, and the answers to its calls, for which agents may have been asked."""
         cost = None if self.cost is None or response.cost is None else self.cost + response.cost
+        usage = self.usage + response.usage
+        for run in runs:
+            if run.usage is not None:
+                cost = None if cost is None or run.cost is None else cost + run.cost
+                usage = usage + run.usage
         told = [tool_result(run.call, run.result, is_error=run.error is not None) for run in runs]
         messages = (*self.messages, *response.messages, *told)
-        return Total(messages, self.usage + response.usage, cost, (*self.runs, *runs))
+        return Total(messages, usage, cost, (*self.runs, *runs))
 
     def saying(self, message: Message) -> Total:
         """With something said to the model."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from arshai_kit.schema import Described
 
 __all__ = [
+    "Answering",
     "BackgroundTask",
     "Tool",
     "ToolLike",
@@ -71,7 +72,8 @@ class Tool(Record):
 
     *timeout* is the longest that a call may take and *longest* the most characters that the model is told of its
     result. *eager* lets a call start while the reply that asks for it still streams; nobody waits for a *background*
-    tool. Without a *function*, calls are handed over to whoever asked.
+    tool. Without a *function*, calls are handed over to whoever asked. A call of one that *ends* the loop is the last
+    thing that happens in it, unless it fails.
     """
 
     spec: ToolSpec
@@ -80,6 +82,7 @@ class Tool(Record):
     eager: bool = False
     background: bool = False
     longest: int = _LONGEST
+    ends: bool = False
     described: Described | None = field(default=None, repr=False, eq=False)
 
     @property
@@ -215,28 +218,62 @@ class _Told(Exception):  # not an error of ours: words for the model
     """What the model did wrong, in words that it can act on."""
 
 
-def answered(call: ToolCall, box: Toolbox) -> Plan[ToolRun]:
-    """The answer to *call*: whatever goes wrong becomes its result."""
-    return (yield from Step("tool", call.name, call, lambda: _answered(call, box)))
+def answered(call: ToolCall, box: Toolbox, note: str = "") -> Plan[ToolRun]:
+    """The answer to *call*: whatever goes wrong becomes its result; *note* is told before it."""
+    return (yield from Step("tool", call.name, call, Answering(call, box, note)))
 
 
-def _answered(call: ToolCall, box: Toolbox) -> Plan[ToolRun]:
+@frozen(eq=False, repr=False)
+class Answering(Record):
+    """How the plan of a tool's step is made: the answer to *call*; *note* is what the model is told before it."""
+
+    call: ToolCall
+    box: Toolbox
+    note: str = ""
+    wraps: tuple[Callable[[Plan[ToolRun]], Plan[ToolRun]], ...] = ()
+
+    def __call__(self) -> Plan[ToolRun]:
+        """The answer itself."""
+        plan = _answered(self.call, self.box, self.note)
+        for wrap in self.wraps:
+            plan = wrap(plan)
+        return plan
+
+    def wrapped(self, wrap: Callable[[Plan[ToolRun]], Plan[ToolRun]]) -> Answering:
+        """The same, wrapped once more."""
+        return evolve(self, wraps=(*self.wraps, wrap))
+
+
+def _answered(call: ToolCall, box: Toolbox, note: str) -> Plan[ToolRun]:
     began = yield from Now()
     found = box.get(call.name)
     in_background, longest = (False, _LONGEST) if found is None else (found.background, found.longest)
     if not in_background:
         yield from Emit((ToolStarted(call),))
+    spent: list[Response] = []
     try:
-        result = yield from _result(call, found, box)
+        result = _after(note, (yield from _result(call, found, box, spent)))
     except Exception as error:  # noqa: BLE001  # whatever the tool does
         if (ending := _ending(error)) is not None:
             raise ending  # noqa: B904  # as it is; out of a group, it alone
-        why = _cut(_blamed(error), longest)
+        why = note + _cut(_blamed(error), longest)
         yield from Emit((ToolFailed(call, why),))
-        return ToolRun(call, why, why, (yield from Now()) - began, in_background)
+        spent += [error.partial] if isinstance(error, ArshaiError) and isinstance(error.partial, Response) else []
+        return ToolRun(call, why, why, (yield from Now()) - began, in_background, **_used(spent))
     if not in_background:
         yield from Emit((ToolFinished(call, result),))
-    return ToolRun(call, result, None, (yield from Now()) - began, in_background)
+    return ToolRun(call, result, None, (yield from Now()) - began, in_background, **_used(spent))
+
+
+def _used(spent: list[Response]) -> dict[str, Any]:
+    """What an agent used, if one was called."""
+    return {"usage": spent[0].usage, "cost": spent[0].cost} if spent else {}
+
+
+def _after(note: str, result: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
+    if not note:
+        return result
+    return note + result if isinstance(result, str) else (Text(note), *result)
 
 
 def _ending(error: BaseException) -> ArshaiError | None:
@@ -246,12 +283,15 @@ def _ending(error: BaseException) -> ArshaiError | None:
     return error if isinstance(error, ArshaiError) and error.ends_run else None
 
 
-def _result(call: ToolCall, found: Tool | None, box: Toolbox) -> Plan[str | tuple[Part, ...]]:
+def _result(call: ToolCall, found: Tool | None, box: Toolbox, spent: list[Response]) -> Plan[str | tuple[Part, ...]]:
+    """What the model is told; what an agent answered is added to *spent*."""
     if found is None or found.function is None:
         raise _Told(f"there is no tool {call.name!r}; there are: {', '.join(box) or 'none'}")
     args, kwargs = _fitting(call, found)
     if not found.background:
-        return told((yield from _called(call, found, args, kwargs)), found.longest)
+        value = yield from _called(call, found, args, kwargs)
+        spent += [value] if isinstance(value, Response) else []
+        return told(value, found.longest)
     yield from Emit((BackgroundStarted(call),))  # before it can fail
     yield from Spawn(
         found.name, lambda: _called(call, found, args, kwargs), lambda error: BackgroundFailed(call, _blamed(error))

@@ -160,10 +160,14 @@ class _Wrapped(Asked):
 
 
 def wrapped(make_plan: Callable[[], Plan[T]], wrap: Callable[[Plan[T]], Plan[T]]) -> Callable[[], Plan[T]]:
-    """What makes the plan of a step as *make_plan* does, and wraps it; a layer still sees what a model is asked."""
+    """What makes the plan of a step as *make_plan* does, and wraps it.
+
+    A layer still sees what a model is asked; whatever else makes plans, and can be changed, has a `wrapped` of its own.
+    """
     if isinstance(make_plan, Asked):
         return _Wrapped(make_plan.model, make_plan.ask, make_plan.hearing, make_plan, wrap)  # type: ignore[return-value]  # T is a Response
-    return lambda: wrap(make_plan())
+    own = getattr(make_plan, "wrapped", None)
+    return (lambda: wrap(make_plan())) if own is None else own(wrap)  # type: ignore[no-any-return]  # the same, wrapped
 
 
 def overheard(plan: Plan[T], hear: Hearing) -> Plan[T]:
