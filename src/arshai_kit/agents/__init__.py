@@ -4,6 +4,7 @@ from arshai_kit.agents.combining import Parallel, Pipe, parallel, pipe
 from arshai_kit.agents.insisting import Insisting, insist
 from arshai_kit.agents.making import Agent, agent, placed
 from arshai_kit.agents.routing import Choice, Route, route
+from arshai_kit.agents.tools import as_tool
 
 __all__ = [
     "Agent",
@@ -13,6 +14,7 @@ __all__ = [
     "Pipe",
     "Route",
     "agent",
+    "as_tool",
     "insist",
     "parallel",
     "pipe",

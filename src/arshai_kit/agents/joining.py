@@ -133,7 +133,7 @@ def handed_on(value: Any, response: Response, step: str, following: str) -> str:
     """
     if isinstance(value, str):
         return value
-    if value is response and (response.text or response.output is None):
+    if isinstance(value, Response) and (response.text or response.output is None):
         if not response.text:
             ended = f"a Response without text (it ended with {response.finish_reason!r})"
             raise Misuse(f"{step} gave {ended}: {_take(following)}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
-from inspect import getdoc
-from typing import Annotated, Any, Final, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from attrs import Factory, evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.agents.joining import answering, by_name, callable_agent, cost, hushed, kept, own_name, used
-from arshai_kit.agents.making import Agent, placed
+from arshai_kit.agents.making import placed
+from arshai_kit.agents.tools import about
 from arshai_kit.completion import complete, run
 from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import ArshaiError, BadAnswer, Misuse, NoRoute
@@ -21,9 +21,6 @@ from arshai_kit.models import is_model
 from arshai_kit.records import Notice, Response
 
 __all__ = ["Choice", "Route", "route"]
-
-_ABOUT: Final = 300
-"""So many characters say what an agent is for."""
 
 
 @frozen(eq=False, repr=False)
@@ -70,27 +67,13 @@ def _asked(route: Route) -> Any:
     """The chooser of *route*, in its place."""
     chooser = route.chooser
     if is_model(chooser):
-        lines = [f"- {name}{_about(each)}" for name, each in zip(route.names, route.agents, strict=True)]
+        both = zip(route.names, route.agents, strict=True)
+        lines = [f"- {name}: {about(each)}".removesuffix(": ") for name, each in both]
         words = "Choose who is to answer the conversation, and do not answer it yourself. There are:\n"
         return placed(_Asking(chooser, route.names, words + "\n".join(lines)), "chooser")
     if not hasattr(chooser, "plan"):
         return chooser
     return placed(chooser, own_name(chooser) or "chooser")
-
-
-def _about(agent: Any) -> str:
-    """What *agent* is for, in the words that it is told itself, or in its docstring's."""
-    match agent:
-        case Agent(system=system):
-            text = system or ""
-        case Record() if hasattr(agent, "agent"):
-            return _about(agent.agent)
-        case Record():
-            text = ""
-        case _:
-            text = getdoc(agent) or ""
-    first = " ".join(text.strip().partition("\n\n")[0].split())
-    return f": {first[:_ABOUT]}" if first else ""
 
 
 # The choice

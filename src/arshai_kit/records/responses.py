@@ -91,13 +91,18 @@ _UNKNOWN = Usage(missing=frozenset(_COUNTS))
 
 @frozen(eq=False, repr=False)
 class ToolRun(Record):
-    """A call that was answered: *result* is what the model was told, *error* what went wrong, if anything."""
+    """A call that was answered: *result* is what the model was told, *error* what went wrong, if anything.
+
+    Of an agent that was called as a tool, *usage* is what it used and *cost* what that was; the response counts both.
+    """
 
     call: ToolCall
     result: str | tuple[Part, ...] = ""
     error: str | None = None
     seconds: float = field(default=0.0, eq=False)
     background: bool = False
+    usage: Usage | None = field(default=None, kw_only=True)
+    cost: Decimal | None = field(default=None, kw_only=True)
 
 
 @frozen(eq=False, repr=False)

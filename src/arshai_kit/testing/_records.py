@@ -164,7 +164,8 @@ def tool_runs() -> SearchStrategy[ToolRun]:
     """Calls that were answered."""
     error = st.none() | words()
     seconds = st.floats(0, 100)
-    return st.builds(ToolRun, tool_calls(), _contents(), error, seconds, st.booleans())
+    spent = {"usage": st.none() | usages(), "cost": _costs()}
+    return st.builds(ToolRun, tool_calls(), _contents(), error, seconds, st.booleans(), **spent)
 
 
 def responses() -> SearchStrategy[Response]:
