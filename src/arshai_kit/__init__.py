@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arshai_kit import aio as aio
+    from arshai_kit.agents import agent, parallel, pipe, route
     from arshai_kit.completion import complete, extract, request, run, run_tools, stream
     from arshai_kit.embeddings import embed
     from arshai_kit.errors import ArshaiError
@@ -88,6 +89,7 @@ __all__ = [
     "ToolSpec",
     "ToolStarted",
     "Usage",
+    "agent",
     "assistant",
     "audio",
     "azure",
@@ -104,7 +106,10 @@ __all__ = [
     "openai",
     "openai_compatible",
     "openrouter",
+    "parallel",
+    "pipe",
     "request",
+    "route",
     "run",
     "run_tools",
     "stream",
@@ -118,6 +123,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "agents": ("agent", "parallel", "pipe", "route"),
     "completion": ("complete", "extract", "request", "run", "run_tools", "stream"),
     "embeddings": ("embed",),
     "errors": ("ArshaiError",),

@@ -1,6 +1,7 @@
 """The async face: the same names as `arshai_kit`, to be awaited; nothing else is in here."""
 
 from arshai_kit import completion, embeddings
+from arshai_kit.agents import agent, parallel, pipe, route
 from arshai_kit.completion import request
 from arshai_kit.errors import ArshaiError
 from arshai_kit.faces import awaiting, awaiting_stream
@@ -74,6 +75,7 @@ __all__ = [
     "ToolSpec",
     "ToolStarted",
     "Usage",
+    "agent",
     "assistant",
     "audio",
     "azure",
@@ -90,7 +92,10 @@ __all__ = [
     "openai",
     "openai_compatible",
     "openrouter",
+    "parallel",
+    "pipe",
     "request",
+    "route",
     "run",
     "run_tools",
     "stream",
