@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define, field
 
-SOON = 30.0
+SOON = 120.0
 """Seconds that nothing here ever takes, unless it hangs."""
 
 

@@ -180,10 +180,10 @@ def test_a_failure_is_told_though_an_exchange_has_all_the_attention(
     def behave(peer: Peer) -> None:
         if peer.request():
             told.wait(SOON)
-            threading.Event().wait(0.05)
+            block._background.wait(SOON)
             peer.send(reply(b"x"))
 
-    with serving(behave) as server, using():
+    with serving(behave) as server, using() as block:
 
         def plan() -> Plan[None]:
             yield from Spawn("log", lambda: iter(Call(int, "x")), failing)
@@ -468,16 +468,16 @@ def test_an_exit_in_the_background_of_a_loop_is_told_and_breaks_nothing(
         raise error
 
     async def main() -> list[Any]:
-        async with using(), AsyncStream(and_sleep(spawning(Call(exits)))) as events:
+        async with using(), AsyncStream(and_drain(spawning(Call(exits)))) as events:
             return [event async for event in events]
 
     assert anyio.run(main, backend=backend) == [BackgroundFailed(CALL, f"RuntimeError: {error!r}")]
     assert len(caplog.records) == 1
 
 
-def and_sleep(plan: Plan[Any]) -> Plan[None]:
+def and_drain(plan: Plan[Any]) -> Plan[None]:
     yield from plan
-    yield from Sleep(0.1)
+    yield from drain(SOON)
 
 
 @on_both
@@ -485,21 +485,27 @@ def and_sleep(plan: Plan[Any]) -> Plan[None]:
 def test_leaving_an_async_block_early_cancels_its_background(backend: str, leaving: str) -> None:
     cancelled: list[bool] = []
 
-    async def hangs() -> None:
-        try:
-            await anyio.sleep(60)
-        finally:
-            cancelled.append(True)
-
     async def main() -> str:
-        with anyio.move_on_after(0.05) as scope:
+        go = anyio.Event()
+
+        async def hangs() -> None:
             try:
-                async with using(drain=0.02 if leaving == "error" else 60):
+                await go.wait()
+                if leaving != "error":
+                    scope.cancel()
+                await anyio.sleep(600)
+            finally:
+                cancelled.append(True)
+
+        with anyio.CancelScope() as scope:
+            try:
+                async with using(drain=0.02 if leaving == "error" else 600):
                     await adrive(spawning(Call(hangs)))
+                    go.set()
                     if leaving == "error":
                         raise KeyError("mine")
                     if leaving == "cancelled":
-                        await anyio.sleep(60)
+                        await anyio.sleep(600)
             except KeyError as error:
                 return str(error)
         return "cancelled" if scope.cancelled_caught else "not"

@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -16,6 +18,7 @@ import pytest
 import sniffio
 import trio
 
+from arshai_kit import _flight
 from arshai_kit._adrive import adrive
 from arshai_kit._flight import is_async, left_behind
 from arshai_kit._threads import shared_loop
@@ -26,6 +29,12 @@ from arshai_kit.records import TextDelta
 from arshai_kit.scope import Limits, using
 from tests.core.worlds import World, everywhere, heard, on_both
 from tests.transport.server import SOON, eventually
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> None:
+    """No worker is still busy for nobody, who would be counted here."""
+    eventually(lambda: left_behind() == 0)
 
 
 async def awaited(value: int = 1) -> int:
@@ -363,18 +372,22 @@ def test_a_sync_function_that_overruns_is_left_behind_and_counted(world: World) 
 
 @everywhere
 def test_an_async_function_that_overruns_is_cancelled(world: World) -> None:
-    cancelled = threading.Event()
+    """Whoever has no time before it begins does not begin: hence once more, until one has."""
+    begun, cancelled = threading.Event(), threading.Event()
 
     async def hangs() -> None:
+        begun.set()
         try:
-            await anyio.sleep(60)
+            await anyio.sleep(600)
         finally:
             cancelled.set()
 
     def plan() -> Plan[Any]:
-        for _ in range(2):
+        for turn in count():
             with pytest.raises(TimeoutError, match=r"hangs took longer than 0\.01 s"):
                 yield from Call(hangs).within(0.01)
+            if turn and begun.is_set():
+                break
         with pytest.raises(TimeoutError):
             yield from Call(lambda: hangs()).within(0.01)
 
@@ -464,7 +477,11 @@ def test_what_came_to_be_awaited_when_its_time_was_up_is_not_left_behind(world: 
 
 
 @everywhere
-def test_timers_ring_in_their_order(world: World) -> None:
+def test_timers_ring_in_their_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by a thousandth of a second whenever it is read, however long anything takes."""
+    ticks = count(1)
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: next(ticks) / 1000)
+    monkeypatch.setattr(_flight, "time", clock)
     order: list[float] = []
 
     def sleeping(seconds: float) -> Plan[None]:
@@ -533,13 +550,13 @@ def test_the_clock_tells_the_time_of_day_and_never_goes_back(world: World) -> No
 
 @everywhere
 def test_so_many_functions_of_a_run_are_called_at_a_time(world: World) -> None:
-    lock, running, most = threading.Lock(), [0], [0]
+    lock, running, most, meeting = threading.Lock(), [0], [0], threading.Barrier(2)
 
     def busy(_: int) -> None:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        time.sleep(0.005)
+        meeting.wait(SOON)  # none is alone
         with lock:
             running[0] -= 1
 

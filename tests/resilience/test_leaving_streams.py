@@ -34,9 +34,10 @@ from arshai_kit.faces import blocking
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, ToolResult, close_open_calls
 from arshai_kit.resilience import deadline
+from tests.core.test_processes import rests
 from tests.core.worlds import BACKENDS, World, everywhere, listening
 from tests.resilience.strict import FIRST_CLOSED, HALF, TEXT, Strict, heard, strict
-from tests.transport.server import SOON, eventually
+from tests.transport.server import SOON, at_some_pace, eventually
 
 WORLDS = ("", *BACKENDS)
 in_each_world = pytest.mark.parametrize("backend", WORLDS, ids=["sync", *BACKENDS])
@@ -51,6 +52,7 @@ def provider() -> Iterator[Strict]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
+    eventually(lambda: left_behind() == 0)
     yield
     eventually(lambda: left_behind() == 0)
 
@@ -304,7 +306,7 @@ def test_an_interrupt_of_a_run_by_blocking_does_the_same(provider: Strict, place
         assert child.stdout.readline() == "at it\n", child.communicate()
         if place in ("text", "whole"):
             assert provider.holding.acquire(timeout=SOON)
-        threading.Event().wait(0.05)  # so that it waits again: an interrupt between two byte codes is something else
+        rests(child)
         since = monotonic()
         child.send_signal(signal.SIGINT)
         assert child.stdout.readline() == "interrupted\n", child.communicate()
@@ -345,15 +347,20 @@ def test_a_bounded_run_says_its_bound_and_goes_on(
 @everywhere
 def test_a_run_that_runs_out_of_time_says_so_and_goes_on(provider: Strict, world: World) -> None:
     """The second reply stands still."""
-    provider.holds_on(*TEXT, at=1)
     face: Any = stream if world.listening else run_tools
-    with pytest.raises(TimedOut, match="deadline") as out:
-        world.run(lambda: face.plan(provider.model(deadline=0.15), "Go on.", tools=TOOLS))
-    provider.saw_it_leave(monotonic())
-    partial = out.value.partial
-    assert len(partial.tool_runs) == 2
-    assert partial.text == ("Let me see." if world.listening else "Round 0.")
-    assert goes_on(provider, partial.messages).text == "All done."
+
+    def late(pace: float) -> Response:
+        provider.holds_on(*TEXT, at=1)
+        with pytest.raises(TimedOut, match="deadline") as out:
+            world.run(lambda: face.plan(provider.model(deadline=0.15 * pace), "Go on.", tools=TOOLS))
+        assert len(provider.asked) == provider.at + 1, "the first reply was late"
+        provider.saw_it_leave(monotonic())
+        partial: Response = out.value.partial
+        assert len(partial.tool_runs) == 2
+        assert partial.text == ("Let me see." if world.listening else "Round 0.")
+        return partial
+
+    assert goes_on(provider, at_some_pace(late).messages).text == "All done."
 
 
 @everywhere
@@ -363,15 +370,19 @@ def test_an_agent_that_runs_out_of_time_says_so_and_goes_on(provider: Strict, wo
     def desk(prompt: str) -> Any:
         return (yield from run_tools.plan(provider.model(), prompt, TOOLS))
 
-    agent = deadline(blocking(desk), 0.3)
-    provider.holds_on(*TEXT, at=1)
     face: Any = stream if world.listening else run
-    with pytest.raises(TimedOut) as out:
-        world.run(lambda: face.plan(agent, "Go on."))
-    provider.saw_it_leave(monotonic())
-    partial = out.value.partial
-    assert len(partial.tool_runs) == 2
-    assert goes_on(provider, partial.messages).text == "All done."
+
+    def late(pace: float) -> Response:
+        provider.holds_on(*TEXT, at=1)
+        with pytest.raises(TimedOut) as out:
+            world.run(lambda: face.plan(deadline(blocking(desk), 0.3 * pace), "Go on."))
+        assert len(provider.asked) == provider.at + 1, "the first reply was late"
+        provider.saw_it_leave(monotonic())
+        partial: Response = out.value.partial
+        assert len(partial.tool_runs) == 2
+        return partial
+
+    assert goes_on(provider, at_some_pace(late).messages).text == "All done."
 
 
 @listening

@@ -13,13 +13,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
+from typing import TypeVar
 
+import pytest
 from attrs import define, field
+
+T = TypeVar("T")
 
 PEM = Path(__file__).with_name("server.pem")
 """A certificate for localhost and 127.0.0.1 that signs itself, with its key: for tests alone, worth nothing."""
 
-SOON = 20.0
+SOON = 30.0
 """Seconds that nothing here ever takes, unless it hangs."""
 
 
@@ -249,6 +253,20 @@ def relay(one: socket.socket, other: socket.socket) -> None:
             if not (data := source.recv(65536)):
                 return
             facing[source].sendall(data)
+
+
+def at_some_pace(act: Callable[[float], T]) -> T:
+    """What *act* gives at the first pace that this machine keeps up with.
+
+    For a law about how two times compare: it holds however long they both are, so whoever breaks it breaks it at every
+    pace, and a machine that was busy for a moment does not.
+    """
+    for pace in (1.0, 5.0):
+        try:
+            return act(pace)
+        except (Exception, pytest.fail.Exception):  # whatever it is, the last pace decides
+            continue
+    return act(25.0)
 
 
 def eventually(holds: Callable[[], object]) -> None:
