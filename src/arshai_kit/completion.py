@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
-__all__ = ["as_response", "complete", "count_tokens", "extract", "request", "run", "run_tools", "stream"]
+__all__ = [
+    "as_response",
+    "complete",
+    "conversation",
+    "count_tokens",
+    "extract",
+    "request",
+    "run",
+    "run_tools",
+    "stream",
+]
 
 T = TypeVar("T")
 
@@ -57,7 +67,7 @@ def complete(
 
     Raises what the provider raises (`ProviderError`), and `BadAnswer` when the answer does not fit *output*.
     """
-    ask = Ask(_conversation(model, prompt, system), specs(toolbox(tools)))
+    ask = Ask(conversation(model, prompt, system), specs(toolbox(tools)))
     return (yield from asked(model, ask, wanted(output)))
 
 
@@ -84,7 +94,7 @@ def run_tools(
     spent, or nobody knows whether they are. Running out raises `Exhausted`, with everything so far in `partial`.
     """
     limits = (max_rounds, max_tool_calls, side_by_side, eager, max_total_tokens, max_cost)
-    return (yield from Loop(model, toolbox(tools), wanted(output), *limits).run(_conversation(model, prompt, system)))
+    return (yield from Loop(model, toolbox(tools), wanted(output), *limits).run(conversation(model, prompt, system)))
 
 
 @streaming
@@ -120,7 +130,7 @@ def stream(
             f"a model takes no {', '.join(kwargs) or 'further arguments'}; evolve(model, …) changes its settings"
         )
     loop = Loop(model, box, wanted(output), *limits)
-    return _finished(loop.run(_conversation(model, prompt, system)))
+    return _finished(loop.run(conversation(model, prompt, system)))
 
 
 def _finished(plan: Plan[Any]) -> Plan[Response]:
@@ -146,7 +156,7 @@ def extract(
     An answer that does not fit is given back to the model with what is wrong, *corrections* times; then `BadAnswer`
     is raised, holding the text and the path of what did not fit.
     """
-    said, want, total = _conversation(model, prompt, system), wanted(output), Total()
+    said, want, total = conversation(model, prompt, system), wanted(output), Total()
     if want is None:
         raise Misuse("extract takes the type of the answer: a class, a list of one, a Literal, a union")
     while True:
@@ -177,7 +187,7 @@ def request(
     stream: bool = False,
 ) -> Request:
     """The HTTP request that `complete` or `stream` would send, without sending it; keys do not show."""
-    messages = _conversation(model, prompt, system)
+    messages = conversation(model, prompt, system)
     if not hasattr(model, "dialect"):
         raise Misuse(f"{type(model).__name__} {model.name!r} sends no HTTP request of its own")
     want, ask = wanted(output), Ask(messages, specs(toolbox(tools)))
@@ -194,7 +204,7 @@ def count_tokens(
     tools: Iterable[ToolLike] = (),
 ) -> Plan[int]:
     """How many tokens *model* counts in what `complete` would send it, where its provider has an endpoint for that."""
-    ask = Ask(_conversation(model, prompt, system), specs(toolbox(tools)))
+    ask = Ask(conversation(model, prompt, system), specs(toolbox(tools)))
     count = getattr(model, "count", None)
     if count is None:
         raise Misuse(f"{type(model).__name__} {model.name!r} counts no tokens; Response.usage tells what a call used")
@@ -207,7 +217,8 @@ def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any]
     return (yield from _agent(function, *args, **kwargs))
 
 
-def _conversation(model: Any, prompt: Prompt, system: str | None) -> tuple[Message, ...]:
+def conversation(model: Any, prompt: Prompt, system: str | None) -> tuple[Message, ...]:
+    """What *model* is asked with *prompt*, told *system* first; an empty prompt is refused."""
     if not is_model(model):
         raise Misuse(f"the first argument is a model, as openai_compatible(…) makes one, not {_shown(model)}")
     messages = thread(prompt)

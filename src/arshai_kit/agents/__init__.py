@@ -1,6 +1,7 @@
 """Functions that make agents of models, and agents of agents."""
 
 from arshai_kit.agents.combining import Parallel, Pipe, parallel, pipe
+from arshai_kit.agents.handing import HandOff, handoff, whose_turn
 from arshai_kit.agents.insisting import Insisting, insist
 from arshai_kit.agents.making import Agent, agent, placed
 from arshai_kit.agents.routing import Choice, Route, route
@@ -9,15 +10,18 @@ from arshai_kit.agents.tools import as_tool
 __all__ = [
     "Agent",
     "Choice",
+    "HandOff",
     "Insisting",
     "Parallel",
     "Pipe",
     "Route",
     "agent",
     "as_tool",
+    "handoff",
     "insist",
     "parallel",
     "pipe",
     "placed",
     "route",
+    "whose_turn",
 ]

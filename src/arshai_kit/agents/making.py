@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.completion import run, run_tools
+from arshai_kit.agents.handing import conversing, handoffs
+from arshai_kit.completion import conversation, run
 from arshai_kit.effects import Plan, Step
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
 from arshai_kit.models import Prompt, is_model
-from arshai_kit.records import Response
+from arshai_kit.output import wanted
+from arshai_kit.records import Response, ToolCall
 from arshai_kit.resilience.around import named
+from arshai_kit.rounds import Loop, Resumed
 from arshai_kit.tools import Tool, ToolLike, toolbox
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ def _tools(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
 class Agent(Record):
     """A model with what it is told, what it is given and what is wanted of it; called with a prompt, it answers.
 
-    The limits are those of `run_tools`. In what is told it speaks under its *name*.
+    The limits are those of `run_tools`; *max_handoffs* is how often the conversation may be handed over in one run. In
+    what is told it speaks under its *name*.
     """
 
     model: Any
@@ -45,6 +49,7 @@ class Agent(Record):
     max_cost: Decimal | float | str | None = field(default=None, kw_only=True)
     side_by_side: int = field(default=8, kw_only=True)
     eager: bool = field(default=False, kw_only=True)
+    max_handoffs: int = field(default=10, kw_only=True)
 
     @property
     def __name__(self) -> str:
@@ -52,18 +57,18 @@ class Agent(Record):
 
     def plan(self, prompt: Prompt) -> Plan[Response]:
         """What calling it does, as a plan."""
+        if handoffs(self):
+            return (yield from conversing(self, prompt))
         return (yield from Step("agent", self.name, prompt, lambda: self.answer(prompt)))
 
-    def answer(self, prompt: Prompt) -> Plan[Response]:
-        """The answer to *prompt*, told by nobody's name."""
-        how: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                *("system", "output", "max_rounds", "max_tool_calls", "max_total_tokens", "max_cost"),
-                *("side_by_side", "eager"),
-            )
-        }
-        return run_tools.plan(self.model, prompt, self.tools, **how)
+    def answer(
+        self, prompt: Prompt, *, waits: Callable[[ToolCall], bool] | None = None, resumed: Resumed | None = None
+    ) -> Plan[Response]:
+        """Its own answer to *prompt*, told by nobody's name; calls may be said to wait, and a *resumed* run goes on."""
+        limits = (self.max_rounds, self.max_tool_calls, self.side_by_side, self.eager)
+        bounds = (self.max_total_tokens, self.max_cost)
+        loop = Loop(self.model, toolbox(self.tools), wanted(self.output), *limits, *bounds, waits)
+        return loop.run(conversation(self.model, prompt, self.system), resumed)
 
     def __call__(self, prompt: Prompt) -> Response:
         """The answer to *prompt*."""
@@ -83,6 +88,7 @@ def agent(
     max_cost: Decimal | float | str | None = None,
     side_by_side: int = 8,
     eager: bool = False,
+    max_handoffs: int = 10,
 ) -> Agent:
     """An agent: *model*, told *system*, given *tools*, answering with the type *output*.
 
@@ -94,6 +100,8 @@ def agent(
     """
     if not is_model(model):
         raise Misuse(f"agent() takes a model, as openai_compatible(…) makes one, not {type(model).__name__}")
+    if type(max_handoffs) is not int or max_handoffs < 0:
+        raise Misuse(f"max_handoffs= is a whole number from 0, not {max_handoffs!r}")
     return Agent(
         model,
         system=system,
@@ -106,6 +114,7 @@ def agent(
         max_cost=max_cost,
         side_by_side=side_by_side,
         eager=eager,
+        max_handoffs=max_handoffs,
     )
 
 

@@ -1,0 +1,204 @@
+"""Who goes on with a conversation: an agent hands it over by a call, and whose turn it is stands in the messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from inspect import isfunction, signature
+from typing import Any, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from arshai_kit._record import Record
+from arshai_kit.completion import as_response, run
+from arshai_kit.effects import Emit, Plan, Step
+from arshai_kit.errors import ApprovalNeeded, ArshaiError, Exhausted, Misuse
+from arshai_kit.models import Prompt, is_model, thread
+from arshai_kit.records import Message, Notice, Response, ToolCall, ToolResult
+from arshai_kit.resilience.around import named
+from arshai_kit.rounds import Total
+from arshai_kit.tools import Tool, tool
+
+__all__ = ["Answer", "HandOff", "conversing", "handoff", "handoffs", "takes_part", "whose_turn"]
+
+Answer: TypeAlias = Callable[[Any, tuple[Message, ...]], Plan[Any]]
+"""How an agent answers what has been said."""
+
+_PARAMETERS = {
+    "type": "object",
+    "properties": {"reason": {"type": "string", "description": "Why, and what is known so far."}},
+    "required": ["reason"],
+    "additionalProperties": False,
+}
+
+
+@frozen(eq=False, repr=False)
+class HandOff(Record):
+    """What a tool of `handoff` does: *target*, or if *late* what that returns, goes on under the name *name*."""
+
+    target: Any
+    name: str
+    late: bool = field(default=False, kw_only=True)
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def agent(self) -> Any:
+        """The agent that goes on."""
+        found = self.target() if self.late else self.target
+        if is_model(found) or not (callable(found) or hasattr(found, "plan")):
+            raise Misuse(f"handoff(…, name={self.name!r}) leads to {type(found).__name__}, which is no agent")
+        return evolve(found, name=self.name) if takes_part(found) and found.name != self.name else found
+
+    def plan(self, **_: Any) -> Plan[str]:
+        """What the model is told, as a plan."""
+        yield from ()
+        return self()
+
+    def __call__(self, **_: Any) -> str:
+        """What the model is told."""
+        return f"{self.name} goes on with the conversation."
+
+
+def handoff(agent: Any, *, name: str = "", description: str = "") -> Tool:
+    """A tool by which an agent gives the conversation to *agent*, which goes on with all that has been said.
+
+    *agent* is any agent, called *name* there, or a function without parameters that returns it, for one that is made
+    later: so agents can hand over to each other. *description* tells the model when to. At most `max_handoffs` of the
+    first agent happen in one run; a run of ours that is given what was said later goes on with whose turn it is.
+
+    >>> handoff(len, name="counting").name
+    'hand_off_to_counting'
+    """
+    if is_model(agent) or not (callable(agent) or hasattr(agent, "plan")):
+        raise Misuse(f"handoff() takes an agent, or a function that returns one, not {type(agent).__name__}")
+    late = isfunction(agent) and not signature(agent).parameters
+    called = name or ("" if late or not getattr(agent, "name", "unnamed") else named(agent))
+    if not called or called.startswith("<"):
+        raise Misuse("whom a conversation is handed to has a name: handoff(…, name='billing')")
+    return evolve(
+        tool(
+            HandOff(agent, called, late=late),
+            name=f"hand_off_to_{re.sub('[^a-zA-Z0-9_-]+', '_', called)}",
+            description=description or f"Hand the conversation over to {called}, who goes on with it.",
+            parameters=_PARAMETERS,
+        ),
+        ends=True,
+    )
+
+
+# Whose turn it is
+
+
+def takes_part(agent: Any) -> bool:
+    """Whether *agent* is one whose hand-offs are seen from outside."""
+    return callable(getattr(agent, "answer", None)) and isinstance(getattr(agent, "tools", None), tuple)
+
+
+def handoffs(agent: Any) -> dict[str, HandOff]:
+    """Where *agent* can hand the conversation to, by the names of its tools."""
+    if not takes_part(agent):
+        return {}
+    return {each.name: each.function for each in agent.tools if isinstance(each.function, HandOff)}
+
+
+def whose_turn(agent: Any, prompt: Prompt) -> str:
+    """The name of who goes on when *agent* is given *prompt*: found from the hand-offs in it, by nothing else.
+
+    >>> whose_turn(len, "Hello")
+    'len'
+    """
+    while not takes_part(agent) and hasattr(agent, "agent"):
+        agent = agent.agent
+    return _turn(agent, thread(prompt))[0]
+
+
+def _turn(first: Any, messages: tuple[Message, ...]) -> tuple[str, Any]:
+    """Who goes on, and under which name; of a history whose beginning is gone, the last hand-off is enough."""
+    name, now, known = named(first), first, _reachable(first)
+    for called in _made(messages):
+        hand = handoffs(now).get(called) or known.get(called)
+        if hand is not None:
+            name, now = hand.name, hand.agent()
+    return name, now
+
+
+def _reachable(first: Any) -> dict[str, HandOff]:
+    found: dict[str, HandOff] = {}
+    left = [first]
+    while left:
+        for called, hand in handoffs(left.pop()).items():
+            if called not in found:
+                found[called] = hand
+                left.append(hand.agent())
+    return found
+
+
+def _made(messages: tuple[Message, ...]) -> Iterator[str]:
+    """The names of the calls in *messages* that succeeded, in the order of their results."""
+    calls: dict[str, str] = {}
+    for message in messages:
+        for part in message.parts:
+            match part:
+                case ToolCall():
+                    calls[part.id] = part.name
+                case ToolResult(is_error=False):
+                    yield calls.get(part.id, part.name)
+
+
+# Going on
+
+
+def conversing(
+    first: Any, prompt: Prompt, answer: Answer | None = None, *, earlier: Response | None = None, count: int = 0
+) -> Plan[Response]:
+    """The answer of whose turn it is, or of whom the conversation is handed to, *first* being the first of all.
+
+    *earlier* is what this run has added before *prompt*'s end, after *count* hand-offs.
+    """
+    said, total = thread(prompt), Total() if earlier is None else _plus(Total(), earlier)
+    name, now = _turn(first, said)
+    while True:
+        try:
+            response = as_response((yield from _answered(name, now, said, answer or _answer)))
+        except ArshaiError as error:
+            _tell(error, now, said, total, count)
+            raise
+        total, said = _plus(total, response), (*said, *response.messages)
+        hand = next((hand for each in _made(response.messages) if (hand := handoffs(now).get(each))), None)
+        if hand is None:
+            return evolve(total.response(response), answered_by=response.answered_by or name)
+        if count >= first.max_handoffs:
+            why = f"handed over more than {count} times, and no final answer"
+            raise Exhausted(why, bound="max_handoffs", partial=total.response(response))
+        count += 1
+        yield from Emit((Notice("handed_off", name, "", {"to": hand.name}),))
+        name, now = hand.name, hand.agent()
+
+
+def _answered(name: str, now: Any, said: tuple[Message, ...], answer: Answer) -> Plan[Any]:
+    spoken = now.name if takes_part(now) else name
+    return (yield from Step("agent", spoken, said, lambda: answer(now, said)))
+
+
+def _answer(agent: Any, said: tuple[Message, ...]) -> Plan[Any]:
+    return agent.answer(said) if takes_part(agent) else run.plan(agent, said)
+
+
+def _plus(total: Total, response: Response) -> Total:
+    """*total*, and all that *response* stands for."""
+    cost = None if total.cost is None or response.cost is None else total.cost + response.cost
+    messages, runs = (*total.messages, *response.messages), (*total.runs, *response.tool_runs)
+    return Total(messages, total.usage + response.usage, cost, runs)
+
+
+def _tell(error: ArshaiError, now: Any, said: tuple[Message, ...], total: Total, count: int) -> None:
+    """Have *error* tell of the whole run, and a pause whose turn it was."""
+    if isinstance(error, ApprovalNeeded) and not error.paused.agent:
+        earlier = total.response(Response(())) if total.messages else None
+        changes: dict[str, Any] = {"agent": named(now), "prompt": said, "earlier": earlier, "handoffs": count}
+        error.paused = evolve(error.paused, **changes)
+    if total.messages:
+        last = error.partial if isinstance(error.partial, Response) else Response((), "error")
+        error.partial = _plus(total, last).response(last)
