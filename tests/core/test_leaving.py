@@ -619,9 +619,11 @@ def test_a_tool_that_is_slow_to_end_does_not_keep_the_connection_open(backend: s
 
 @on_both
 def test_no_task_of_a_run_is_left(backend: str) -> None:
+    begun: list[str] = []
     ended: list[str] = []
 
     async def hangs(name: str) -> None:
+        begun.append(name)
         try:
             await anyio.sleep(60)
         finally:
@@ -630,7 +632,8 @@ def test_no_task_of_a_run_is_left(backend: str) -> None:
     def plan() -> Plan[None]:
         yield from Start(iter(Call(hangs, "a")))
         yield from Start(iter(Call(lambda: hangs("b"))))
-        yield from Sleep(0.02)
+        while len(begun) < 2:
+            yield from Sleep(0.001)
         yield from Emit((TextDelta("x"),))
         yield from Sleep(60)
 
