@@ -1,6 +1,7 @@
 """Functions that make agents of models, and agents of agents."""
 
 from arshai_kit.agents.combining import Parallel, Pipe, parallel, pipe
+from arshai_kit.agents.drawing import to_mermaid
 from arshai_kit.agents.handing import HandOff, handoff, whose_turn
 from arshai_kit.agents.insisting import Insisting, insist
 from arshai_kit.agents.making import Agent, agent, placed
@@ -23,5 +24,6 @@ __all__ = [
     "pipe",
     "placed",
     "route",
+    "to_mermaid",
     "whose_turn",
 ]
