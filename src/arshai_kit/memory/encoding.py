@@ -15,7 +15,7 @@ from arshai_kit.codec import from_plain, to_plain
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
 from arshai_kit.records import Message, Part, Text, Thinking, ToolCall, ToolResult
 
-__all__ = ["FORMAT", "checked", "decoded", "encoded", "joined", "note_decoded", "note_encoded"]
+__all__ = ["FORMAT", "checked", "decoded", "encoded", "joined", "note_decoded", "note_encoded", "said"]
 
 FORMAT: Final = 1
 """The version of the records that this package writes."""
@@ -42,6 +42,23 @@ def checked(key: Any) -> str:
     return str.__str__(key)
 
 
+def said(messages: Any) -> tuple[Message, ...]:
+    """*messages*, if that is what they are.
+
+    >>> said(["Hello"])
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Misuse: a memory keeps messages, as user(…) makes them, not str
+    """
+    if not isinstance(messages, Iterable):
+        raise Misuse(f"a memory keeps a sequence of messages, not {type(messages).__name__}")
+    found = tuple(messages)
+    for each in found:
+        if type(each) is not Message:
+            raise Misuse(f"a memory keeps messages, as user(…) makes them, not {type(each).__name__}")
+    return found
+
+
 # Writing
 
 
@@ -52,7 +69,7 @@ def encoded(messages: Iterable[Message]) -> bytes:
     >>> encoded([user("Hello")])
     b'[1,{"role":"user","text":"Hello"}]'
     """
-    return _written([_item(message) for message in messages])
+    return _written([_item(message) for message in said(messages)])
 
 
 def note_encoded(value: Any) -> bytes:
@@ -70,8 +87,6 @@ def _written(items: list[Any]) -> bytes:
 
 
 def _item(message: Message) -> dict[str, Any]:
-    if type(message) is not Message:
-        raise Misuse(f"a memory keeps messages, as user(…) makes them, not {type(message).__name__}")
     parts = message.parts
     if message.name or not all(map(_by_hand, parts)):
         return _rare(message)
