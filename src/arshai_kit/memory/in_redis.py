@@ -8,11 +8,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
+from arshai_kit._json import freeze
 from arshai_kit._record import Record
 from arshai_kit.effects import Call, Now, Plan, Random, Sleep
 from arshai_kit.errors import ForeignFormat, Misuse, StoreUnreachable
 from arshai_kit.faces import drive
-from arshai_kit.memory.encoding import checked, encoded, joined, note_decoded, note_encoded, said
+from arshai_kit.memory.encoding import checked, encoded, joined, note_decoded, note_encoded
 from arshai_kit.memory.in_process import conflict, too_large
 from arshai_kit.memory.records import Conversation, Memory, Note
 from arshai_kit.memory.redis_client import Client, client_of
@@ -119,15 +120,14 @@ class RedisStore:
 
     def append(self, key: str, messages: Sequence[Message], id: str = "") -> Plan[int]:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""
-        new = said(messages)
-        record = encoded(new) if new else b""
+        record = _some(encoded(messages))
         own = id or (yield from _drawn())
         answer = yield from self._asked("append", key, _bytes(own), record, self.max_bytes or 0)
         return answer[1]  # type: ignore[no-any-return]  # a number
 
     def replace(self, key: str, messages: Sequence[Message], version: int) -> Plan[int]:
         """Put *messages* in place of all that was said until *version*; the new version."""
-        record = encoded(said(messages))
+        record = encoded(messages)
         own = yield from _drawn()
         answer = yield from self._asked("replace", key, _bytes(own), record, self.max_bytes or 0, version)
         if answer[0]:
@@ -145,7 +145,7 @@ class RedisStore:
 
     def note(self, key: str, name: str, value: Any, version: int | None = None) -> Plan[int]:
         """Put *value* in place of the note of *version* (`None`: of any); the new version."""
-        record = note_encoded(value)
+        record = note_encoded(freeze(value))
         own = yield from _drawn()
         expected = b"" if version is None else b"%d" % version
         answer = yield from self._asked("note", key, _bytes(own), record, self.max_bytes or 0, _bytes(name), expected)
@@ -234,6 +234,11 @@ _DONE, _CONFLICT, _LARGE = 0, 2, 3
 def _messages(records: bytes, version: int, key: str) -> tuple[Message, ...]:
     """The messages of records that stand in lines; there are none where nothing was ever said."""
     return joined(records.split(b"\n"), key) if records or version else ()
+
+
+def _some(record: bytes) -> bytes:
+    """*record*, or nothing if it holds none: then there is nothing to add."""
+    return b"" if record == encoded(()) else record
 
 
 def _drawn() -> Plan[str]:
