@@ -332,13 +332,15 @@ class Emit(Effect[None]):
 class Step(Effect[T]):
     """A named sub-plan: a model call, a tool call, an agent, a memory or search operation.
 
-    *make_plan* is called when the step is really performed, so that a layer can answer without it.
+    *make_plan* is called when the step is really performed, so that a layer can answer without it. Whoever tells
+    itself that it begins and ends has it not *told*.
     """
 
     kind: str
     name: str
     input: Any
     make_plan: Callable[[], Plan[T]]
+    told: bool = True
 
 
 # Layers

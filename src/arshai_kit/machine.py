@@ -170,7 +170,7 @@ class Machine:
         """Go on with *inner*; tell that a step has begun, once, whether a layer or its own plan answers it."""
         task.frames.append(inner)
         self.ready.appendleft(task)
-        if not self.listening or frame.keeps is not None or type(effect) is not Step:
+        if not self.listening or frame.keeps is not None or type(effect) is not Step or not effect.told:
             return None
         inner.step = effect
         return _told(frame, StepStarted(effect.kind, effect.name))

@@ -1,0 +1,281 @@
+"""A call waits for a person: in line, or for as long as it takes, while the run is a value that can be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+from attrs import evolve, field, frozen
+
+from arshai_kit._record import Record
+from arshai_kit.agents.handing import Answer, conversing, handoffs, takes_part
+from arshai_kit.agents.joining import callable_agent, hushed
+from arshai_kit.agents.making import Agent
+from arshai_kit.approvals import Decision, asking, changing, decided, refused, runnable
+from arshai_kit.codec import to_plain
+from arshai_kit.completion import run
+from arshai_kit.effects import Handle, Here, Join, Layer, Owner, Plan, Start, Step, Where, intercept
+from arshai_kit.errors import ApprovalNeeded, Misuse, PauseRefused
+from arshai_kit.faces import drive
+from arshai_kit.keys import Secret
+from arshai_kit.models import Prompt, wrapped
+from arshai_kit.records import Message, Paused, Response, ToolCall, ToolRun
+from arshai_kit.resilience.around import named
+from arshai_kit.rounds import Resumed
+from arshai_kit.scope import current, enter, leave
+from arshai_kit.tools import Answering, Toolbox, toolbox
+
+__all__ = ["Approving", "Decision", "Pausing", "approve"]
+
+T = TypeVar("T")
+
+Chosen: TypeAlias = "frozenset[str] | Callable[[ToolCall], bool] | None"
+
+
+def _is_chosen(chosen: Chosen, call: ToolCall, box: Toolbox) -> bool:
+    """Whether *call* is one that waits; without a choice, all are but hand-offs, which do nothing to the world."""
+    if chosen is None:
+        return call.name not in box or not box[call.name].ends
+    return bool(chosen(call)) if callable(chosen) else call.name in chosen
+
+
+# In line
+
+
+@frozen(eq=False, repr=False)
+class _Watch:
+    """Asks about calls, in each run one after the other; *last* is what was asked last, for each run."""
+
+    ask: Callable[..., Any]
+    chosen: Chosen
+    last: WeakKeyDictionary[Any, Handle[Any]] = field(factory=WeakKeyDictionary)
+
+    def plan(self, plan: Plan[T]) -> Plan[T]:
+        """*plan*, none of whose calls is run unasked, neither in its steps nor in what it starts."""
+        return intercept(plan, {Here: _on_here, Step: self._on_step, Start: self._on_start})
+
+    def layer(self) -> Layer:
+        """The same, for the runs that foreign functions start inside."""
+        return {Here: _on_here, Step: self._on_outer_step}
+
+    def _on_step(self, effect: Step[Any], _: Where) -> Plan[Any]:
+        ran = yield from self.settled(effect)
+        if isinstance(ran, Step):
+            return (yield from evolve(ran, make_plan=wrapped(ran.make_plan, self.plan)))
+        return ran
+
+    def _on_start(self, effect: Start[Any], _: Where) -> Plan[Any]:
+        return (yield from evolve(effect, plan=self.plan(effect.plan)))
+
+    def _on_outer_step(self, effect: Step[Any], _: Where) -> Plan[Any]:
+        ran = yield from self.settled(effect)
+        return (yield from ran) if isinstance(ran, Step) else ran
+
+    def settled(self, step: Step[Any]) -> Plan[Step[Any] | ToolRun]:
+        """The step that is to be performed in place of *step*, or what came of a call that was refused."""
+        call, made = step.input, step.make_plan
+        box = made.box if isinstance(made, Answering) else {}
+        if step.kind != "tool" or (box and not runnable(call, box)) or not _is_chosen(self.chosen, call, box):
+            return step
+        decision = decided((yield from self._asked(call)), call)
+        if isinstance(decision, str):
+            return (yield from refused(call, decision))
+        if decision == call:
+            return step
+        return evolve(step, input=decision, make_plan=changing(call, decision, made))
+
+    def _asked(self, call: ToolCall) -> Plan[Any]:
+        """What is said about *call*, after what was asked before."""
+        whole = (yield from Here()).run
+        before = self.last.get(whole)
+        handle = yield from Start(self._in_turn(call, () if before is None else (before,)))
+        self.last[whole] = handle
+        (outcome,) = yield from Join((handle,))
+        return outcome.unwrap()
+
+    def _in_turn(self, call: ToolCall, before: tuple[Handle[Any], ...]) -> Plan[Any]:
+        yield from Join(before)
+        yield from asking(call)
+        return (yield from hushed(run.plan(self.ask, call)))
+
+
+def _on_here(effect: Here, _: Where) -> Plan[Owner]:
+    return evolve((yield from effect), early=False)
+
+
+@frozen(eq=False, repr=False)
+class Approving(Record):
+    """An agent whose calls are run when *ask* says so; see `approve`."""
+
+    agent: Any
+    ask: Callable[..., Any]
+    tools: Chosen = None
+
+    @property
+    def __name__(self) -> str:
+        return named(self.agent)
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
+        """What calling it does, as a plan."""
+        watch, outer = _Watch(self.ask, self.tools), current()
+        token = enter(evolve(outer, layers=(watch.layer(), *outer.layers)))
+        try:
+            return (yield from watch.plan(run.plan(self.agent, *args, **kwargs)))
+        finally:
+            leave(token)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer of the agent."""
+        return drive(self.plan(*args, **kwargs))
+
+
+# Later
+
+
+@frozen(eq=False, repr=False)
+class Pausing(Record):
+    """An agent whose run ends where a person is to decide, and goes on from there; see `approve`."""
+
+    agent: Agent
+    tools: Chosen = None
+    secret: Secret | None = field(default=None, repr=False)
+
+    @property
+    def __name__(self) -> str:
+        return named(self.agent)
+
+    def plan(self, prompt: Prompt | Paused, *, decisions: Any = None) -> Plan[Response]:
+        """What calling it does, as a plan."""
+        try:
+            if isinstance(prompt, Paused):
+                return (yield from self._going_on(prompt, decisions))
+            if decisions is not None:
+                raise Misuse("decisions= goes with a Paused, the `.paused` of ApprovalNeeded, in place of a prompt")
+            return (yield from conversing(self.agent, prompt, self._answering(None)))
+        except ApprovalNeeded as error:
+            if not error.paused.seal:  # else it is that of a tool
+                error.paused = evolve(error.paused, seal=_seal(error.paused, self.secret))
+            raise
+
+    def _going_on(self, paused: Paused, decisions: Any) -> Plan[Response]:
+        if paused.seal != _seal(paused, self.secret):
+            why = "it was changed, its secret= is another one, or a newer version wrote it"
+            raise PauseRefused(f"this pause is not what was made here: {why}; nothing was called")
+        answer = self._answering(Resumed(paused, _decisions(paused, decisions)))
+        return conversing(self.agent, paused.prompt, answer, earlier=paused.earlier, count=paused.handoffs)
+
+    def _answering(self, resumed: Resumed | None) -> Answer:
+        """How an agent answers: the first goes on from what was *resumed*."""
+        left = [resumed]
+
+        def answer(agent: Any, said: tuple[Message, ...]) -> Plan[Response]:
+            if not takes_part(agent):
+                raise Misuse(f"no pause reaches into {named(agent)}: give ask=, or approve() that one itself")
+            first = left.pop() if left else None
+            box = toolbox(agent.tools)
+            if first is not None:
+                _belongs(first.paused, agent, box)
+            return agent.answer(said, waits=lambda call: _is_chosen(self.tools, call, box), resumed=first)  # type: ignore[no-any-return]  # a plan
+
+        return answer
+
+    def __call__(self, prompt: Prompt | Paused, *, decisions: Any = None) -> Response:
+        """The answer of the agent."""
+        return drive(self.plan(prompt, decisions=decisions))
+
+
+def _seal(paused: Paused, secret: Secret | None) -> str:
+    """What tells whether *paused* is as it was; only with a secret does it tell who made it."""
+    import hmac
+    import json
+
+    text = json.dumps(to_plain(evolve(paused, seal="")), sort_keys=True)
+    return hmac.new((secret.reveal() if secret else "").encode(), text.encode(), "sha256").hexdigest()
+
+
+def _belongs(paused: Paused, agent: Any, box: Toolbox) -> None:
+    """Refuse what *agent* cannot go on with."""
+    if paused.agent != named(agent):
+        raise PauseRefused(f"this pause is of the agent {paused.agent!r}, and {named(agent)!r} was given it")
+    for call in paused.calls:
+        if call not in paused.reply.tool_calls or not runnable(call, box):
+            raise PauseRefused(f"{named(agent)!r} has no tool {call.name!r} any more, which this pause waits for")
+
+
+def _decisions(paused: Paused, given: Any) -> dict[str, ToolCall | str]:
+    """What *given* decides about each call of *paused*; all are decided, or nothing is done."""
+    ids = [call.id for call in paused.calls]
+    if given is None or isinstance(given, bool | str):
+        given = {} if given is None else dict.fromkeys(ids, given)
+    if not isinstance(given, Mapping):
+        raise Misuse(f"decisions= maps the ids of calls to decisions, or is one for all, not {type(given).__name__}")
+    if lacking := [call for call in paused.calls if call.id not in given]:
+        names = ", ".join([f"{call.id!r} ({call.name})" for call in lacking])
+        raise Misuse(f"decisions= says nothing about {names}: all calls are decided together; nothing was called")
+    if strange := [key for key in given if key not in ids]:
+        names = ", ".join(map(repr, ids))
+        raise Misuse(f"decisions= speaks of {strange[0]!r}, and the calls that wait are {names}; nothing was called")
+    return {call.id: decided(given[call.id], call) for call in paused.calls}
+
+
+# Either
+
+
+def approve(
+    agent: Any,
+    ask: Callable[[ToolCall], Any] | None = None,
+    *,
+    tools: str | Iterable[str] | Callable[[ToolCall], bool] | None = None,
+    secret: str | Secret | None = None,
+) -> Any:
+    """*agent*, none of whose tools is called before a person has said so.
+
+    *ask* is a function, sync or async, of the `ToolCall`. It gives `True` or `False`, or the words of why not, which
+    the model is told, or the call with other arguments. In a run it is asked one call after the other, wherever in
+    *agent* they come from, tools that are agents and functions that run agents included; what needs no decision goes on
+    meanwhile.
+
+    Without *ask*, the agent, which is then one made by `agent(…)`, ends by `ApprovalNeeded` once the other calls of the
+    round have been answered. Its `.paused` is a record with JSON (`codec.to_json`), to be kept for as long as it takes.
+    The same agent goes on with it, in any process: `desk(paused, decisions={"call_1": True, "call_2": "too much"})`;
+    one decision may stand for all. With a *secret*, no pause is taken that was not made with it; without, only damage
+    is noticed.
+
+    *tools* names those that wait, or is a function of the call; by default all do but hand-offs. No tool is called
+    before the reply that asks for it is complete.
+
+    >>> from arshai_kit import openai
+    >>> from arshai_kit.agents.making import agent
+    >>> approve(agent(openai("gpt-5.6-luna", api_key="sk-1"), name="desk"), tools="refund")
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Misuse: approve(tools=…) speaks of 'refund', and desk has no such tool; it has none
+    """
+    callable_agent(agent, "approve()")
+    chosen = _chosen(tools, agent)
+    if ask is not None:
+        if not callable(ask) or secret is not None:
+            raise Misuse("approve(agent, ask=…) takes a function of a ToolCall; secret= is for what goes on later")
+        return Approving(agent, ask, chosen)
+    if not isinstance(agent, Agent):
+        raise Misuse(
+            f"only what agent(…) makes can go on later, not {type(agent).__name__}: approve it inside, as in "
+            "pipe(approve(one), other), or give ask=, which reaches through"
+        )
+    return Pausing(agent, chosen, Secret(secret) if isinstance(secret, str) else secret)
+
+
+def _chosen(tools: Any, agent: Any) -> Chosen:
+    """Which calls wait; a name that *agent* has no tool of would let what it was meant for pass."""
+    if tools is None or callable(tools):
+        return tools  # type: ignore[no-any-return]  # a function of a call
+    if not isinstance(tools, Iterable):
+        raise Misuse(f"tools= names the tools that wait, or is a function of a call, not {type(tools).__name__}")
+    names: frozenset[str] = frozenset([tools] if isinstance(tools, str) else tools)
+    if isinstance(agent, Agent) and not handoffs(agent):
+        known = [each.name for each in agent.tools]
+        for name in sorted(names.difference(known)):
+            what = f"{named(agent)} has no such tool; it has {', '.join(known) or 'none'}"
+            raise Misuse(f"approve(tools=…) speaks of {name!r}, and {what}")
+    return names
