@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 from arshai_kit import aio, complete
 from arshai_kit.errors import CircuitOpen, Misuse, ServerFailed, StoreUnreachable
 from arshai_kit.records import RateLimit, Usage
-from arshai_kit.resilience import Circuit, CircuitRules, Quota, RedisCircuit, RedisQuota, breaker, limited
+from arshai_kit.resilience import (
+    Circuit,
+    CircuitRules,
+    Quota,
+    RedisCache,
+    RedisCircuit,
+    RedisLedger,
+    RedisQuota,
+    breaker,
+    limited,
+)
 from tests.core.worlds import World, everywhere
 from tests.resilience.redis_server import RedisServer
 from tests.resilience.toys import Toy, said, talk, until
@@ -348,6 +358,21 @@ def test_a_client_of_the_user_is_used(redis_server: RedisServer) -> None:
     assert RedisQuota(next(NAMES), decoding, concurrent=1).enter("a", 1) == (0.0, 0.0, "")
     circuit = RedisCircuit(next(NAMES), decoding, CircuitRules(failures=1))
     assert circuit.settle("a", circuit.enter("a")[1], went=False) == "open"
+
+
+def test_who_is_gone_leaves_no_connection_open(redis_server: RedisServer) -> None:
+    """Not even for the garbage collector, which warns of a socket that it finds before it finds its client."""
+    quota, circuit = RedisQuota("g", redis_server.url, concurrent=1), RedisCircuit("g", redis_server.url)
+    ledger, cache = RedisLedger("g", redis_server.url), RedisCache(redis_server.url)
+    clients = [quota._store.client, circuit._store.client, ledger._client, cache._client]
+    sockets = []
+    for client in clients:
+        client.ping()
+        sockets += [each._sock for each in client.connection_pool._available_connections]
+    assert len(sockets) == 4
+    assert min(each.fileno() for each in sockets) > 0
+    del quota, circuit, ledger, cache
+    assert {each.fileno() for each in sockets} == {-1}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
+from weakref import finalize
 
 from arshai_kit._threads import workers
 from arshai_kit.errors import Misuse, StoreUnreachable, need
@@ -22,8 +23,11 @@ _PATIENCE = 5.0
 _MANY = 100
 
 
-def _client(redis: Any) -> Any:
-    """The client that *redis* is, or one for the address that it is."""
+def _client(redis: Any, owner: object) -> Any:
+    """The client that *redis* is, or one for the address that it is, which is closed when its *owner* is no more.
+
+    Left to the garbage collector, for a client is full of cycles, its sockets may be found before it can close them.
+    """
     if not isinstance(redis, str):
         return redis
     try:
@@ -33,7 +37,9 @@ def _client(redis: Any) -> Any:
     except ImportError:
         need("redis", "redis")
     once = Retry(NoBackoff(), 1)  # an idle connection may have been closed
-    return Redis.from_url(redis, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=once)
+    made = Redis.from_url(redis, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=once)
+    finalize(owner, made.close)
+    return made
 
 
 class _Store:
@@ -43,7 +49,7 @@ class _Store:
         if when_away not in get_args(Away):
             raise Misuse(f"when_away= is one of {', '.join(get_args(Away))}, not {when_away!r}")
         self.redis, self.keys, self.when_away = redis, keys, when_away
-        self.client = _client(redis)
+        self.client = _client(redis, self)
         self.ended: deque[str] = deque(maxlen=10_000)
         self.gone: deque[str] = deque(maxlen=1_000)
         self._scripts: dict[str, Any] = {}

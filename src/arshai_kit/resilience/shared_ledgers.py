@@ -101,7 +101,7 @@ class RedisLedger(Ledger):
         if not 0 < lease < float("inf"):
             raise Misuse(f"lease= is a number of seconds above 0, not {lease!r}")
         self.name, self.redis, self.lease, self.prefix = name, redis, lease, prefix
-        self._client = _client(redis)
+        self._client = _client(redis, self)
         self._late: deque[tuple[Key, str, Spend]] = deque()
 
     def __repr__(self) -> str:

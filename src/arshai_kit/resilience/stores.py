@@ -205,7 +205,7 @@ class RedisCache:
         _positive("ttl", ttl)
         self.redis, self.ttl, self.prefix = redis, ttl, prefix
         self.flights = Flights()
-        self._client = _client(redis) if isinstance(redis, str) else redis
+        self._client = _client(redis, self) if isinstance(redis, str) else redis
 
     def __repr__(self) -> str:
         where = repr(veiled(self.redis)) if isinstance(self.redis, str) else type(self.redis).__name__
@@ -224,7 +224,8 @@ class RedisCache:
         self._client.set(self.prefix + key, text, px=None if self.ttl is None else max(1, round(self.ttl * 1000)))
 
 
-def _client(url: str) -> Any:
+def _client(url: str, owner: object) -> Any:
+    """A client that is closed when its *owner* is no more: the garbage collector may find its sockets before it."""
     try:
         from redis import Redis
         from redis.backoff import NoBackoff
@@ -232,7 +233,9 @@ def _client(url: str) -> Any:
     except ImportError:
         need("redis", "redis")
     once = Retry(NoBackoff(), 1)  # an idle connection may have been closed
-    return Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=once)
+    made = Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=once)
+    finalize(owner, made.close)
+    return made
 
 
 def _in_redis(redis: Any, ttl: float | None, prefix: str) -> RedisCache:
