@@ -268,8 +268,9 @@ class AsyncRun(Flights):
             await self._sweep()
 
     async def _sweep(self) -> None:
-        """Dispose of the answers that came after the end."""
-        for flight, value, _ in self.queue:
+        """Dispose of the answers that came after the end; meanwhile more may come from threads."""
+        while self.queue:
+            flight, value, _ = self.queue.popleft()
             await _dispose(flight, value)
 
 

@@ -60,8 +60,10 @@ class Flight:
         return await (call.function(*call.args, **call.kwargs) if self.awaitable is None else self.awaitable)
 
     def cancel(self) -> None:
-        """Cancel what is performed in an event loop; called in that loop."""
-        if self.scope is not None:
+        """Cancel what is performed in an event loop, or is yet to begin there; called in that loop."""
+        if self.scope is None:
+            discard(self.awaitable)
+        else:
             self.scope.cancel()
 
 
@@ -277,8 +279,11 @@ class Flights:
         return things
 
     def abandon(self, flight: Flight) -> None:
-        """Break *flight* off; a function that runs in a thread cannot be: it is left behind, and counted."""
-        if flight.scope is None:
+        """Break *flight* off; a function that runs in a thread cannot be: it is left behind, and counted.
+
+        What an event loop has been given is for that loop alone to touch: it may be about to begin.
+        """
+        if flight.break_off is None:
             discard(flight.awaitable)
         if flight.threaded:
             left = workers().left_behind
