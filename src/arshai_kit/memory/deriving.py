@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from arshai_kit.agents.joining import hushed
 from arshai_kit.effects import Emit, Now, Plan, Random, Spawn
 from arshai_kit.errors import Conflict, ForeignFormat, Misuse
 from arshai_kit.memory.records import Note
@@ -61,7 +62,7 @@ def derive(recalled: Recalled, key: str, name: str, make: Callable[[], Plan[Chan
         yield from _settled(recalled, key, name, mark, _same)
         return False
     try:
-        change = yield from make()
+        change = yield from hushed(make())  # its words are no part of the answer
     except Exception:
         yield from _settled(recalled, key, name, mark, _same)
         raise

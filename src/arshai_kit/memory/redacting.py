@@ -14,7 +14,7 @@ from arshai_kit.errors import Misuse
 from arshai_kit.faces import blocking, drive
 from arshai_kit.memory.records import Memory
 from arshai_kit.memory.views import Recalled
-from arshai_kit.records import Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
+from arshai_kit.records import File, Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
 
 __all__ = ["Redacted", "Redaction", "cards", "emails", "redacted"]
 
@@ -105,8 +105,10 @@ class Redacted(Record):
                 left = evolve(part, content=tuple([self._part(each) for each in inner]))
             case Opaque(value=value):
                 left = evolve(part, value=self._json(value))
+            case File(name=name):
+                left = evolve(part, name=self.text(name))
             case _:
-                return part
+                left = part
         if self._json(left.state) != left.state:
             left = evolve(left, state=None)
         return part if left == part else left
