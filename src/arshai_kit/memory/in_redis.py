@@ -50,8 +50,8 @@ def redis_memory(
     seconds in which it asks again; a change is made once however often it is asked for.
     """
     store = RedisStore(redis, ttl=ttl, renew=renew, prefix=prefix, max_bytes=max_bytes, when_away=when_away)
-    names = ("load", "append", "replace", "forget", "noted", "note", "enter", "leave")
-    return Memory(*[_Function(name, store) for name in names], name="redis", backend=store)
+    names = ("load", "append", "replace", "forget", "noted", "note", "enter", "leave", "begin", "end")
+    return Memory(*[_Function(name, store) for name in names], store.watch, name="redis", backend=store)
 
 
 @frozen(eq=False, repr=False)
@@ -161,6 +161,18 @@ class RedisStore:
     def leave(self, key: str, id: str) -> Plan[None]:  # noqa: A002
         """Give the turn, or the place in the line, back."""
         yield from self._asked("leave", key, _bytes(id))
+
+    def begin(self, key: str, id: str, seconds: float) -> Plan[tuple[float, Conversation]]:  # noqa: A002
+        """`enter`, and `load` once it is this one's turn, in one round trip."""
+        _, pause, version, records = yield from self._asked("begin", key, _bytes(id), seconds)
+        return float(pause), Conversation(_messages(records, version, key), version)
+
+    def end(self, key: str, messages: Sequence[Message], id: str, turn: str) -> Plan[int]:  # noqa: A002
+        """`append`, and `leave` what was entered as *turn*, in one round trip."""
+        record = _some(encoded(messages))
+        own = id or (yield from _drawn())
+        answer = yield from self._asked("end", key, _bytes(own), record, self.max_bytes or 0, _bytes(turn))
+        return answer[1]  # type: ignore[no-any-return]
 
     # -- and more --
 

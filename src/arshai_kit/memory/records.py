@@ -57,9 +57,14 @@ class Memory(Record):
     `enter`    `(key, id, seconds) -> float`        takes the turn of *key* for at most *seconds*; 0.0 when it is given,
                                                     else the seconds after which to ask again; who asked first is first
     `leave`    `(key, id) -> None`                  gives it back, or stops waiting for it
+    `begin`    `(key, id, seconds)                  `enter` and `load` in one round trip: the seconds after which to ask
+               -> (float, Conversation)`            again (nothing is loaded), or 0.0 and all that has been said
+    `end`      `(key, messages, id, turn) -> int`   `append` and `leave` in one round trip
+    `watch`    `(key, since=None) -> Watch`         an iterator, sync and async, of what others add
     ========== ==================================== =================================================================
 
-    With *in_memory*, none of them waits for anything, and they are called in place.
+    Those that may be `None` are what a memory can do without; then whoever uses it makes do with the others. With
+    *in_memory*, none of them waits for anything, and they are called in place.
     """
 
     load: Callable[..., Any]
@@ -70,6 +75,9 @@ class Memory(Record):
     note: Callable[..., Any] | None = None
     enter: Callable[..., Any] | None = None
     leave: Callable[..., Any] | None = None
+    begin: Callable[..., Any] | None = None
+    end: Callable[..., Any] | None = None
+    watch: Callable[..., Any] | None = None
     name: str = field(default="memory", kw_only=True)
     in_memory: bool = field(default=False, kw_only=True)
     backend: Any = field(default=None, kw_only=True, repr=False)

@@ -102,17 +102,19 @@ if place < first and redis.call('HEXISTS', AT, 'replaced') == 1 then return {0, 
 return {0, version(), 'append', said(place + 1)}
 """
 
+# With a turn, the last argument, that is given back too; `left` is there only where a turn may be.
 _APPEND: Final = """
 local id, record, most = 'id:' .. ARGV[4], ARGV[5], tonumber(ARGV[6])
 if record == '' or redis.call('HEXISTS', AT, id) == 1 then
     keep()
-    return {0, version()}
+else
+    bytes = bytes + #record
+    if most > 0 and bytes > most then return {3, bytes} end
+    count = count + 1
+    changed(count, record, id, count)
+    tell()
 end
-bytes = bytes + #record
-if most > 0 and bytes > most then return {3, bytes} end
-count = count + 1
-changed(count, record, id, count)
-tell()
+if ARGV[7] then left(ARGV[7]) end
 return {0, version()}
 """
 
@@ -170,6 +172,13 @@ redis.pcall('PUBLISH', KEYS[1], 0)
 return {0}
 """
 
+_BEGIN: Final = """
+local pause = entered(ARGV[4], tonumber(ARGV[5]))
+if pause > 0 then return {0, text(pause), 0, ''} end
+keep()
+return {0, '0', version(), said(first)}
+"""
+
 _TURNS: Final = "local AT, TURN, LINE = unpack(KEYS)\n" + _TURN
 
 SCRIPTS: Final[Mapping[str, str]] = MappingProxyType(
@@ -183,6 +192,8 @@ SCRIPTS: Final[Mapping[str, str]] = MappingProxyType(
         "forget": _FORGET,
         "enter": _TURNS + "return {0, text(entered(ARGV[4], tonumber(ARGV[5])))}",
         "leave": _TURNS + "left(ARGV[4])\nreturn {0}",
+        "begin": _HEAD + _TURN + _BEGIN,
+        "end": _HEAD + _TURN + _APPEND,
     }
 )
 """What Redis runs, by its name. The keys are those of the conversation; the first three arguments are always the
