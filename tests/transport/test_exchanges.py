@@ -8,12 +8,16 @@ from time import monotonic
 
 import pytest
 
+from arshai_kit._transport import awaiting, blocking, exchange
+from arshai_kit._transport import foreign as foreign_clients
+from arshai_kit._transport.pools import LINGER
 from arshai_kit.effects import Reply, Request, Secret
 from arshai_kit.errors import BadReply, Misuse, TimedOut, Unreachable
 from tests.transport.server import (
     SOON,
     Peer,
     always,
+    at_some_pace,
     bomb,
     chunked,
     echo,
@@ -289,10 +293,13 @@ def test_a_stream_that_falls_silent_times_out(world: World) -> None:
         peer.send(chunked(b"data: 1\n\n", end=False))
         peer.hung_up()
 
-    with serving(behave) as server:
-        (heard,) = world.stream(asking(server.url), seconds=0.2)
-    assert heard.pieces == (b"data: 1\n\n",)
-    assert isinstance(heard.error, TimedOut)
+    def silence(pace: float) -> None:
+        with serving(behave) as server:
+            (heard,) = world.stream(asking(server.url), seconds=0.2 * pace)
+        assert heard.pieces == (b"data: 1\n\n",)
+        assert isinstance(heard.error, TimedOut)
+
+    at_some_pace(silence)
 
 
 @everywhere
@@ -311,16 +318,21 @@ def test_leaving_early_hangs_up(world: World) -> None:
 
 
 @everywhere
-def test_a_polite_end_keeps_the_connection_and_never_waits_long(world: World) -> None:
+def test_a_polite_end_keeps_the_connection_and_never_waits_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def behave(peer: Peer) -> None:
         while peer.request():
             end = peer.number > 0 or len(peer.seen) == 1
             peer.send(chunked(b"data: 1\n\n", b"data: [DONE]\n\n", end=end))
 
-    with serving(behave) as server:
-        heard = world.stream(*[asking(server.url)] * 3, most=1, polite=True)
-        assert [len(peer.seen) for peer in server.peers] == [2, 1]
-    assert all(each.error is None for each in heard)
+    def three(pace: float) -> None:
+        for module in (awaiting, blocking, foreign_clients):
+            monkeypatch.setattr(module, "LINGER", LINGER * pace)
+        with serving(behave) as server:
+            heard = world.stream(*[asking(server.url)] * 3, most=1, polite=True)
+            assert [len(peer.seen) for peer in server.peers] == [2, 1]
+        assert all(each.error is None for each in heard)
+
+    at_some_pace(three)
 
 
 @ours
@@ -336,8 +348,11 @@ def test_a_long_rest_is_not_read(world: World) -> None:
 
 @ours
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_connection_closed_while_idle_is_nobodys_error(world: World, how: str) -> None:
+def test_a_connection_closed_while_idle_is_nobodys_error(
+    world: World, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server hangs up when the next request comes: as if the two had crossed on the way."""
+    monkeypatch.setattr(exchange, "STALE", SOON)  # a busy server may be slow to hang up
 
     def behave(peer: Peer) -> None:
         for _ in range(1 + peer.number):

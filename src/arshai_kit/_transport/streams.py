@@ -76,7 +76,7 @@ class Stream(httpcore.NetworkStream):
         left = exchange.until - started
         while True:
             if left <= 0:
-                raise exchange.late(started)
+                raise exchange.late(started if exchange.heard else exchange.began)
             try:
                 if not self._patience <= left <= 8 * self._patience:
                     self._be_patient(left)
