@@ -155,14 +155,14 @@ class _Sketch:
     def _tool(self, start: str, tool: Tool) -> None:
         match tool.function:
             case HandOff() as hand:
-                self.later.append(lambda: self._handing(start, tool, hand))
+                self.later.append(lambda: self._handing(start, hand))
             case Asking(agent=asked):
                 self.later.append(lambda: self._asking(start, tool, asked))
             case _:
                 label = f"{tool.name} (background)" if tool.background else tool.name
                 self.arrow(start, self.node("tool", label)[0], dotted=True)
 
-    def _handing(self, start: str, tool: Tool, hand: HandOff) -> None:
+    def _handing(self, start: str, hand: HandOff) -> None:
         """An arrow to the agent that goes on: where it is drawn already, or here."""
         value = hand.target() if hand.late else hand.target
         _, node = self._known.get(id(value)) or (value, "")
