@@ -23,12 +23,18 @@ from arshai_kit.records import Notice, Response
 __all__ = ["Choice", "Route", "route"]
 
 
+def _share(value: Any) -> float:
+    """*value* as a number from 0.0 to 1.0; whatever is none is not sure at all."""
+    known = isinstance(value, int | float) and value == value  # which no NaN does
+    return float(min(1.0, max(0.0, value))) if known else 0.0
+
+
 @frozen(eq=False, repr=False)
 class Choice(Record):
     """Who is to answer: the *name* of a route, how sure that is (from 0.0 to 1.0), and why."""
 
     name: str
-    confidence: float = 1.0
+    confidence: float = field(default=1.0, converter=_share)
     why: str = ""
 
 
@@ -175,9 +181,7 @@ def _read(value: Any, names: tuple[str, ...]) -> Choice:
 
 def _choice(get: Callable[..., Any]) -> Choice:
     """A choice of what stands under its names."""
-    confidence = get("confidence", 1.0)
-    sure = confidence if isinstance(confidence, int | float) else 0.0
-    return Choice(str(get("name", "") or ""), float(sure), str(get("why", "") or ""))
+    return Choice(str(get("name", "") or ""), get("confidence", 1.0), str(get("why", "") or ""))
 
 
 def _spelled(text: str, names: tuple[str, ...]) -> str:
