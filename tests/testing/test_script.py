@@ -114,7 +114,7 @@ def test_a_typed_answer_is_scripted_as_its_json() -> None:
     assert len(script.asked) == 3
 
 
-@pytest.mark.parametrize("answer", [1, None, b"Hi", {"a": 1}, object()])
+@pytest.mark.parametrize("answer", [1, None, b"Hi", object()])
 def test_what_is_no_answer_is_refused_at_once(answer: Any) -> None:
     with pytest.raises(Misuse, match=r"a script (holds|answers with) text, calls, .* (no|not with) "):
         complete_with(answer)

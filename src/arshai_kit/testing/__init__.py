@@ -6,16 +6,19 @@ from arshai_kit.testing.cassette import recorded, replayed
 from arshai_kit.testing.clock import Clock, clock
 from arshai_kit.testing.embedder import HashedEmbedder, hashed_embedder
 from arshai_kit.testing.errors import RecordedError
+from arshai_kit.testing.played import Played, played_by
 from arshai_kit.testing.script import Answer, Script, scripted
 
 __all__ = [
     "Answer",
     "Clock",
     "HashedEmbedder",
+    "Played",
     "RecordedError",
     "Script",
     "clock",
     "hashed_embedder",
+    "played_by",
     "recorded",
     "replayed",
     "scripted",

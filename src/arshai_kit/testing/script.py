@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any, TypeAlias
 
 from attrs import evolve
 
+from arshai_kit._json import dumps
 from arshai_kit.effects import Emit, Halt, Plan, Step, Where
 from arshai_kit.errors import Misuse, ScriptError
 from arshai_kit.models import Ask, Asked, retold
@@ -18,7 +19,15 @@ from arshai_kit.testing._block import Block
 __all__ = ["Answer", "Script", "scripted"]
 
 Answer: TypeAlias = (
-    str | ToolCall | Sequence["str | Part"] | Message | Response | Exception | type[Exception] | Callable[[Ask], Any]
+    str
+    | ToolCall
+    | Sequence["str | Part"]
+    | Mapping[str, Any]
+    | Message
+    | Response
+    | Exception
+    | type[Exception]
+    | Callable[[Ask], Any]
 )
 """What a script may hold; a function is asked what to answer."""
 
@@ -75,9 +84,9 @@ class Script(Block):
 def scripted(*answers: Answer) -> Script:
     """Let every model that is asked inside the block give the next of *answers*; nothing is sent.
 
-    A string is what the model says, a `ToolCall`, or a sequence of parts and calls, what it asks for; a message or a
-    response is taken as it is, an exception raised, and a function is given the `Ask` and returns one of these. Too
-    few answers end the run, and too many the block, with `ScriptError`.
+    A string is what the model says, a `ToolCall`, or a sequence of parts and calls, what it asks for, a mapping what it
+    answers where a type is wanted; a message or a response is taken as it is, an exception raised, and a function is
+    given the `Ask` and returns one of these. Too few answers end the run, and too many the block, with `ScriptError`.
 
     >>> from arshai_kit import complete, openai_compatible
     >>> model = openai_compatible("any", base_url="http://localhost", api_key="")
@@ -88,7 +97,8 @@ def scripted(*answers: Answer) -> Script:
     'The capital of Norway?'
     """
     for answer in answers:
-        if not callable(answer) and not isinstance(answer, str | ToolCall | Message | Response | Exception | Sequence):
+        held = callable(answer) or isinstance(answer, ToolCall | Mapping | Message | Response | Exception | Sequence)
+        if not held:
             raise Misuse(f"a script holds text, calls, messages, responses, errors, and no {type(answer).__name__}")
     return Script(answers)
 
@@ -113,6 +123,8 @@ def as_answer(answer: Any, number: int) -> Response:
             message = answer
         case str() | ToolCall():
             message = assistant(answer)
+        case Mapping():
+            message = assistant(dumps(answer).decode())
         case Sequence() if not isinstance(answer, bytes):
             message = assistant(*answer)
         case _:
