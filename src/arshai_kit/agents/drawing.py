@@ -122,7 +122,7 @@ class _Sketch:
                 return self._of_a_model(value, name)
             case Placed(agent=inner, name=place):
                 return self.agent(inner, name or place)
-            case Pipe(agents=agents) if agents:
+            case Pipe(agents=agents):
                 return self._named(name, lambda: self._pipe(agents))
             case Parallel():
                 return self._named(name, lambda: self._parallel(value))
@@ -177,7 +177,7 @@ class _Sketch:
     # Combinations
 
     def _pipe(self, agents: tuple[Any, ...]) -> Ends:
-        ends = [self.agent(each) for each in agents]
+        ends = [self.agent(each) for each in agents] or [self.node("point", " ")]
         for before, after in pairwise(ends):
             self.arrow(before[1], after[0])
         return ends[0][0], ends[-1][1]

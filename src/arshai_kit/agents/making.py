@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
@@ -15,7 +15,7 @@ from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
 from arshai_kit.models import Prompt, is_model
 from arshai_kit.output import wanted
-from arshai_kit.records import Response, ToolCall
+from arshai_kit.records import Response, ToolCall, ToolSpec
 from arshai_kit.resilience.around import named
 from arshai_kit.rounds import Loop, Resumed
 from arshai_kit.tools import Tool, ToolLike, toolbox
@@ -27,7 +27,16 @@ __all__ = ["Agent", "Placed", "agent", "placed"]
 
 
 def _tools(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
+    if isinstance(tools, Iterable) and not isinstance(tools, str | Mapping):
+        tools = tuple(map(_no_agent, tools))
     return tuple(toolbox(tools).values())
+
+
+def _no_agent(value: Any) -> Any:
+    """*value*, unless it is an agent of ours: as a tool, that has a name and words of its own."""
+    if isinstance(value, Record) and not isinstance(value, Tool | ToolSpec) and hasattr(value, "plan"):
+        raise Misuse(f"tools= takes functions, and an agent as as_tool({getattr(value, '__name__', '…')})")
+    return value
 
 
 @frozen(eq=False, repr=False)
