@@ -352,12 +352,12 @@ def test_shared_states_are_values_that_show_no_password() -> None:
 
 
 def test_a_client_of_the_user_is_used(redis_server: RedisServer) -> None:
-    client = redis_server.client()
-    assert RedisQuota(next(NAMES), client, concurrent=1)._store.client is client
-    decoding = type(client).from_url(redis_server.url, decode_responses=True)
-    assert RedisQuota(next(NAMES), decoding, concurrent=1).enter("a", 1) == (0.0, 0.0, "")
-    circuit = RedisCircuit(next(NAMES), decoding, CircuitRules(failures=1))
-    assert circuit.settle("a", circuit.enter("a")[1], went=False) == "open"
+    with redis_server.client() as client:
+        assert RedisQuota(next(NAMES), client, concurrent=1)._store.client is client
+    with type(client).from_url(redis_server.url, decode_responses=True) as decoding:
+        assert RedisQuota(next(NAMES), decoding, concurrent=1).enter("a", 1) == (0.0, 0.0, "")
+        circuit = RedisCircuit(next(NAMES), decoding, CircuitRules(failures=1))
+        assert circuit.settle("a", circuit.enter("a")[1], went=False) == "open"
 
 
 def test_who_is_gone_leaves_no_connection_open(redis_server: RedisServer) -> None:
