@@ -13,7 +13,7 @@ from arshai_kit.errors import ArshaiError, BadAnswer, Misuse
 from arshai_kit.faces import blocking, streaming
 from arshai_kit.models import UNFINISHED, Ask, Model, Prompt, is_model, thread
 from arshai_kit.output import wanted
-from arshai_kit.records import Event, Finished, Message, Response, TextDelta, ToolRun, assistant, user
+from arshai_kit.records import Event, Finished, Message, Paused, Response, TextDelta, ToolRun, assistant, user
 from arshai_kit.records import system as system_message
 from arshai_kit.rounds import Loop, Total, asked, specs
 from arshai_kit.tools import ToolLike, toolbox
@@ -100,7 +100,7 @@ def run_tools(
 @streaming
 def stream(
     model: Any,
-    prompt: Prompt,
+    prompt: Prompt | Paused,
     *args: Any,
     system: str | None = None,
     tools: Iterable[ToolLike] = (),
@@ -217,7 +217,7 @@ def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any]
     return (yield from _agent(function, *args, **kwargs))
 
 
-def conversation(model: Any, prompt: Prompt, system: str | None) -> tuple[Message, ...]:
+def conversation(model: Any, prompt: Any, system: str | None) -> tuple[Message, ...]:
     """What *model* is asked with *prompt*, told *system* first; an empty prompt is refused."""
     if not is_model(model):
         raise Misuse(f"the first argument is a model, as openai_compatible(…) makes one, not {_shown(model)}")

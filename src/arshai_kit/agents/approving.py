@@ -45,9 +45,9 @@ def _is_chosen(chosen: Chosen, call: ToolCall, box: Toolbox) -> bool:
 
 @frozen(eq=False, repr=False)
 class _Watch:
-    """Asks about calls, in each run one after the other; *last* is what was asked last, for each run."""
+    """Asks a *person* about calls, in each run one after the other; *last* is the last question of each run."""
 
-    ask: Callable[..., Any]
+    person: Callable[..., Any]
     chosen: Chosen
     last: WeakKeyDictionary[Any, Handle[Any]] = field(factory=WeakKeyDictionary)
 
@@ -97,7 +97,7 @@ class _Watch:
     def _in_turn(self, call: ToolCall, before: tuple[Handle[Any], ...]) -> Plan[Any]:
         yield from Join(before)
         yield from asking(call)
-        return (yield from hushed(run.plan(self.ask, call)))
+        return (yield from hushed(run.plan(self.person, call)))
 
 
 def _on_here(effect: Here, _: Where) -> Plan[Owner]:
@@ -106,10 +106,10 @@ def _on_here(effect: Here, _: Where) -> Plan[Owner]:
 
 @frozen(eq=False, repr=False)
 class Approving(Record):
-    """An agent whose calls are run when *ask* says so; see `approve`."""
+    """An agent whose calls are run when the *person* says so; see `approve`."""
 
     agent: Any
-    ask: Callable[..., Any]
+    person: Callable[..., Any]
     tools: Chosen = None
 
     @property
@@ -118,7 +118,7 @@ class Approving(Record):
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
         """What calling it does, as a plan."""
-        watch, outer = _Watch(self.ask, self.tools), current()
+        watch, outer = _Watch(self.person, self.tools), current()
         token = enter(evolve(outer, layers=(watch.layer(), *outer.layers)))
         try:
             return (yield from watch.plan(run.plan(self.agent, *args, **kwargs)))
@@ -253,7 +253,7 @@ def approve(
     arshai_kit.errors.Misuse: approve(tools=…) speaks of 'refund', and desk has no such tool; it has none
     """
     callable_agent(agent, "approve()")
-    chosen = _chosen(tools, agent)
+    chosen = _chosen(tools)
     if ask is not None:
         if not callable(ask) or secret is not None:
             raise Misuse("approve(agent, ask=…) takes a function of a ToolCall; secret= is for what goes on later")
@@ -263,19 +263,23 @@ def approve(
             f"only what agent(…) makes can go on later, not {type(agent).__name__}: approve it inside, as in "
             "pipe(approve(one), other), or give ask=, which reaches through"
         )
+    if isinstance(chosen, frozenset) and not handoffs(agent):
+        _known(chosen, agent)
     return Pausing(agent, chosen, Secret(secret) if isinstance(secret, str) else secret)
 
 
-def _chosen(tools: Any, agent: Any) -> Chosen:
-    """Which calls wait; a name that *agent* has no tool of would let what it was meant for pass."""
+def _chosen(tools: Any) -> Chosen:
+    """Which calls wait."""
     if tools is None or callable(tools):
         return tools  # type: ignore[no-any-return]  # a function of a call
     if not isinstance(tools, Iterable):
         raise Misuse(f"tools= names the tools that wait, or is a function of a call, not {type(tools).__name__}")
-    names: frozenset[str] = frozenset([tools] if isinstance(tools, str) else tools)
-    if isinstance(agent, Agent) and not handoffs(agent):
-        known = [each.name for each in agent.tools]
-        for name in sorted(names.difference(known)):
-            what = f"{named(agent)} has no such tool; it has {', '.join(known) or 'none'}"
-            raise Misuse(f"approve(tools=…) speaks of {name!r}, and {what}")
-    return names
+    return frozenset([tools] if isinstance(tools, str) else tools)
+
+
+def _known(names: frozenset[str], agent: Agent) -> None:
+    """Refuse a name that *agent* has no tool of: what it was meant for would not wait."""
+    known = [each.name for each in agent.tools]
+    for name in sorted(names.difference(known)):
+        what = f"{named(agent)} has no such tool; it has {', '.join(known) or 'none'}"
+        raise Misuse(f"approve(tools=…) speaks of {name!r}, and {what}")
