@@ -77,7 +77,9 @@ MAY: dict[str, frozenset[str]] = {
     "providers": frozenset({"os", "threading"}),  # a constructor reads its environment; threads share an access token
     "batches": frozenset({"queue"}),  # an executor's answers wake whoever waits
     "resilience": frozenset({"os", "sqlite3", "threading", "time"}),  # shared state: locks, clocks, processes, a file
-    "memory": frozenset({"asyncio", "os", "threading", "time"}),  # shared state: locks, the loop that a client belongs to
+    "memory": frozenset(
+        {"asyncio", "os", "sqlite3", "threading", "time"}
+    ),  # locks, clocks, a file, the loop of a client
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
 # Ways to the world that need no import, or one that is otherwise harmless.

@@ -6,7 +6,8 @@ A backend opens a `Store` for one test. Another backend is one more line in `BAC
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from uuid import uuid4
 import pytest
 from attrs import frozen
 
-from arshai_kit.memory import Memory, in_memory, redis_memory
+from arshai_kit.memory import Memory, in_memory, redis_memory, sqlite_memory
 
 __all__ = ["BACKENDS", "Backend", "Store"]
 
@@ -82,4 +83,29 @@ def _in_redis(request: pytest.FixtureRequest, _folder: Path) -> Iterator[Store]:
             memory.backend.close()
 
 
-BACKENDS: list[Backend] = [Backend("in_memory", _in_process), Backend("redis", _in_redis, ("redis",))]
+@contextmanager
+def _sqlite(_request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
+    with ExitStack() as stack:
+
+        def opened(name: str, **how: Any) -> Memory:
+            memory = sqlite_memory(folder / name, synchronous="normal", patience=120.0, **how)
+            stack.callback(memory.backend.close)
+            return memory
+
+        def scan() -> bytes:
+            return b"".join([path.read_bytes() for path in folder.glob("memory.db*")])
+
+        numbers = count()
+        yield Store(
+            lambda: opened("memory.db"),
+            lambda: opened(f"fresh-{next(numbers)}.db"),
+            lambda limit: opened("small.db", max_bytes=limit),
+            scan,
+        )
+
+
+BACKENDS: list[Backend] = [
+    Backend("in_memory", _in_process),
+    Backend("sqlite", _sqlite),
+    Backend("redis", _in_redis, ("redis",)),
+]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from threading import RLock
@@ -15,10 +14,11 @@ from attrs import frozen
 
 from arshai_kit._json import freeze
 from arshai_kit._record import Record
-from arshai_kit.errors import Conflict, Misuse, TooLarge
+from arshai_kit.errors import Misuse
 from arshai_kit.memory.encoding import checked, said
 from arshai_kit.memory.leases import Turns
 from arshai_kit.memory.records import Conversation, Memory, Note
+from arshai_kit.memory.sharing import conflict, free_in_forks, too_large
 from arshai_kit.records import Message
 
 __all__ = ["Held", "InProcess", "in_memory"]
@@ -83,10 +83,11 @@ class InProcess:
         self._changes = 0
         self._bytes = self._messages = self._notes = self._dropped = self._expired = 0
         self._next_cleanup = clock() + self.cleanup_interval
-        self._free()
-        _free_in_forks(self)
+        self.lock_anew()
+        free_in_forks(self)
 
-    def _free(self) -> None:
+    def lock_anew(self) -> None:
+        """Have a lock that nobody holds."""
         self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
 
     def __repr__(self) -> str:
@@ -269,19 +270,6 @@ def in_memory(
     return Memory(*functions, store.enter, store.leave, name="in_memory", in_memory=True, backend=store)
 
 
-def conflict(key: str, expected: int, found: int, note: str = "") -> Conflict:
-    """The error for something that is not of the version that it was *expected* to be."""
-    what = f"the note {note!r:.80} of {key!r:.80}" if note else f"the conversation {key!r:.80}"
-    why = f"{what} is of version {found} by now, not {expected}: load it again, and replace that"
-    return Conflict(why, version=found)
-
-
-def too_large(key: str, size: int, limit: float) -> TooLarge:
-    """The error for a conversation of more bytes than are kept."""
-    why = f"with this, the conversation {key!r:.80} would take {size:,} bytes, and at most {limit:,.0f} are kept"
-    return TooLarge(f"{why}: raise max_bytes=, or replace what was said by less", size=size, limit=int(limit))
-
-
 # What is given
 
 
@@ -329,15 +317,3 @@ def _fields(kind: type) -> list[str]:
 def _again(*limits: Any) -> InProcess:
     names = ("max_conversations", "max_bytes", "ttl", "cleanup_interval")
     return InProcess(**dict(zip(names, limits, strict=True)))
-
-
-def _free_in_forks(store: InProcess) -> None:
-    """Another thread may hold the lock at a fork, and would hold it for ever in the child."""
-    here = weakref.ref(store)
-
-    def after() -> None:
-        if (found := here()) is not None:
-            found._free()  # noqa: SLF001  # it is its own
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=after)

@@ -1,0 +1,302 @@
+"""Memory in a file: what has been acknowledged is in it, whoever is killed; processes and threads share it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
+from weakref import finalize
+
+from arshai_kit._json import freeze
+from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreUnreachable
+from arshai_kit.memory.encoding import checked, encoded, joined, note_decoded, note_encoded, said
+from arshai_kit.memory.leases import GRACE, pause
+from arshai_kit.memory.records import Conversation, Memory, Note
+from arshai_kit.memory.sharing import conflict, free_in_forks, too_large
+from arshai_kit.memory.sqlite_schema import prepared
+from arshai_kit.records import Message
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["SqliteStore", "sqlite_memory"]
+
+T = TypeVar("T")
+
+_LARGEST: Final = 32 * 1024 * 1024
+_BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+_DAMAGED: Final = ("SQLITE_CORRUPT",)
+_FOREIGN: Final = ("SQLITE_NOTADB",)
+
+_LOAD: Final = """
+select version, record from conversations left join records using (conversation) where key = ? order by place
+"""
+_FIND: Final = "select conversation, version, bytes from conversations where key = ?"
+_NOTED: Final = (
+    "select notes.version, record from notes join conversations using (conversation) where key = ? and name = ?"
+)
+_STAND: Final = "insert or replace into turns (key, id, place, until, span, held) values (?, ?, ?, ?, ?, ?)"
+
+
+class SqliteStore:
+    """What `sqlite_memory` asks. It is opened when it is first asked; a pickle holds the path and the limits."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int = _LARGEST,
+        patience: float = 30.0,
+        synchronous: Literal["full", "normal"] = "full",
+    ) -> None:
+        self.path, self.max_bytes, self.patience, self.synchronous = _path(path), max_bytes, patience, synchronous
+        if not (type(max_bytes) is int and max_bytes > 0):
+            raise Misuse(f"max_bytes= is a whole number above zero, not {max_bytes!r}")
+        if isinstance(patience, bool) or not isinstance(patience, int | float) or not 0 <= patience < 1e6:
+            raise Misuse(f"patience= is a number of seconds, not {patience!r}")
+        if synchronous not in ("full", "normal"):
+            raise Misuse(f"synchronous= is 'full' or 'normal', not {synchronous!r}")
+        self._opened: sqlite3.Connection | None = None
+        self._inherited: list[sqlite3.Connection] = []
+        self._closing: Any = None
+        self._process = 0
+        self._syncs = True
+        self.lock_anew()
+        free_in_forks(self)
+
+    def lock_anew(self) -> None:
+        """Have a lock that nobody holds."""
+        self._lock = RLock()
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({self.path!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.path, self.max_bytes, self.patience, self.synchronous)
+
+    # -- the functions of a memory --
+
+    def load(self, key: str) -> Conversation:
+        """All that has been said."""
+        name = _bytes(key)
+        rows = self._asked(lambda file: file.execute(_LOAD, (name,)).fetchall())
+        if not rows:
+            return Conversation()
+        records = [record for _, record in rows if record is not None]
+        return Conversation(joined(records, key), rows[0][0])
+
+    def append(self, key: str, messages: Iterable[Message], id: str = "") -> int:  # noqa: A002  # as Memory says
+        """Add all of *messages*, once for each *id*; the version."""
+        new, name, own = said(messages), _bytes(key), id.encode("utf-8", "surrogatepass")
+        record = encoded(new)
+
+        def change(file: sqlite3.Connection) -> int:
+            conversation, version, size = _found(file, name)
+            known = "select 1 from ids where conversation = ? and id = ?"
+            if not new or (own and conversation and file.execute(known, (conversation, own)).fetchone()):
+                return version
+            conversation, version = self._grown(file, key, size + len(record) + len(own))
+            file.execute("insert into records values (?, ?, ?)", (conversation, version, record))
+            if own:
+                file.execute("insert into ids values (?, ?)", (conversation, own))
+            return version
+
+        return self._changed(change)
+
+    def replace(self, key: str, messages: Iterable[Message], version: int) -> int:
+        """Put *messages* in place of all, if it still is of *version*; the new version."""
+        record, name = encoded(messages), _bytes(key)
+
+        def change(file: sqlite3.Connection) -> int:
+            conversation, found, size = _found(file, name)
+            if found != version:
+                raise conflict(key, version, found)
+            held = "select coalesce(sum(length(record)), 0) from records where conversation = ?"
+            gone = file.execute(held, (conversation,)).fetchone()[0]
+            conversation, version_now = self._grown(file, key, size + len(record) - gone)
+            file.execute("delete from records where conversation = ?", (conversation,))
+            file.execute("insert into records values (?, ?, ?)", (conversation, version_now, record))
+            return version_now
+
+        return self._changed(change)
+
+    def forget(self, key: str) -> None:
+        """Keep nothing under *key*, nor in what is left of it in the file; who has its turn still does."""
+        name = _bytes(key)
+
+        def change(file: sqlite3.Connection) -> None:
+            conversation, _, _ = _found(file, name)
+            for table in ("records", "ids", "notes", "conversations"):
+                file.execute(f"delete from {table} where conversation = ?", (conversation,))  # noqa: S608  # ours
+            file.execute("delete from turns where key = ? and until <= ?", (name, time.time()))
+
+        self._changed(change)
+        self._asked(lambda file: file.execute("pragma wal_checkpoint(truncate)").fetchall())
+
+    def noted(self, key: str, name: str) -> Note:
+        """The note of that *name*."""
+        names = _bytes(key), name.encode("utf-8", "surrogatepass")
+        rows = self._asked(lambda file: file.execute(_NOTED, names).fetchall())
+        return Note(note_decoded(rows[0][1], key), rows[0][0]) if rows else Note()
+
+    def note(self, key: str, name: str, value: Any, version: int | None = None) -> int:
+        """Put *value* in place of the note of *version* (`None`: of any); the new version."""
+        record, own, label = note_encoded(freeze(value)), _bytes(key), name.encode("utf-8", "surrogatepass")
+
+        def change(file: sqlite3.Connection) -> int:
+            conversation, _, size = _found(file, own)
+            known = "select version, length(record) + length(name) from notes where conversation = ? and name = ?"
+            found, gone = file.execute(known, (conversation, label)).fetchone() or (0, 0)
+            if version is not None and version != found:
+                raise conflict(key, version, found, name)
+            conversation, now = self._grown(file, key, size + len(record) + len(label) - gone, said=False)
+            file.execute("insert or replace into notes values (?, ?, ?, ?)", (conversation, label, now, record))
+            return now
+
+        return self._changed(change)
+
+    def enter(self, key: str, id: str, seconds: float) -> float:  # noqa: A002  # as Memory says
+        """Take the turn of *key*: 0.0, or the seconds after which to ask again."""
+        name, own = _bytes(key), id.encode("utf-8", "surrogatepass")
+        look = "select id, place, until, held from turns where key = ? order by held desc, place"
+        line = self._asked(lambda file: file.execute(look, (name,)).fetchall())
+        now = time.time()
+        for place, (who, _, until, held) in enumerate(line):
+            if who == own and not held and line[0][3] and line[0][2] > now and GRACE < 2 * (until - now) < 3 * GRACE:
+                return pause(place - 1)  # nothing has changed, so nothing is written
+        return self._changed(lambda file: _entered(file, name, own, seconds), durable=False)
+
+    def leave(self, key: str, id: str) -> None:  # noqa: A002  # as Memory says
+        """Give the turn back, or stop waiting for it."""
+        names = _bytes(key), id.encode("utf-8", "surrogatepass")
+        self._changed(lambda file: file.execute("delete from turns where key = ? and id = ?", names), durable=False)
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is asked again."""
+        with self._lock:
+            if self._opened is not None and self._process == os.getpid():
+                self._closing()
+                self._opened = None
+
+    # -- the file --
+
+    def _grown(self, file: sqlite3.Connection, key: str, size: int, *, said: bool = True) -> tuple[int, int]:
+        """The conversation *key*, of *size* bytes now, and the next version: no other was or will ever be of it."""
+        if size > self.max_bytes:
+            raise too_large(key, size, self.max_bytes)
+        (version,) = file.execute("update counter set value = value + 1 returning value").fetchone()
+        upsert = """
+            insert into conversations (key, version, bytes) values (?, ?, ?)
+            on conflict (key) do update set bytes = excluded.bytes, version = iif(?, excluded.version, version)
+            returning conversation
+        """
+        values = (_bytes(key), version if said else 0, size, said)
+        return file.execute(upsert, values).fetchone()[0], version
+
+    def _asked(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        """What *ask* finds in the file."""
+        import sqlite3
+
+        with self._lock:
+            try:
+                return ask(self._connection())
+            except sqlite3.Error as error:
+                self._raised(error)
+
+    def _changed(self, change: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+        """What *change* gives, all of which is in the file then, or none of it."""
+
+        def whole(file: sqlite3.Connection) -> T:
+            self._sync(file, durable and self.synchronous == "full")
+            file.execute("begin immediate")
+            try:
+                found = change(file)
+                file.execute("commit")
+            finally:
+                if file.in_transaction:
+                    file.execute("rollback")
+            return found
+
+        return self._asked(whole)
+
+    def _sync(self, file: sqlite3.Connection, syncs: bool) -> None:  # noqa: FBT001
+        """Have a change wait until the disk has it, or not: whose turn it is need not outlive a power cut."""
+        if syncs is not self._syncs:
+            file.execute(f"pragma synchronous = {'full' if syncs else 'normal'}")
+            self._syncs = syncs
+
+    def _connection(self) -> sqlite3.Connection:
+        """The connection of this process: one that a fork has inherited is neither used nor closed."""
+        if self._opened is None or self._process != os.getpid():
+            if self._opened is not None:
+                self._closing.detach()
+                self._inherited.append(self._opened)
+            self._opened, self._process, self._syncs = prepared(self.path, self.patience), os.getpid(), True
+            self._closing = finalize(self, self._opened.close)
+        return self._opened
+
+    def _raised(self, error: sqlite3.Error) -> NoReturn:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(_FOREIGN):
+            raise ForeignFormat(f"{self.path} is no file of SQLite: give sqlite_memory a path of its own") from error
+        if name.startswith(_DAMAGED):
+            raise BadRecord(f"{self.path} is damaged: restore it from a copy") from error
+        if name.startswith(_BUSY):
+            why = f"{self.path} has been locked by somebody else for {self.patience:g} s"
+            raise StoreUnreachable(f"{why}; nothing was written") from error
+        raise StoreUnreachable(f"{self.path} cannot be used, nothing was written: {error}") from error
+
+
+def sqlite_memory(
+    path: str | os.PathLike[str],
+    *,
+    max_bytes: int = _LARGEST,
+    patience: float = 30.0,
+    synchronous: Literal["full", "normal"] = "full",
+) -> Memory:
+    """Conversations in the SQLite file at *path*, which the threads and processes of one machine share.
+
+    It is made when it is first asked, if it is not there. A conversation takes at most *max_bytes*. Who finds the file
+    locked waits for *patience* seconds. With *synchronous* "full", what has been acknowledged outlives a power cut too;
+    with "normal", which is faster, it outlives whatever befalls the process. `memory.backend.close()` closes the file.
+    """
+    store = SqliteStore(path, max_bytes=max_bytes, patience=patience, synchronous=synchronous)
+    functions = (store.load, store.append, store.replace, store.forget, store.noted, store.note)
+    return Memory(*functions, store.enter, store.leave, name="sqlite", backend=store)
+
+
+def _found(file: sqlite3.Connection, name: bytes) -> tuple[int, int, int]:
+    """The number of the conversation under *name*, its version and its bytes; zeros where there is none."""
+    return file.execute(_FIND, (name,)).fetchone() or (0, 0, 0)
+
+
+def _entered(file: sqlite3.Connection, name: bytes, own: bytes, seconds: float) -> float:
+    """Let *own* have the turn, or stand in line; whose time is over, or was set by a clock since put back, has gone."""
+    now = time.time()
+    file.execute("delete from turns where key = ? and (until <= ? or until > ? + span)", (name, now, now + 1))
+    line = file.execute("select id, place, held from turns where key = ? order by held desc, place", (name,)).fetchall()
+    place = next((place for who, place, _ in line if who == own), 1 + max([place for _, place, _ in line], default=0))
+    if not line or line[0][0] == own:
+        file.execute(_STAND, (name, own, place, now + seconds, seconds, 1))
+        return 0.0
+    before = [who for who, _, held in line if not held]
+    wait = pause(before.index(own) if own in before else len(before))
+    file.execute(_STAND, (name, own, place, now + wait + GRACE, wait + GRACE, 0))
+    return wait
+
+
+def _bytes(key: str) -> bytes:
+    return checked(key).encode("utf-8", "surrogatepass")
+
+
+def _path(path: str | os.PathLike[str]) -> str:
+    found = os.fspath(path)
+    if not isinstance(found, str) or not found or found == ":memory:" or found.startswith("file:"):
+        raise Misuse(f"sqlite_memory takes the path of a file, not {found!r}; in_memory() needs none")
+    return found
+
+
+def _again(path: str, max_bytes: int, patience: float, synchronous: Literal["full", "normal"]) -> SqliteStore:
+    return SqliteStore(path, max_bytes=max_bytes, patience=patience, synchronous=synchronous)
