@@ -62,12 +62,11 @@ def test_a_call_that_was_answered_is_no_cycle(backend: str) -> None:
         def plan() -> Plan[list[int]]:
             return [each.unwrap() for each in (yield from side_by_side([iter(Call(soon, n)) for n in range(3)]))]
 
-        gc.collect()
-        before = sum(type(each) is Flight for each in gc.get_objects())
         gc.disable()
         try:
             assert await adrive(plan()) == [0, 1, 2]
-            assert sum(type(each) is Flight for each in gc.get_objects()) == before
+            left = [each.effect for each in gc.get_objects() if type(each) is Flight]  # others' too, of other threads
+            assert not [each for each in left if getattr(each, "function", None) is soon]
         finally:
             gc.enable()
 

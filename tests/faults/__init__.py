@@ -30,7 +30,8 @@ more a request comes where its connection had served before: what breaks at once
 where a row does not say: two retries without a wait, little time, a small `max_body=`), *run* the call of `run_tools`,
 *environ* the process, *address* where the model is, if not at the server; *other* is a second server (where a redirect
 leads, or a proxy), *check* looks at whatever else there is to see. With *times*, the same is asked again in the same
-world, after *between*, and the last time counts.
+world, after *between*, and the last time counts. A row whose model has little time, or whose tools have (*hurried*),
+is run again at a slower pace where the machine could not keep up.
 
 What holds for every row is not said in any: it ends within *seconds*; the error is one of ours, can be pickled and
 shows no key; its `partial` holds the words that came and the rounds before; nothing is told twice; all tries of one

@@ -26,6 +26,9 @@ OPTIONS: Final[Mapping[str, Any]] = {"retry": soon(), "timeout": 5.0, "deadline"
 """How a model is configured where a row does not say: twice again without a wait, and little time."""
 
 
+TIMES: Final = frozenset({"timeout", "deadline", "connect_timeout"})
+
+
 MUCH: Final[Mapping[str, Any]] = {"timeout": 30.0, "deadline": 50.0}
 """More time, for rows of so much data that a busy machine takes seconds for it."""
 
@@ -95,6 +98,7 @@ class Row:
     check: Callable[[Scene], None] | None = None
     tools: Callable[[Came], Sequence[Any]] | None = None
     run: Mapping[str, Any] = field(factory=dict)
+    hurried: bool = False
     needs: Sequence[str] = ()
     wrong: str = ""
 
@@ -119,6 +123,10 @@ class Row:
     def expects(self, way: Way) -> Expected:
         """What must come of it, asked this *way*."""
         return self.streamed if way.streams and self.streamed is not None else self.expected
+
+    def times_at(self, pace: float) -> Mapping[str, float]:
+        """Those of its options that are less time than a busy machine may need, as they are at this *pace*."""
+        return {name: time * pace for name, time in self.options.items() if name in TIMES and time < OPTIONS["timeout"]}
 
     def configured(self, **more: Any) -> Mapping[str, Any]:
         """The options of its model."""

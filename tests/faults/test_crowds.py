@@ -25,6 +25,7 @@ from tests.faults.models import asks
 from tests.faults.rows import soon
 from tests.faults.server import RESET, Act, Asked, FaultServer, Script, faulty, hello, says, status
 from tests.faults.ways import within
+from tests.transport.server import at_some_pace
 
 in_each_world = pytest.mark.parametrize("backend", ["", *BACKENDS], ids=["sync", *BACKENDS])
 
@@ -172,34 +173,42 @@ def test_no_time_to_connect_passes_while_we_compute(backend: str) -> None:
             group.start_soon(asked, model, turns)
             for _ in range(turns):
                 await anyio.lowlevel.checkpoint()
-            time.sleep(0.12)  # noqa: ASYNC251  # what a computation does
+            time.sleep(2.4 * model.connect_timeout)  # noqa: ASYNC251  # what a computation does
 
     with faulty((hello,)) as server:
         for turns in range(1, 13):
-            model = model_at(server, connect_timeout=0.05, retry=None)
-            within(20, lambda model=model, turns=turns: anyio.run(main, model, turns, backend=backend))  # type: ignore[misc]
+
+            def busy(pace: float, turns: int = turns) -> None:
+                model = model_at(server, connect_timeout=0.05 * pace, retry=None)
+                within(20, lambda: anyio.run(main, model, turns, backend=backend))
+
+            at_some_pace(busy)
     assert came == ["Hello"] * 12
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_who_computes_between_two_events_hears_no_silence(backend: str) -> None:
-    async def main() -> str:
+    async def main(model: Endpoint) -> str:
         words = ""
-        async with aio.stream(model_at(server, timeout=0.1), "Go!") as events:
+        async with aio.stream(model, "Go!") as events:
             async for event in events:
                 words += getattr(event, "text", "")
-                time.sleep(0.15)  # noqa: ASYNC251  # as above
+                time.sleep(1.5 * model.timeout)  # noqa: ASYNC251  # as above
         return words
 
+    def heard(pace: float) -> None:
+        model = model_at(server, timeout=0.1 * pace)
+        assert anyio.run(main, model, backend=backend) == "one\n"
+        assert "".join(getattr(each, "text", "") for each in slowly(model)) == "one\n"
+
     with faulty((says("one\n"),)) as server:
-        assert anyio.run(main, backend=backend) == "one\n"
-        assert "".join(getattr(each, "text", "") for each in slowly(server)) == "one\n"
+        at_some_pace(heard)
 
 
-def slowly(server: FaultServer) -> Any:
+def slowly(model: Endpoint) -> Any:
     """The events of a stream by blocking, read by one who computes in between."""
-    for event in stream(model_at(server, timeout=0.1), "Go!"):
-        threading.Event().wait(0.15)
+    for event in stream(model, "Go!"):
+        threading.Event().wait(1.5 * model.timeout)
         yield event
 
 
@@ -230,7 +239,7 @@ model = openai_compatible("toy-1", base_url=sys.argv[1], api_key="", retry=None)
 """
 
 
-def child(code: str, server: FaultServer, seconds: float = 30.0) -> tuple[int, str, str]:
+def child(code: str, server: FaultServer, seconds: float = 120.0) -> tuple[int, str, str]:
     """How a process that runs *code* ends, and what it says."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PRELUDE + dedent(code), f"{server.url}/v1"],
@@ -269,23 +278,23 @@ def answer(asked: Asked) -> Script:
 # -- the background at the end of a process --
 
 PENDING = {
-    "ends in time": ("time.sleep(0.1); print('done', flush=True)", "done\n", ""),
-    "crashes": ("raise ValueError('at the end')", "", "ValueError: at the end"),
-    "never ends": ("threading.Event().wait()", "", "work"),
+    "ends in time": ("time.sleep(0.1); print('done', flush=True)", 60.0, "done\n", ""),
+    "crashes": ("raise ValueError('at the end')", 60.0, "", "ValueError: at the end"),
+    "never ends": ("threading.Event().wait()", 0.3, "", "work"),
 }
 
 
 @pytest.mark.parametrize("kind", PENDING)
 def test_a_background_tool_that_is_pending_at_exit(kind: str) -> None:
     """It is waited for, but not for ever; how it ended is told by name, and the process ends well."""
-    act, out, err = PENDING[kind]
+    act, seconds, out, err = PENDING[kind]
     code = f"""
     from arshai_kit import using
     def work() -> None:
         "Work."
         {act}
 
-    with using(drain=0.3):
+    with using(drain={seconds}):
         assert run_tools(model, "Go!", [background(work)]).text == "Hello"
     """
     with faulty((asks(("call_1", "work", {})), hello), before=False) as server:

@@ -17,6 +17,7 @@ from attrs import define, frozen
 from arshai_kit import Finished, aio, complete, run_tools, stream
 from arshai_kit.models import Model
 from tests.badinput import ways as asking
+from tests.transport.server import SOON
 
 __all__ = ["PROMPT", "WAYS", "Came", "Way", "within"]
 
@@ -25,9 +26,10 @@ PROMPT = "What is the weather in Oslo?"
 
 @define
 class Came(asking.Came):
-    """What came of a question, and how many tasks the event loop had more than before."""
+    """What came of a question, how many tasks the event loop had more than before, and how slow all was to be."""
 
     tasks: int = 0
+    pace: float = 1.0
 
 
 @frozen
@@ -91,7 +93,7 @@ class Way(asking.Way):
 
 async def _left(before: int) -> int:
     """How many tasks there are more than *before*, once those that are ending have ended."""
-    until = monotonic() + 2.0
+    until = monotonic() + SOON
     while (left := len(anyio.get_running_tasks()) - before) > 0 and monotonic() < until:  # noqa: ASYNC110
         await anyio.sleep(0.005)
     return left
