@@ -93,12 +93,18 @@ def _called(number: int, ids: tuple[str, ...], words: str = "") -> tuple[Message
     return user(f"use {number}"), assistant(words, *calls), *results, assistant(f"used {number}")
 
 
+def _handed(number: int) -> tuple[Message, ...]:
+    call = ToolCall(f"h{number}", f"hand_off_to_{number}")
+    return assistant(call), tool_result(call, "Somebody goes on.")
+
+
 _KINDS: tuple[Callable[[int], tuple[Message, ...]], ...] = (
     turn,
     lambda number: (user("yes"), assistant("ok")),  # the same words again and again
     lambda number: _called(number, ("call_0",)),  # the same id again and again
     lambda number: _called(number, (f"a{number}", f"b{number}"), "Let me see."),
     lambda number: _called(number, ("",)),  # a provider that gives no ids
+    lambda number: (*_called(number, (f"h{number}",))[:1], *_handed(number), assistant("Here I am.")),
     lambda number: (user(f"and {number}"), user("?"), assistant("!")),
     lambda number: (user(f"unanswered {number}"),),
     lambda number: (system(f"From now on {number}."),),

@@ -76,7 +76,7 @@ def talk(memory: Memory, key: str, turns: int) -> Plan[Recalled]:
         shown = yield from turn(memory, key, words, f"answer {number} about the zebu")
         assert total((*shown.messages, *shown.prompt), ONE) <= 60
         assert not [each for each in shown.messages if "@" in each.text]
-        assert not number or shown.messages[2 if number > 8 else 1].text == "remember the okapi"
+        assert not number or "remember the okapi" in [each.text for each in shown.messages]
     return shown
 
 

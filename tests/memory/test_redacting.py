@@ -106,6 +106,11 @@ def test_what_is_kept_may_be_redacted_too() -> None:
     memory.replace("k", [user(ANN)], store.load("k").version)
     assert store.load("k").messages == (user("[e-mail]"),)
     assert memory.load("k") == store.load("k")
+    assert memory.end is None
+    assert VIEW.stored(memory).append("k", [user("NO-17")], id="4")
+    assert store.load("k").messages[-1].text == "[redacted]"
+    assert VIEW.stored(evolve(store.memory, end=store.append)).end("k", [user(ANN)], "3") > 0  # type: ignore[misc]
+    assert ANN not in store.dump()
     assert memory.name == "memory"
 
 

@@ -140,6 +140,18 @@ def test_a_pin_keeps_its_turn() -> None:
     assert told(composed(pinned(1), pinned(0), windowed(turns=0)), said) == ["question 1", "answer 1"]
 
 
+def test_the_turn_that_tells_whose_turn_it_is_is_kept() -> None:
+    """Who was handed the conversation last goes on, however long ago that was."""
+    from arshai_kit.agents.handing import handoff
+
+    calls = [ToolCall(str(number), handoff(len, name=name).name) for number, name in enumerate(["one", "two", "three"])]
+    hands = [(user(call.name), assistant(call), tool_result(call, "goes on")) for call in calls]
+    refused = (user("no"), assistant(calls[2]), tool_result(calls[2], "there is none", is_error=True), assistant("."))
+    said = (*hands[0], assistant("a"), *hands[1], assistant("b"), *refused, *turn(1), *turn(2))
+    assert told(windowed(turns=1), said) == ["hand_off_to_two", "", "", "b", "question 2", "answer 2"]
+    assert told(windowed(turns=0), said[:4]) == ["hand_off_to_one", "", "", "a"]
+
+
 def shouted(shown: Recalled) -> Recalled:
     return evolve(shown, messages=[evolve(each, parts=each.text.upper()) for each in shown.messages])
 

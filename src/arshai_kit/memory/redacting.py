@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Plan
+from arshai_kit.effects import Plan, call
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import blocking, drive
 from arshai_kit.memory.records import Memory
@@ -67,18 +68,20 @@ class Redacted(Record):
 
     def stored(self, memory: Memory) -> Memory:
         """*memory*, which keeps no more of a message than the rules leave."""
+        whole = {name: getattr(memory, name) for name in ("append", "replace", "end")}
+        return evolve(memory, **{name: self._writing(memory, each) for name, each in whole.items() if each is not None})
+
+    def _writing(self, memory: Memory, function: Callable[..., Any]) -> Any:
+        """*function* of *memory*, which writes messages under a key, as the rules leave them."""
 
         @blocking
-        def append(key: str, messages: Iterable[Message], id: str = "") -> Plan[Any]:  # noqa: A002  # as any memory's
+        def write(key: str, messages: Iterable[Message], *args: Any, **kwargs: Any) -> Plan[Any]:
             left = tuple([self.message(each) for each in messages])
-            return (yield from memory.asked(memory.append, key, left, id))
+            if getattr(function, "plan", None) is not None:
+                return (yield from call(function, key, left, *args, **kwargs))
+            return (yield from memory.asked(partial(function, **kwargs) if kwargs else function, key, left, *args))
 
-        @blocking
-        def replace(key: str, messages: Iterable[Message], version: int) -> Plan[Any]:
-            left = tuple([self.message(each) for each in messages])
-            return (yield from memory.asked(memory.replace, key, left, version))
-
-        return evolve(memory, append=append, replace=replace)
+        return write
 
     def text(self, text: str) -> str:
         """What the rules leave of *text*."""

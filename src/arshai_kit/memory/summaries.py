@@ -102,8 +102,8 @@ def _shown(recalled: Recalled, value: Kept) -> tuple[Recalled, tuple[tuple[int, 
     end = value.get("covers", 0)
     if end and digest(recalled.whole[:end]) != value["digest"]:  # the conversation was replaced
         end = 0
-    free, always = recalled.turns()
-    left = tuple([turn for turn in free if not all(0 <= recalled.places[number] < end for number in turn)])
+    _, always = recalled.turns()
+    left = tuple([turn for turn in recalled.past() if not all(0 <= recalled.places[number] < end for number in turn)])
     shown = recalled.only([*always, *[number for turn in left for number in turn]])
     summary = value["text"] if end else ""
     return shown.behind(system(_SHOWN + summary) if summary else None), left, summary
@@ -123,8 +123,9 @@ def summarised(
 
     *model*, or an agent, writes it, in the background, so that the turn that comes next has it; with *wait*, before
     this one is answered. It is kept under the conversation's key with what it covers, is given only what it does not
-    cover yet (at most *at_once* tokens at a time), and is made anew where the conversation was replaced. When it fails,
-    the turns are sent as they are, and `Notice("not_summarised", …)` says why.
+    cover yet (at most *at_once* tokens at a time), and is made anew where the conversation was replaced. Pinned turns
+    are in it, and sent besides. When it fails, the turns are sent as they are, and `Notice("not_summarised", …)` says
+    why.
     """
     if not callable(model) and not is_model(model):
         raise Misuse(f"summarised() takes a model, or an agent, not {type(model).__name__}")

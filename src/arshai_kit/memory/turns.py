@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import Final
 
 from arshai_kit._json import dumps
 from arshai_kit.records import Message, Part, Text, Thinking, ToolCall, ToolResult
 
-__all__ = ["digest", "told", "turns"]
+__all__ = ["digest", "hands_over", "told", "turns"]
+
+_HAND_OFF: Final = "hand_off_to_"
+"""How the tools that `handoff` makes are called."""
 
 
 def turns(messages: Sequence[Message]) -> tuple[tuple[int, ...], ...]:
@@ -53,6 +57,18 @@ def _ends(messages: Sequence[Message]) -> list[int]:
 def _key(part: ToolCall | ToolResult) -> object:
     """What pairs a call with its result: its id, or its name where a provider gives no ids."""
     return part.id or ("", part.name)
+
+
+def hands_over(message: Message) -> bool:
+    """Whether *message* tells that the conversation was handed to another agent (`arshai_kit.agents.handoff`).
+
+    >>> from arshai_kit.records import tool_result
+    >>> hands_over(tool_result(ToolCall("1", "hand_off_to_billing"), "billing goes on with the conversation."))
+    True
+    """
+    return any(
+        type(part) is ToolResult and part.name.startswith(_HAND_OFF) and not part.is_error for part in message.parts
+    )
 
 
 def told(messages: Iterable[Message]) -> str:

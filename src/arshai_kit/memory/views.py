@@ -13,7 +13,7 @@ from arshai_kit.effects import Plan
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
 from arshai_kit.memory.tokens import Count, estimated, total
-from arshai_kit.memory.turns import turns
+from arshai_kit.memory.turns import hands_over, turns
 from arshai_kit.records import Message
 
 __all__ = ["Composed", "Pinned", "Recalled", "View", "Windowed", "composed", "pinned", "windowed"]
@@ -101,19 +101,23 @@ class Recalled(Record):
         messages = (*self.messages[:first], made, *self.messages[first:])
         return evolve(self, messages=messages, places=(*self.places[:first], MADE, *self.places[first:]))
 
+    def past(self) -> tuple[tuple[int, ...], ...]:
+        """The turns of *messages*, but for one that the prompt goes on with."""
+        found = turns((*self.messages, *self.prompt))
+        return tuple([turn for turn in found if turn[-1] < len(self.messages)])
+
     def turns(self) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
         """The turns of *messages* that a view may leave out, and the numbers of what it has to keep.
 
-        That is what the system says, every turn with a pin, and the turn that the prompt goes on with.
+        That is what the system says, every turn with a pin, the turn that the prompt goes on with, and the latest in
+        which one agent handed the conversation to another: it tells whose turn it is.
         """
-        here = len(self.messages)
-        free, kept = list[tuple[int, ...]](), [n for n, each in enumerate(self.messages) if each.role == "system"]
-        for turn in turns((*self.messages, *self.prompt)):
-            if turn[-1] >= here or any(self.places[number] in self.pins for number in turn):
-                kept += [number for number in turn if number < here]
-            else:
-                free.append(turn)
-        return tuple(free), tuple(sorted(kept))
+        past = self.past()
+        hands = [turn for turn in past if any(hands_over(self.messages[number]) for number in turn)][-1:]
+        pinned_ = [turn for turn in past if any(self.places[number] in self.pins for number in turn)]
+        free = tuple([turn for turn in past if turn not in hands and turn not in pinned_])
+        left_out = {number for turn in free for number in turn}
+        return free, tuple([number for number in range(len(self.messages)) if number not in left_out])
 
 
 View: TypeAlias = Callable[[Recalled], Any]
@@ -154,9 +158,9 @@ class Windowed(Record):
 def windowed(*, turns: int | None = None, tokens: int | None = None, count: Count = estimated) -> Windowed:
     """A view: the latest *turns* of the past, and of these the latest that with the prompt take at most *tokens*.
 
-    A turn is left out whole, so no call is ever split from its result. What the system says, pinned turns, and the
-    turn that the prompt goes on with are kept whatever they take. *count* is one of `arshai_kit.memory.tokens`; the
-    agent's own instructions and tools are not counted.
+    A turn is left out whole, so no call is ever split from its result. Kept, whatever they take, are what the system
+    says, pinned turns, the turn that the prompt goes on with, and that of the latest hand-off. *count* is one of
+    `arshai_kit.memory.tokens`; the agent's own instructions and tools are not counted.
 
     >>> from arshai_kit.records import assistant, user
     >>> said = (user("Hi"), assistant("Hello!"), user("Rain?"), assistant("No."))
