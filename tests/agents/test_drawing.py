@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,6 +99,7 @@ def test_one_agent_is_one_node() -> None:
     assert to_mermaid(agent(MODEL), direction="LR") == 'flowchart LR\n    n1["wise"]'
     assert parsed(to_mermaid(pipe()))[0] == {"n1": " "}
     assert to_mermaid(lambda prompt: prompt).endswith('n1("function")')
+    assert to_mermaid(partial(partial(draft), "x")).endswith('n1("draft")')
 
 
 def test_a_pipe_is_a_line_in_which_each_stands_where_it_is() -> None:
