@@ -42,7 +42,7 @@ from tests.core.worlds import World, everywhere, listening
 from tests.faults.ways import within
 from tests.laws.provider import Provider, provider, whole
 from tests.resilience.toys import ASK, Toy, said, talk
-from tests.transport.server import Peer, chunked
+from tests.transport.server import Peer, at_some_pace, chunked, eventually
 from tests.transport.server import serving as listening_at
 
 SHORT = 0.06
@@ -123,23 +123,31 @@ def dripping(first: bytes, again: bytes) -> Iterator[Endpoint]:
     ids=["silent", "slow headers", "a byte at a time", "pings"],
 )
 def test_a_server_that_never_ends(world: World, first: bytes, again: bytes) -> None:
+    def late(pace: float) -> None:
+        bounded = deadline(model, SHORT * pace)
+        error = over(world, talk(bounded, stream=world.listening), "the (answer of 127.0.0.1|rest of a)")
+        assert error.seconds == SHORT * pace
+
     with dripping(first, again) as model:
-        error = over(world, talk(deadline(model, SHORT), stream=world.listening), "the (answer of 127.0.0.1|rest of a)")
-    assert error.seconds == SHORT
+        at_some_pace(late)
 
 
 @listening
 def test_what_was_told_is_kept(world: World) -> None:
     told = b'data: {"choices":[{"delta":{"content":"Once upon"}}]}\n\n'
-    with dripping(HEAD + b"%x\r\n%s\r\n" % (len(told), told), PING) as model:
+
+    def late(pace: float) -> None:
         teller = Agent(lambda prompt: stream.plan(model, prompt))
         plans = (
-            lambda: stream.plan(deadline(model, 6 * ENOUGH), "A tale"),
-            lambda: call(deadline(teller, 6 * ENOUGH), "A tale"),
+            lambda: stream.plan(deadline(model, ENOUGH * pace), "A tale"),
+            lambda: call(deadline(teller, ENOUGH * pace), "A tale"),
         )
         here = slice(None) if world.backend == "" else slice(1)
         for plan, where in [*zip(plans, ("", " in model toy-1"), strict=True)][here]:
             assert over(world, plan, f"the rest of a reply{where}$").partial.text == "Once upon"
+
+    with dripping(HEAD + b"%x\r\n%s\r\n" % (len(told), told), PING) as model:
+        at_some_pace(late)
 
 
 def sleeps() -> Plan[None]:
@@ -154,8 +162,19 @@ def searches() -> Plan[None]:
     yield from Step("search", "shelf", None, starts)
 
 
+OVER = Event()
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    """What hangs in a test ends with it."""
+    OVER.clear()
+    yield
+    OVER.set()
+
+
 def hangs() -> None:
-    Event().wait(0.5)
+    OVER.wait(60)
 
 
 async def awaits() -> None:
@@ -175,10 +194,14 @@ async def awaits() -> None:
     ids=["sleeps", "starts", "searches", "hangs", "awaits"],
 )
 def test_whatever_a_plan_waits_for(world: World, plan: Callable[[], Plan[Any]], doing: str) -> None:
-    seconds = 5.0 if "600" in doing else SHORT  # a wait that would end too late is not begun
-    error = over(world, agent(plan, seconds), doing)
-    for each in (error, pickle.loads(pickle.dumps(error))):
-        assert (each.doing, each.seconds) == (doing, seconds)
+
+    def late(pace: float) -> None:
+        seconds = 5.0 if "600" in doing else SHORT * pace  # a wait that would end too late is not begun
+        error = over(world, agent(plan, seconds), doing)
+        for each in (error, pickle.loads(pickle.dumps(error))):
+            assert (each.doing, each.seconds) == (doing, seconds)
+
+    at_some_pace(late)
 
 
 @everywhere
@@ -360,10 +383,13 @@ def test_waiting_in_line_counts(world: World) -> None:
 
 @everywhere
 def test_who_is_too_slow_is_counted_by_what_is_inside(world: World) -> None:
-    circuit = Circuit(CircuitRules(failures=1))
-    with pytest.raises(TimedOut):
-        world.run(talk(deadline(breaker(Toy(awaits), circuit), SHORT)))
-    assert circuit.state == "open"
+    def late(pace: float) -> None:
+        circuit = Circuit(CircuitRules(failures=1))
+        with pytest.raises(TimedOut):
+            world.run(talk(deadline(breaker(Toy(awaits), circuit), SHORT * pace)))
+        assert circuit.state == "open"
+
+    at_some_pace(late)
 
 
 @everywhere
@@ -438,12 +464,15 @@ class Away:
 
 @everywhere
 def test_who_never_entered_has_nothing_to_settle(world: World) -> None:
-    quota = Away()
-    try:
-        ends(world, talk(deadline(limited(Toy(), quota), SHORT)), "enter")
-        assert quota.asked == ["leave"]
-    finally:
-        quota.busy.set()
+    def late(pace: float) -> None:
+        quota = Away()
+        try:
+            ends(world, talk(deadline(limited(Toy(), quota), SHORT * pace)), "enter")
+            assert quota.asked == ["leave"]
+        finally:
+            quota.busy.set()
+
+    at_some_pace(late)
 
 
 # -- what runs elsewhere --
@@ -465,12 +494,14 @@ def test_runs_that_an_agent_starts_itself_are_bounded(world: World) -> None:
         async def awaited(prompt: str) -> str:
             return (await aio.complete(model, prompt)).text
 
-        over(world, lambda: call(deadline(asks, SHORT), "Go"), "(the answer of 127.0.0.1|asks)")
-        over(world, lambda: call(deadline(awaited, SHORT), "Go"), "(the answer of 127.0.0.1|awaited)")
-        until = time.monotonic() + 20
-        while not blamed and time.monotonic() < until:  # who was left behind ends too
-            time.sleep(0.001)
-    assert "the answer of 127.0.0.1" in blamed[0]
+        def late(pace: float) -> None:
+            blamed.clear()
+            over(world, lambda: call(deadline(asks, SHORT * pace), "Go"), "(the answer of 127.0.0.1|asks)")
+            over(world, lambda: call(deadline(awaited, SHORT * pace), "Go"), "(the answer of 127.0.0.1|awaited)")
+            eventually(lambda: blamed)  # who was left behind ends too
+            assert "the answer of 127.0.0.1" in blamed[0]
+
+        at_some_pace(late)
 
 
 @everywhere
@@ -485,9 +516,12 @@ def test_what_a_function_has_gathered_is_kept(world: World) -> None:
     def desk(prompt: str) -> str:
         return run_tools(BLANK, prompt, [hang]).text
 
-    with testing.scripted(ToolCall("", "hang")):
-        error = over(world, lambda: call(deadline(desk, ENOUGH), "Go"), "(model m|desk)$")
-    assert error.doing == "desk" or [made.call.name for made in error.partial.tool_runs] == ["hang"]
+    def late(pace: float) -> None:
+        with testing.scripted(ToolCall("", "hang")):
+            error = over(world, lambda: call(deadline(desk, ENOUGH * pace), "Go"), "(model m|desk)$")
+        assert error.doing == "desk" or [made.call.name for made in error.partial.tool_runs] == ["hang"]
+
+    at_some_pace(late)
 
 
 @everywhere
@@ -526,19 +560,22 @@ def test_a_replay_ends_as_the_run_did(world: World, tmp_path: Path) -> None:
 
 
 def test_what_goes_on_in_the_background_is_not() -> None:
-    ended: list[bool] = []
+    go, ended = Event(), list[bool]()
 
     def background() -> Plan[None]:
-        yield from Sleep(SHORT * 2)
+        yield from Call(go.wait, 60)
+        yield from Sleep(1.0)
         ended.append(True)
 
     def plan(_: Any) -> Plan[str]:
         yield from Step("tool", "later", None, lambda: iter(Spawn("later", background)))
         return "started"
 
-    with using():
-        assert run(deadline(Agent(plan), SHORT), "Go") == "started"
+    with testing.clock() as clock, using(drain=60):
+        assert run(deadline(Agent(plan), 5.0), "Go") == "started"
         assert [task.name for task in background_tasks()] == ["later"]
+        clock.advance(10.0)
+        go.set()
     assert ended == [True]
 
 
