@@ -200,5 +200,6 @@ def _tell(error: ArshaiError, now: Any, said: tuple[Message, ...], total: Total,
         changes: dict[str, Any] = {"agent": named(now), "prompt": said, "earlier": earlier, "handoffs": count}
         error.paused = evolve(error.paused, **changes)
     if total.messages:
-        last = error.partial if isinstance(error.partial, Response) else Response((), "error")
-        error.partial = _plus(total, last).response(last)
+        last = error.partial
+        told = isinstance(last, Response)
+        error.partial = _plus(total, last).response(last) if told else total.response(Response((), "error"))
