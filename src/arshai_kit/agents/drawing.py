@@ -192,7 +192,8 @@ class _Sketch:
         return fork, join
 
     def _route(self, value: Route) -> Ends:
-        (choice, _), (join, _) = self.node("choice", _called(value.chooser)), self.node("point", " ")
+        (first, choice), (join, _) = self._choice(value.chooser), self.node("point", " ")
+        ends = first, join
         drawn: dict[str, str] = {}
         for each, name in zip(value.agents, value.names, strict=True):
             first, last = self.agent(each, name)
@@ -205,14 +206,23 @@ class _Sketch:
             first, last = self.agent(value.default)
             self.arrow(choice, first, "default", dotted=True)
             self.arrow(last, join)
-        return choice, join
+        return ends
+
+    def _choice(self, chooser: Any) -> Ends:
+        """Where it is chosen; a chooser that is an agent of ours is drawn before it."""
+        if is_model(chooser) or not hasattr(chooser, "plan"):
+            return self.node("choice", _called(chooser))
+        (first, last), (choice, _) = self.agent(chooser), self.node("choice", " ")
+        self.arrow(last, choice)
+        return first, choice
 
     def _insisting(self, value: Insisting) -> Ends:
         first, last = self.agent(value.agent)
-        check, _ = self.node("check", _called(value.check))
+        asks = hasattr(value.check, "plan")
+        check, checked = self.agent(value.check) if asks else self.node("check", _called(value.check))
         self.arrow(last, check)
-        self.arrow(check, first, f"again, {value.times} times at most", dotted=True)
-        return first, check
+        self.arrow(checked, first, f"again, {value.times} times at most", dotted=True)
+        return first, checked
 
     def _fallback(self, agents: tuple[Any, ...]) -> Ends:
         ends, (join, _) = [self.agent(each) for each in agents], self.node("point", " ")
