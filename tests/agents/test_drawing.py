@@ -124,11 +124,15 @@ def test_a_route_has_an_arrow_for_each_choice() -> None:
     arrows, _ = drawn(route(critic, {"a": draft}, default=placed(len, "else")))
     assert ("critic", "else", "-.->", "default") in arrows
     assert ("else", " ", "-->", "") in arrows
+    arrows, _ = drawn(route(agent(MODEL, name="triage"), {"a": draft}))
+    assert arrows == [("triage", " ", "-->", ""), (" ", "a", "-->", "a"), ("a", " ", "-->", "")]
 
 
 def test_what_may_happen_is_dotted() -> None:
     arrows, _ = drawn(insist(draft, critic, times=1))
     assert arrows == [("draft", "critic", "-->", ""), ("critic", "draft", "-.->", "again, 1 times at most")]
+    arrows, _ = drawn(insist(draft, pipe(critic, len)))
+    assert [arrow[:2] for arrow in arrows] == [("critic", "len"), ("draft", "critic"), ("len", "draft")]
     arrows, _ = drawn(fallback(draft, critic))
     assert arrows[-1] == ("draft", "critic", "-.->", "fails")
     worker = as_tool(agent(MODEL, name="worker"))
