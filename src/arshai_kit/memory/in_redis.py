@@ -14,11 +14,11 @@ from arshai_kit.effects import Call, Now, Plan, Random, Sleep
 from arshai_kit.errors import ForeignFormat, Misuse, StoreUnreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory.encoding import checked, encoded, joined, note_decoded, note_encoded
-from arshai_kit.memory.in_process import conflict, too_large
 from arshai_kit.memory.records import Conversation, Memory, Note
 from arshai_kit.memory.redis_client import Client, client_of
-from arshai_kit.memory.redis_scripts import FORMAT, MIGRATIONS, SCRIPTS
+from arshai_kit.memory.redis_scripts import FORMAT, MIGRATIONS, SCRIPTS, migration
 from arshai_kit.memory.redis_watch import Watch
+from arshai_kit.memory.sharing import conflict, too_large
 from arshai_kit.records import Message
 
 __all__ = ["RedisStore", "redis_memory"]
@@ -50,8 +50,13 @@ def redis_memory(
     seconds in which it asks again; a change is made once however often it is asked for.
     """
     store = RedisStore(redis, ttl=ttl, renew=renew, prefix=prefix, max_bytes=max_bytes, when_away=when_away)
-    names = ("load", "append", "replace", "forget", "noted", "note", "enter", "leave", "begin", "end")
-    return Memory(*[_Function(name, store) for name in names], store.watch, name="redis", backend=store)
+
+    def of(name: str) -> _Function:
+        return _Function(name, store)
+
+    said = (of("load"), of("append"), of("replace"), of("forget"), of("noted"), of("note"))
+    turns = (of("enter"), of("leave"), of("begin"), of("end"))
+    return Memory(*said, *turns, _Watching(store), name="redis", backend=store)
 
 
 @frozen(eq=False, repr=False)
@@ -74,6 +79,17 @@ class _Function(Record):
         return drive(self.plan(*args, **kwargs))
 
 
+@frozen(eq=False, repr=False)
+class _Watching(Record):
+    """The function `watch` of *store*."""
+
+    store: RedisStore = field(repr=False)
+
+    def __call__(self, key: str, since: int | None = None) -> Watch:
+        """As `RedisStore.watch`."""
+        return self.store.watch(key, since)
+
+
 class RedisStore:
     """What `redis_memory` asks; each of its functions is a plan."""
 
@@ -88,11 +104,11 @@ class RedisStore:
         when_away: WhenAway = "raise",
         migrations: Mapping[int, str] = MIGRATIONS,
     ) -> None:
-        steps = {f"migrate {number}": text for number, text in migrations.items()}
+        steps = {f"migrate {number}": migration(number, step) for number, step in migrations.items()}
         self.client = client_of(redis, {**SCRIPTS, **steps})
         self.ttl, self.renew, self.prefix = _ttl(ttl), renew, prefix
         self.max_bytes, self.when_away = _limit(max_bytes), _patience(when_away)
-        self.migrations, self.format = migrations, FORMAT + len(migrations) - len(MIGRATIONS)
+        self.migrations, self.format = migrations, max(migrations, default=FORMAT - 1) + 1
         self._head = (b"%d" % self.format, b"%d" % round(1000 * (self.ttl or 0)), b"1" if renew else b"0")
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from hashlib import sha1
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["FORMAT", "MIGRATIONS", "SCRIPTS", "hash_of"]
+__all__ = ["FORMAT", "MIGRATIONS", "SCRIPTS", "hash_of", "migration"]
 
 FORMAT: Final = 1
 """The version of the layout, which docs/memory/redis.md describes."""
@@ -200,7 +200,20 @@ SCRIPTS: Final[Mapping[str, str]] = MappingProxyType(
 format, the milliseconds that it is kept (0: for ever), and whether each use renews them."""
 
 MIGRATIONS: Final[Mapping[int, str]] = MappingProxyType({})
-"""What makes the next format out of this one, in one step on the same keys; 1 is the first format."""
+"""What makes the next format out of one of this number, on the same keys; 1 is the first, so there is none yet."""
+
+
+def migration(number: int, step: str) -> str:
+    """The script of a *step* from the format of that *number* to the next one, once however often it is run.
+
+    >>> print(migration(1, "redis.call('HSET', KEYS[1], 'new', '')"))
+    if redis.call('HGET', KEYS[1], 'format') ~= '1' then return {0} end
+    redis.call('HSET', KEYS[1], 'new', '')
+    redis.call('HSET', KEYS[1], 'format', '2')
+    return {0}
+    """
+    first = f"if redis.call('HGET', KEYS[1], 'format') ~= '{number}' then return {{0}} end"
+    return f"{first}\n{step}\nredis.call('HSET', KEYS[1], 'format', '{number + 1}')\nreturn {{0}}"
 
 
 def hash_of(script: str) -> str:

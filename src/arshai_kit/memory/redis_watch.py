@@ -28,6 +28,10 @@ _LOOKS: Final = 5
 """Looks after which the memory is asked without a notice: one may be lost with its connection."""
 
 
+def _messages(value: Any) -> tuple[Message, ...]:
+    return tuple(value)
+
+
 @frozen(eq=False, repr=False)
 class Change(Record):
     """What has happened to a conversation: *messages* were added to it (`append`), or put in place of all.
@@ -36,7 +40,7 @@ class Change(Record):
     """
 
     kind: Literal["append", "replace", "forget"]
-    messages: tuple[Message, ...] = field(default=(), converter=tuple)
+    messages: tuple[Message, ...] = field(default=(), converter=_messages)
     version: int = 0
 
 
