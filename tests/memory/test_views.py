@@ -15,11 +15,12 @@ from arshai_kit.effects import Plan
 from arshai_kit.errors import Misuse
 from arshai_kit.memory.tokens import counting, total
 from arshai_kit.memory.turns import digest, turns
+from arshai_kit.memory.turns import told as words
 from arshai_kit.memory.views import Recalled, View, composed, pinned, windowed
-from arshai_kit.records import Message, ToolCall, assistant, system, tool_result, user
+from arshai_kit.records import Image, Message, Text, Thinking, ToolCall, assistant, system, tool_result, user
 from arshai_kit.testing.strategies import conversations
 from tests.core.worlds import World, everywhere
-from tests.memory.dictionaries import histories, is_within, turn, unpaired
+from tests.memory.dictionaries import histories, turn, unpaired
 
 ONE = counting(lambda _: 1)
 FEW = st.integers(0, 6)
@@ -204,8 +205,14 @@ def test_what_cannot_be_a_view_is_refused(make: Callable[[], Any], words: str) -
 @given(histories(), histories())
 @example((user("a"), user("b")), (user("a\x1euser"),))
 def test_a_digest_tells_conversations_apart(one: tuple[Message, ...], other: tuple[Message, ...]) -> None:
-    seen = [[(each.role, each.text, each.tool_calls) for each in said] for said in (one, other)]
+    seen = [[words([each]) for each in said] for said in (one, other)]
     if seen[0] != seen[1]:
         assert digest(one) != digest(other)
     assert digest(one) == digest(list(one))
-    assert is_within(one, one)
+
+
+def test_what_is_no_text_is_named_in_words() -> None:
+    call = ToolCall("1", "draw", {"what": "cat"})
+    said = [Message("assistant", [Thinking("Hm."), call]), tool_result(call, (Text("Here:"), Image(b"x")))]
+    assert words(said) == 'assistant: [calls draw {"what":"cat"}]\ntool: [draw gives] Here: [image]'
+    assert words([Message("assistant", [Thinking("Hm.")])]) == ""
