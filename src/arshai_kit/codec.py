@@ -215,6 +215,8 @@ def _reading(kind: Any, converter: Any) -> Callable[[Any, Any], Any]:
         special["extra"] = override(struct_hook=_object)
     if kind is Usage:
         special |= {"missing": override(struct_hook=_list), "kinds": override(struct_hook=_object)}
+    if kind is Response:
+        special["output"] = override(struct_hook=_read_output)
     read: Any = make_dict_structure_fn(kind, converter, **special)
     return lambda value, _: read(_object(value), kind)
 
@@ -231,13 +233,39 @@ def _writing(kind: Any, converter: Any) -> Callable[[Any], Any]:
     if kind is ToolSpec:
         special["example"] = override(unstruct_hook=_thawed)
     if kind is Response:
-        special |= {"raw": override(omit=True), "output": override(unstruct_hook=_unstructured)}
+        special |= {"raw": override(omit=True), "output": override(unstruct_hook=_written_output)}
     if kind is Embeddings:
         special["raw"] = override(omit=True)
     if kind is ToolProgress:
         special["value"] = override(unstruct_hook=_unstructured)
     written: Callable[[Any], Any] = make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **special)
     return written
+
+
+def _written_output(value: Any) -> Any:
+    """An output as JSON; responses in it, as of agents side by side, say what they are."""
+    match value:
+        case Response():
+            return to_plain(value)
+        case tuple() if any(isinstance(each, Response) for each in value):
+            return [_written_output(each) for each in value]
+        case FrozenDict() if any(isinstance(each, Response) for each in value.values()):
+            return {name: _written_output(each) for name, each in value.items()}
+    return _unstructured(value)
+
+
+def _read_output(value: Any, _: Any) -> Any:
+    """What `_written_output` wrote; the responses in it are responses again."""
+    match value:
+        case {"v": int(), "type": "Response"}:
+            return from_plain(value)
+        case list():
+            inside = tuple([_read_output(each, _) for each in value])
+            return inside if any(isinstance(each, Response) for each in inside) else value
+        case dict():
+            held = {name: _read_output(each, _) for name, each in value.items()}
+            return FrozenDict(held) if any(isinstance(each, Response) for each in held.values()) else value
+    return value
 
 
 def _unstructured(value: Any) -> Any:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from arshai_kit import Image, Response, StepStarted, Text, ToolCall, Usage, assistant, complete, run, stream, user
 from arshai_kit.agents import Agent, agent, as_tool, parallel, pipe, placed
+from arshai_kit.codec import from_json, to_json
 from arshai_kit.effects import Call
 from arshai_kit.errors import ArshaiError, Misuse, OverBudget, ServerFailed
 from arshai_kit.models import thread
@@ -303,6 +304,16 @@ def test_combinations_are_values() -> None:
     assert pickle.loads(pickle.dumps(pipe(upper, parallel(upper))))("hi").text == "HI"
     assert "steps" not in repr(desk)
     assert (desk.__name__, desk.agents[0].__name__) == ("a & b > upper", "a & b")
+
+
+@pytest.mark.parametrize("made", [parallel(upper, len), parallel({"a": upper, "b": parallel(len, upper)})])
+def test_the_answers_of_all_come_back_from_json(made: Any) -> None:
+    response = made("hi")
+    assert from_json(to_json(response)) == response
+    assert from_json(to_json(Response((), output=response))).output == response
+    told = to_json(response).replace('"v":1,"type":"Response"', '"v":2,"type":"Response"').replace('"v":2', '"v":1', 1)
+    with pytest.raises(Misuse, match="this is of format 2"):
+        from_json(told)
 
 
 def test_a_combination_is_an_agent_for_all_that_takes_one() -> None:

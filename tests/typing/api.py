@@ -13,6 +13,7 @@ from arshai_kit import (
     Response,
     TextDelta,
     Usage,
+    agent,
     aio,
     azure,
     complete,
@@ -24,17 +25,22 @@ from arshai_kit import (
     openai,
     openai_compatible,
     openrouter,
+    parallel,
+    pipe,
+    route,
     run_tools,
     stream,
     tool,
     user,
     using,
 )
+from arshai_kit.agents import Agent, as_tool, insist, to_mermaid
 from arshai_kit.effects import Call, Effect, Emit, Handle, Join, Now, Outcome, Plan, Reply, Request, Send, Start, Step
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, Finished, Message, ToolSpec, ToolStarted
 from arshai_kit.records.vectors import Embeddings
 from arshai_kit.testing import hashed_embedder
+from arshai_kit.tools import Tool
 
 
 @attrs.frozen
@@ -70,6 +76,16 @@ assert_type(gemini("m", api_key="k"), Endpoint)
 assert_type(openrouter("m", api_key="k"), Endpoint)
 assert_type(gateway(model, headers={"x-team": "7"}), Endpoint)
 assert_type(embed(hashed_embedder(), "Hello"), Embeddings)
+
+
+assert_type(agent(model, name="ann"), Agent)
+assert_type(agent(model)("Hello"), Response)
+assert_type(pipe(weather, agent(model))("Hello"), Response)
+assert_type(parallel(slow, weather)("Hello"), Response)
+assert_type(route(model, {"slow": slow}, default=weather)("Hello"), Response)
+assert_type(insist(weather, slow)("Hello"), Response)
+assert_type(as_tool(weather), Tool)
+assert_type(to_mermaid(slow), str)
 
 
 def values() -> None:
