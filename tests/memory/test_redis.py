@@ -349,7 +349,7 @@ def test_a_client_of_asyncio_is_for_asyncio(world: World, redis_server: RedisSer
         return
     elsewhere: Any = redis_memory(Redis.from_url(redis_server.url))
     if world.backend == "trio":
-        with pytest.raises(Misuse, match="belongs to one event loop"):
+        with pytest.raises(Misuse, match="is for asyncio"):
             world.run(lambda: elsewhere.backend.load("k"))
 
 
@@ -357,14 +357,18 @@ def test_a_client_of_asyncio_belongs_to_one_loop(redis_server: RedisServer) -> N
     from redis.asyncio import Redis
 
     client: Any = Redis.from_url(redis_server.url)
-    memory = redis_memory(client, prefix=next(PREFIXES))
+    memory: Any = redis_memory(client, prefix=next(PREFIXES))
 
     async def main() -> None:
-        await aio.run(memory.load, "k")
+        version = await aio.run(memory.append, "k", [user("Hi")])
+        found = await anyio.to_thread.run_sync(memory.load, "k")  # from elsewhere, while the loop runs
+        assert found == Conversation([user("Hi")], version)
+        with pytest.raises(Misuse, match="its own event loop"):
+            await anyio.to_thread.run_sync(next, memory.watch("k"))
         await client.aclose()
 
     anyio.run(main)
-    with pytest.raises(Misuse, match="another one"):
+    with pytest.raises(Misuse, match="loop of this client"):
         anyio.run(main)
 
 

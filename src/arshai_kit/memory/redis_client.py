@@ -64,7 +64,10 @@ class Client:
 
 
 class AsyncClient:
-    """A client of `redis.asyncio`: it belongs to the event loop that asks it first, and to asyncio."""
+    """A client of `redis.asyncio`: it belongs to the event loop that asks it first, and only that loop asks it.
+
+    Who comes from elsewhere, as a worker that gives back the turn of a task that was cancelled, has that loop ask.
+    """
 
     def __init__(self, redis: Any, scripts: Mapping[str, str]) -> None:
         self.redis = self.client = redis
@@ -76,9 +79,19 @@ class AsyncClient:
 
     async def ask(self, script: str, keys: Sequence[bytes], *args: Any) -> Any:
         """As `Client.ask`."""
+        from asyncio import run_coroutine_threadsafe, wait_for, wrap_future
+
+        if self.is_home():
+            return await self._asked(script, keys, *args)
+        elsewhere = wrap_future(run_coroutine_threadsafe(self._asked(script, keys, *args), self._home))
+        try:
+            return await wait_for(elsewhere, 2 * _PATIENCE)
+        except TimeoutError as error:
+            raise StoreUnreachable("the event loop of the client of Redis does not come to ask it") from error
+
+    async def _asked(self, script: str, keys: Sequence[bytes], *args: Any) -> Any:
         from redis.exceptions import NoScriptError
 
-        self.at_home()
         run, (text, known) = self.client.execute_command, self._scripts[script]
         try:
             try:
@@ -97,19 +110,19 @@ class AsyncClient:
         if pool is not None:
             await pool.disconnect(inuse_connections=False)
 
-    def at_home(self) -> None:
-        """Refuse to be asked where its connections cannot be used."""
-        why = "a client of redis.asyncio belongs to one event loop of asyncio"
+    def is_home(self) -> bool:
+        """Whether this is the loop of the client; refuse where it cannot be asked at all."""
+        from asyncio import get_running_loop
+
         remedy = "an address (redis://…) or a client of redis.Redis works everywhere"
         try:
-            from asyncio import get_running_loop
-
             loop = get_running_loop()
         except RuntimeError:
-            raise Misuse(f"{why}, and this is none: {remedy}") from None
+            raise Misuse(f"a client of redis.asyncio is for asyncio, and this is none: {remedy}") from None
         self._home = self._home or loop
-        if self._home is not loop:
-            raise Misuse(f"{why}, and this is another one: {remedy}")
+        if self._home.is_closed():
+            raise Misuse(f"the event loop of this client of redis.asyncio is closed: make a client in each; {remedy}")
+        return self._home is loop
 
 
 def _hashed(scripts: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -69,9 +69,8 @@ class Watch:
         if self._is_closed:
             raise Misuse("this watch was closed; call watch(…) again")
         if self._ear is None:
-            kind = _AsyncEar if isinstance(self._store.client, AsyncClient) else _Ear
-            ear = kind(self._store.client.client, self._store.keys(self.key)[0])
-            self._ear = ear
+            client, channel = self._store.client, self._store.keys(self.key)[0]
+            self._ear = (_AsyncEar if isinstance(client, AsyncClient) else _Ear)(client, channel)
             yield from self._hear(0.0)
             if self.version is None:
                 self.version, _, _ = yield from self._store.since(self.key, -1)
@@ -175,7 +174,7 @@ class _Ear:
     """What hears the notices of one channel, one listener at a time, perhaps in a thread that was left behind."""
 
     def __init__(self, client: Any, channel: bytes) -> None:
-        self._pubsub, self._channel = _listening(client), channel
+        self._pubsub, self._channel = _listening(client.client), channel
         self._lock = Lock()
         self._is_deaf = False
         self._closing = finalize(self, self._pubsub.close)
@@ -214,9 +213,11 @@ class _AsyncEar:
     """As `_Ear`, of a client of `redis.asyncio`."""
 
     def __init__(self, client: Any, channel: bytes) -> None:
-        self._pubsub, self._channel = _listening(client), channel
+        self._client, self._pubsub, self._channel = client, _listening(client.client), channel
 
     async def hear(self, seconds: float) -> Any:
+        if not self._client.is_home():
+            raise Misuse("a client of redis.asyncio is watched with in its own event loop: async for, there")
         try:
             if not self._pubsub.subscribed:
                 await self._pubsub.subscribe(self._channel)
