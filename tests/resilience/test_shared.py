@@ -33,6 +33,7 @@ from arshai_kit.resilience import (
 from tests.core.worlds import World, everywhere
 from tests.resilience.redis_server import RedisServer
 from tests.resilience.toys import Toy, said, talk, until
+from tests.transport.server import eventually
 
 pytestmark = pytest.mark.needs("redis")
 
@@ -191,6 +192,24 @@ async def test_who_is_cancelled_gives_its_place_back(anyio_backend: str, redis_s
     await until(lambda: circuit.enter("c")[0] == "probe")
 
 
+def test_what_one_thread_is_about_to_tell_another_tells_too() -> None:
+    """Else it would be refused for the sake of calls that have ended, of which the first has not yet told."""
+    store = RedisQuota("a", _nowhere(), concurrent=1)._store
+    told: list[Any] = []
+
+    def slowly(names: Any) -> None:
+        told.append(names)
+        store.telling(told.append)
+        store.end("c")
+
+    store.end("a")
+    store.end("b")
+    store.telling(slowly)
+    store.telling(told.append)
+    store.telling(told.append)
+    assert told == [["a", "b"], ["a", "b"], ["c"], []]
+
+
 def test_who_left_before_it_came_holds_no_place(redis_server: RedisServer) -> None:
     """The thread that enters may be slower than whoever gives up."""
     quota = RedisQuota(next(NAMES), redis_server.url, concurrent=1)
@@ -246,10 +265,18 @@ def test_when_redis_is_away_calls_say_so_or_go(world: World) -> None:
     lenient.model.circuit.leave("x")
 
 
-def test_an_answer_is_not_lost_when_redis_goes_away_meanwhile(tmp_path: Path) -> None:
+def test_an_answer_is_not_lost_when_redis_goes_away_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be told is told by the next call, once Redis, which remembers, is back."""
+    told: list[bool] = []
+
+    def telling(*args: object) -> None:
+        tell(*args)
+        told.append(True)
+
     with RedisServer(tmp_path, keeps=True) as server:
         quota = RedisQuota("a", server.url, concurrent=1)
+        tell = quota._told
+        monkeypatch.setattr(quota, "_told", telling)
 
         def answer() -> Any:
             server.kill()
@@ -259,6 +286,7 @@ def test_an_answer_is_not_lost_when_redis_goes_away_meanwhile(tmp_path: Path) ->
         assert complete(model, "Hi").text == "It is me."
         with pytest.raises(StoreUnreachable):
             complete(model, "Hi")
+        eventually(lambda: len(told) == 2)  # the end of the first call, and that the second was left, by a worker
         server.start()
         assert running(quota) == 1
         assert complete(limited(Toy(), quota, wait=False), "Hi").text == "It is me."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
 from weakref import finalize
@@ -42,6 +43,15 @@ def _client(redis: Any, owner: object) -> Any:
     return made
 
 
+class _Ended:
+    """A call that has ended; it may be so more than once."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
 class _Store:
     """The scripts of one state in Redis, and the calls of this process that it is yet to be told have ended."""
 
@@ -50,7 +60,7 @@ class _Store:
             raise Misuse(f"when_away= is one of {', '.join(get_args(Away))}, not {when_away!r}")
         self.redis, self.keys, self.when_away = redis, keys, when_away
         self.client = _client(redis, self)
-        self.ended: deque[str] = deque(maxlen=10_000)
+        self.ended: deque[_Ended] = deque(maxlen=10_000)
         self.gone: deque[str] = deque(maxlen=1_000)
         self._scripts: dict[str, Any] = {}
         self._lock = Lock()
@@ -73,24 +83,32 @@ class _Store:
             raise StoreUnreachable(why) from error
 
     def telling(self, tell: Callable[[Sequence[str]], Any]) -> Any:
-        """What *tell* answers, which hands on the names of calls that have ended; they are kept if it cannot."""
-        names = [self.ended.popleft() for _ in range(min(len(self.ended), _MANY))]
-        try:
-            return tell(names)
-        except StoreUnreachable:
-            self.ended.extend(names)
-            raise
+        """What *tell* answers, which hands on the names of calls that have ended; they are kept until it has.
+
+        Another thread, which may be held up for long, may be about to hand on the same: that is done twice, or whoever
+        comes meanwhile would be refused for the sake of a call that has ended.
+        """
+        ended = list(self.ended)[:_MANY]
+        answer = tell([each.key for each in ended])
+        for each in ended:
+            with suppress(ValueError):  # the other thread was faster
+                self.ended.remove(each)
+        return answer
+
+    def end(self, key: str) -> None:
+        """The call *key* has ended, as is to be told."""
+        self.ended.append(_Ended(key))
 
     def left(self, key: str, tell: Callable[[], None]) -> None:
         """The call *key* was left: have a worker *tell* so; if it cannot, the next call does, or the lease ends."""
-        self.ended.append(key)
+        self.end(key)
         self.gone.append(key)
         workers().run(tell)
 
     def came_late(self, key: str) -> None:
         """The call *key* was under way to Redis; was it left meanwhile, it is to be ended again."""
         if key in self.gone:
-            self.ended.append(key)
+            self.end(key)
 
 
 class RedisQuota:
@@ -146,7 +164,7 @@ class RedisQuota:
         own = self._store.key(key)
         used = -1 if tokens is None else tokens
         news = [part for kind in sorted(told, key=lambda each: -each[1]) for part in kind]  # what is least comes last
-        self._store.ended.append(own)
+        self._store.end(own)
         self._told(own, used, hold or 0.0, len(news), *news)
 
     def leave(self, key: str) -> None:
