@@ -7,6 +7,7 @@ from arshai_kit.memory.in_sqlite import sqlite_memory
 from arshai_kit.memory.records import Conversation, Memory, Note
 from arshai_kit.memory.redacting import cards, emails, redacted
 from arshai_kit.memory.relevance import relevant
+from arshai_kit.memory.remembering import Remembering, remembering
 from arshai_kit.memory.summaries import summarised
 from arshai_kit.memory.tokens import estimated, tokenizer
 from arshai_kit.memory.views import Recalled, composed, pinned, windowed
@@ -16,6 +17,7 @@ __all__ = [
     "Memory",
     "Note",
     "Recalled",
+    "Remembering",
     "cards",
     "composed",
     "emails",
@@ -27,6 +29,7 @@ __all__ = [
     "redacted",
     "redis_memory",
     "relevant",
+    "remembering",
     "sqlite_memory",
     "summarised",
     "tokenizer",

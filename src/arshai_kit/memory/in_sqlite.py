@@ -73,6 +73,12 @@ class SqliteStore:
     def __repr__(self) -> str:
         return f"SqliteStore({self.path!r})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SqliteStore) and os.path.realpath(self.path) == os.path.realpath(other.path)
+
+    def __hash__(self) -> int:
+        return hash(SqliteStore)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.path, self.max_bytes, self.patience, self.synchronous)
 
@@ -173,6 +179,17 @@ class SqliteStore:
         names = _bytes(key), id.encode("utf-8", "surrogatepass")
         self._changed(lambda file: file.execute("delete from turns where key = ? and id = ?", names), durable=False)
 
+    def begin(self, key: str, id: str, seconds: float) -> tuple[float, Conversation]:  # noqa: A002
+        """`enter`, and `load` once it is this one's turn."""
+        wait = self.enter(key, id, seconds)
+        return wait, Conversation() if wait else self.load(key)
+
+    def end(self, key: str, messages: Iterable[Message], id: str, turn: str) -> int:  # noqa: A002
+        """`append`, and `leave` what was entered as *turn*."""
+        version = self.append(key, messages, id)
+        self.leave(key, turn)
+        return version
+
     def close(self) -> None:
         """Close the file; it is opened again when it is asked again."""
         with self._lock:
@@ -264,7 +281,7 @@ def sqlite_memory(
     """
     store = SqliteStore(path, max_bytes=max_bytes, patience=patience, synchronous=synchronous)
     functions = (store.load, store.append, store.replace, store.forget, store.noted, store.note)
-    return Memory(*functions, store.enter, store.leave, name="sqlite", backend=store)
+    return Memory(*functions, store.enter, store.leave, store.begin, store.end, name="sqlite", backend=store)
 
 
 def _found(file: sqlite3.Connection, name: bytes) -> tuple[int, int, int]:

@@ -23,6 +23,8 @@ from arshai_kit._json import FrozenDict, freeze
 from arshai_kit.codec import RECORDS, from_plain, to_plain
 from arshai_kit.effects import Secret
 from arshai_kit.errors import Diverged
+from arshai_kit.memory.encoding import decoded, encoded
+from arshai_kit.memory.records import Conversation, Note
 from arshai_kit.records import Response
 from arshai_kit.testing.errors import error_data, error_of
 
@@ -133,7 +135,12 @@ def _record(value: Any, wholly: bool) -> Data:  # noqa: FBT001  # passed on down
 
 
 def _object(value: Any, name: str, wholly: bool) -> Data:  # noqa: FBT001  # passed on down the value
-    """A user's record, by what a model would be told of it."""
+    """What a memory gave; or a user's record, by what a model would be told of it."""
+    match value:
+        case Conversation(messages=messages, version=version):
+            return {"$conversation": [encoded(messages).decode(), version]}
+        case Note(value=noted, version=version):
+            return {"$note": [_data(noted, wholly), version]}
     kind = type(value)
     if not (attrs.has(kind) or dataclasses.is_dataclass(kind) or any(hasattr(kind, each) for each in _DESCRIBED)):
         return {"$lost": name}
@@ -197,6 +204,10 @@ def _known(mark: str, inside: Data, data: dict[str, Data]) -> Any:
             return getattr(Enum(name, {member: value_of(data["value"])}), member)
         case "$secret":
             return Secret("***")
+        case "$conversation":
+            return Conversation(decoded(inside[0].encode()), inside[1])
+        case "$note":
+            return Note(value_of(inside[0]), inside[1])
         case "$path":
             from pathlib import Path
 

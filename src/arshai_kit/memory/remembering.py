@@ -1,0 +1,169 @@
+"""An agent that recalls what has been said under a key: a whole turn is added to it, or nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final, Literal
+
+from attrs import frozen
+
+from arshai_kit._record import Record
+from arshai_kit.completion import as_response, run
+from arshai_kit.effects import Plan
+from arshai_kit.errors import ApprovalNeeded, ArshaiError, Conflict, Misuse
+from arshai_kit.faces import drive
+from arshai_kit.memory.encoding import checked, decoded, encoded
+from arshai_kit.memory.records import Memory, Note
+from arshai_kit.memory.taking import Turn, drawn
+from arshai_kit.memory.views import Recalled, viewed
+from arshai_kit.models import Prompt, is_model, thread
+from arshai_kit.records import Message, Paused, Response, close_open_calls
+from arshai_kit.resilience.around import named
+
+__all__ = ["Remembering", "remembering"]
+
+_PAUSES: Final = "paused"
+_MOST_PAUSES: Final = 16
+"""So many runs of one conversation may wait for a person; the oldest one's prompt is no longer known then."""
+_TRIES: Final = 100
+
+
+@frozen(eq=False, repr=False)
+class Remembering(Record):
+    """An agent with a memory, called with `key=`; see `remembering`."""
+
+    agent: Any
+    memory: Memory
+    view: Any = None
+    turns: str = "wait"
+    lease: float = 900.0
+
+    @property
+    def __name__(self) -> str:
+        return named(self.agent)
+
+    def plan(self, prompt: Prompt | Paused, *args: Any, key: str, **kwargs: Any) -> Plan[Response]:
+        """What calling it does, as a plan."""
+        turn = Turn(self.memory, checked(key), (yield from drawn()), lease=self.lease, name=named(self.agent))
+        try:
+            try:
+                response = yield from self._answered(turn, prompt, args, kwargs)
+            except Exception:
+                yield from turn.leave()
+                raise
+        finally:
+            turn.drop()
+        return response
+
+    def __call__(self, prompt: Prompt | Paused, *args: Any, key: str, **kwargs: Any) -> Response:
+        """The answer of the agent."""
+        return drive(self.plan(prompt, *args, key=key, **kwargs))
+
+    def _answered(self, turn: Turn, prompt: Prompt | Paused, args: Any, kwargs: Any) -> Plan[Response]:
+        new = () if isinstance(prompt, Paused) else thread(prompt)
+        said = yield from turn.begin(waits=self.turns == "wait")
+        if isinstance(prompt, Paused):
+            new = yield from _asked_before(self.memory, turn.key, prompt)
+            asked: Any = prompt
+        else:
+            new = _closing(said.messages, new)
+            seen = Recalled(turn.key, said.messages, new, self.memory, said.version)
+            if self.view is not None:
+                seen = viewed((yield from run.plan(self.view, seen)), self.view)
+            asked = (*seen.messages, *seen.prompt)
+        try:
+            with turn.marked():
+                response = as_response((yield from run.plan(self.agent, asked, *args, **kwargs)))
+        except ApprovalNeeded as error:
+            with suppress(ArshaiError):  # the pause is what counts
+                yield from _keep(self.memory, turn.key, error.paused, new)
+            raise
+        try:
+            yield from turn.end((*new, *response.messages))
+        except ArshaiError as error:  # the answer is there, and only it is not kept
+            error.partial = response if error.partial is None else error.partial
+            raise
+        if isinstance(prompt, Paused):
+            yield from _changed(self.memory, turn.key, {prompt.id: None})
+        return response
+
+
+def _closing(said: tuple[Message, ...], new: tuple[Message, ...]) -> tuple[Message, ...]:
+    """*new*, behind results for the calls at the end of what was *said* that it does not answer."""
+    if not said or not (said[-1].tool_calls or said[-1].role == "tool"):
+        return new
+    closed = close_open_calls((*said, *new))
+    return closed[len(said) :] if closed[: len(said)] == said else new
+
+
+# Runs that wait for a person
+
+
+def _keep(memory: Memory, key: str, paused: Any, new: tuple[Message, ...]) -> Plan[None]:
+    """Note what was *new* in the prompt of the *paused* run: it is added to what was said when that has gone on."""
+    if isinstance(paused, Paused):
+        yield from _changed(memory, key, {paused.id: encoded(new).decode()})
+
+
+def _asked_before(memory: Memory, key: str, paused: Paused) -> Plan[tuple[Message, ...]]:
+    """What was new in the prompt of a *paused* run, as far as that is known."""
+    if memory.noted is None:
+        return _latest(paused.prompt)
+    note: Note = yield from memory.asked(memory.noted, key, _PAUSES)
+    text = (note.value or {}).get(paused.id)
+    return _latest(paused.prompt) if text is None else decoded(text.encode(), key)
+
+
+def _latest(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What stands behind the last answer in *messages*."""
+    places = [place for place, message in enumerate(messages, 1) if message.role in ("assistant", "tool")]
+    return messages[places[-1] :] if places else messages
+
+
+def _changed(memory: Memory, key: str, changes: dict[str, str | None]) -> Plan[None]:
+    """Make *changes* to what is noted about runs that wait."""
+    if memory.noted is None or memory.note is None:
+        return
+    for _ in range(_TRIES):
+        note: Note = yield from memory.asked(memory.noted, key, _PAUSES)
+        kept = [(name, text) for name, text in {**(note.value or {}), **changes}.items() if text is not None]
+        with suppress(Conflict):
+            yield from memory.asked(memory.note, key, _PAUSES, dict(kept[-_MOST_PAUSES:]), note.version)
+            return
+
+
+def remembering(
+    agent: Any,
+    memory: Memory,
+    view: Any = None,
+    *,
+    turns: Literal["wait", "refuse"] = "wait",
+    lease: float = 900.0,
+) -> Remembering:
+    """*agent*, but it recalls what has been said under a key: `chat("And in Oslo?", key="user-7")`.
+
+    It is given all that was said, or what the *view* makes of that, and then the prompt. The prompt and what the
+    agent's run adds are kept in one piece once it has answered; a turn that fails, is cancelled or is left keeps
+    nothing. The response holds what the run added, and nothing that was said before.
+
+    Turns of one key come one after the other: who comes meanwhile waits, first come first served, or is refused with
+    `TurnTaken` (`turns="refuse"`). A turn that has not ended after *lease* seconds, as of a process that was killed,
+    holds up nobody any more. Inside of a turn, tools may use the same memory and key: they see what was said before it.
+
+    >>> from arshai_kit.memory.in_process import in_memory
+    >>> chat = remembering(lambda said: f"That makes {len(said)}.", in_memory())
+    >>> chat("One.", key="ann").text, chat("Two.", key="ann").text, chat("One.", key="bob").text
+    ('That makes 1.', 'That makes 3.', 'That makes 1.')
+    """
+    if is_model(agent) or not (callable(agent) or hasattr(agent, "plan")):
+        given = "a model: agent(model) makes one of it" if is_model(agent) else type(agent).__name__
+        raise Misuse(f"remembering() takes an agent, a function from a prompt to an answer, not {given}")
+    if not isinstance(memory, Memory):
+        raise Misuse(f"remembering() takes a memory, as in_memory() makes one, not {type(memory).__name__}")
+    if view is not None and not callable(view):
+        raise Misuse(f"view= is a function from a Recalled to another, as windowed(…) makes one, not {view!r:.80}")
+    if turns not in ("wait", "refuse"):
+        raise Misuse(f"turns= is 'wait' or 'refuse', not {turns!r}")
+    if isinstance(lease, bool) or not isinstance(lease, int | float) or not 0 < lease < float("inf"):
+        raise Misuse(f"lease= is a number of seconds above zero, not {lease!r}")
+    return Remembering(agent, memory, view, turns, lease)

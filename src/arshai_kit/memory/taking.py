@@ -1,0 +1,138 @@
+"""One turn of a conversation: it is entered and what was said is loaded; what is new is added and the turn given back.
+
+Whoever is closed in the midst of a turn may ask for nothing more, so a worker gives the turn back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from attrs import evolve
+
+from arshai_kit._threads import process_background, workers
+from arshai_kit.effects import Effect, Emit, Handler, Plan, Random, Sleep, Step
+from arshai_kit.errors import ArshaiError, TurnTaken
+from arshai_kit.faces import drive
+from arshai_kit.memory.records import Conversation, Memory
+from arshai_kit.records import Message, Notice
+from arshai_kit.scope import current, enter, leave
+
+__all__ = ["Turn", "drawn"]
+
+_LATE: Final = (1.0, 10.0)
+"""Who was closed while it asked for its turn may be given it so many seconds later, and gives it back again."""
+
+
+def drawn() -> Plan[str]:
+    """A name that no other turn of a conversation has."""
+    return f"{int((yield from Random()) * 2**53):014x}"
+
+
+class _Mark(dict[type[Effect[Any]], Handler]):
+    """A layer that answers nothing: it says inside of which turn whatever runs there is."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.turn = turn
+
+
+class Turn:
+    """The turn *own* of the conversation *key*: taken for at most *lease* seconds; one inside of it is a part of it."""
+
+    def __init__(self, memory: Memory, key: str, own: str, *, lease: float, name: str) -> None:
+        self.memory, self.key, self.own, self.lease, self.name = memory, key, own, lease, name
+        inside = any(type(each) is _Mark and each.turn.is_of(memory, key) for each in current().layers)
+        self.takes = memory.enter is not None and memory.leave is not None and not inside
+        self.state = "before" if not inside else "inside"
+
+    def is_of(self, memory: Memory, key: str) -> bool:
+        """Whether it is under way, in that conversation."""
+        one, other = (each if each.backend is None else each.backend for each in (self.memory, memory))
+        return self.state in ("taken", "inside") and self.key == key and bool(one == other)
+
+    def begin(self, *, waits: bool) -> Plan[Conversation]:
+        """All that has been said, once it is this one's turn."""
+        if not self.takes:
+            loaded: Conversation = yield from self._asked("load", self.memory.load, self.key)
+            return loaded
+        self.state, told = "asking", False
+        while True:
+            pause, said = yield from self._begun()
+            if not pause:
+                self.state = "taken"
+                return said
+            if not waits:
+                raise TurnTaken(f"a turn of {self.key!r:.80} is under way, and turns='refuse'", retry_after=pause)
+            if not told:
+                told = True
+                yield from Emit((Notice("waiting", self.name, "turn", {"seconds": round(pause, 3)}),))
+            yield from Sleep(pause)
+
+    def _begun(self) -> Plan[tuple[float, Conversation]]:
+        if self.memory.begin is not None:
+            begun: tuple[float, Conversation]
+            begun = yield from self._asked("begin", self.memory.begin, self.key, self.own, self.lease)
+            return begun
+        pause = yield from self._asked("enter", self.memory.enter, self.key, self.own, self.lease)
+        if pause:
+            return pause, Conversation()
+        return 0.0, (yield from self._asked("load", self.memory.load, self.key))
+
+    def end(self, messages: tuple[Message, ...]) -> Plan[None]:
+        """Add *messages*, all or none, and give the turn back."""
+        if self.takes and self.memory.end is not None:
+            yield from self._asked("end", self.memory.end, self.key, messages, self.own, self.own)
+            self.state = "over"
+        else:
+            yield from self._asked("append", self.memory.append, self.key, messages, self.own)
+            yield from self.leave()
+
+    def leave(self) -> Plan[None]:
+        """Give the turn back, or stop waiting for it; where that cannot be done, it ends by itself."""
+        if self.state in ("asking", "taken"):
+            with suppress(ArshaiError):
+                yield from self._asked("leave", self.memory.leave, self.key, self.own)
+            self.state = "over"
+
+    def drop(self) -> None:
+        """Have the turn given back by somebody else: for who is closed in the midst of it; never blocks."""
+        state, self.state = self.state, "over"
+        if state not in ("asking", "taken"):
+            return
+        if self.memory.in_memory and self.memory.leave is not None:
+            self.memory.leave(self.key, self.own)
+            return
+        background = process_background()  # which is waited for when the process ends
+        number = background.add("leave")
+
+        def job() -> None:
+            self._left()
+            background.remove(number)
+            for seconds in _LATE if state == "asking" else ():
+                time.sleep(seconds)
+                self._left()
+
+        workers().run(job)
+
+    def _left(self) -> None:
+        with suppress(Exception):  # its time ends by itself
+            drive(self.memory.asked(self.memory.leave, self.key, self.own))  # type: ignore[arg-type]  # it has one
+
+    def _asked(self, word: str, function: Callable[..., Any] | None, *args: Any) -> Plan[Any]:
+        made: Any = function
+        return (yield from Step("memory", word, self.key, lambda: self.memory.asked(made, *args)))
+
+    @contextmanager
+    def marked(self) -> Iterator[None]:
+        """Let whatever runs in this block know that it is inside of this turn."""
+        outer = current()
+        token = enter(evolve(outer, layers=(*outer.layers, _Mark(self))))
+        try:
+            yield
+        finally:
+            leave(token)
+            if self.state == "inside":
+                self.state = "over"
