@@ -118,6 +118,7 @@ def reference(_app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Write the reference before anything is read, and show faces as functions."""
+    """Write the reference before anything is read, and show faces as functions; a drawing is shown as it is written."""
+    app.add_lexer("mermaid", import_module("pygments.lexers.special").TextLexer)  # it ships no types
     app.connect("builder-inited", reference)
     app.connect("autodoc-process-signature", answered)
