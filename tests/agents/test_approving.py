@@ -17,7 +17,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arshai_kit import Response, ToolCall, aio, assistant, background, openai_compatible, stream, tool, using
+from arshai_kit import Response, ToolCall, aio, assistant, background, openai_compatible, stream, tool
 from arshai_kit.agents import agent, approve, as_tool, guard, handoff, parallel, pipe
 from arshai_kit.codec import from_json, to_json, to_plain
 from arshai_kit.completion import run
@@ -28,6 +28,7 @@ from arshai_kit.models import Ask, retold
 from arshai_kit.records import Notice, Paused, ToolFailed, ToolFinished, ToolStarted
 from arshai_kit.resilience import deadline
 from arshai_kit.testing import scripted, strategies
+from arshai_kit.tools import drain
 from tests.agents.speakers import BOTH, PAY, Ran, Speaker, calling, desk, results, teller
 from tests.core.worlds import WORLDS, World, everywhere, listening
 from tests.laws.test_streaming import folded, joined
@@ -243,8 +244,7 @@ def test_what_is_done_in_the_background_is_asked_about_too(world: World) -> None
     one = agent(Speaker((calling(("desk", {"prompt": "pay"})), "Done.")), tools=[background(as_tool(inner))])
     world.run(lambda: approve(one, person).plan("go"))
     assert asked.wait(SOON)
-    with using():
-        pass
+    assert drain(SOON) == ()
     assert ran.all == []
 
 
