@@ -59,7 +59,7 @@ from tests.core.worlds import World, everywhere, listening
 from tests.laws.provider import Provider, Sent, provider, whole
 from tests.laws.wired import wired
 from tests.test_completion import DONE, Toy, chunk, piece, said
-from tests.transport.server import SOON, Peer, serving
+from tests.transport.server import SOON, Peer, at_some_pace, serving
 
 KEY = "sk-very-secret-1234567890"
 model = openai_compatible("toy", base_url="http://127.0.0.1:9/v1", api_key=KEY, retry=None)
@@ -389,11 +389,14 @@ def test_a_stream_that_falls_silent_holds_what_came(world: World) -> None:
         peer.send(head + chunk({"content": "Once upon"}))
         peer.hung_up()
 
-    with serving(behave) as server:
-        silent = evolve(model, base_url=server.url, timeout=0.3)
+    def silence(pace: float) -> None:
+        silent = evolve(model, base_url=server.url, timeout=0.3 * pace)
         with pytest.raises(TimedOut) as caught:
             streamed(world, silent)
-    assert caught.value.partial.text == "Once upon"
+        assert caught.value.partial.text == "Once upon"
+
+    with serving(behave) as server:
+        at_some_pace(silence)
 
 
 @listening
@@ -490,9 +493,12 @@ def test_a_token_that_does_not_come_is_bounded_by_the_deadline(world: World) -> 
         waiting.wait(SOON)
         return KEY
 
-    try:
+    def late(pace: float) -> None:
         with pytest.raises(TimedOut, match="token= gave no access token within"):
-            world.run(lambda: complete.plan(evolve(model, token=never, deadline=0.2), "Hi"))
+            world.run(lambda: complete.plan(evolve(model, token=never, deadline=0.2 * pace), "Hi"))
+
+    try:
+        at_some_pace(late)
     finally:
         waiting.set()
 

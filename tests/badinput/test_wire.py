@@ -68,7 +68,7 @@ def test_who_has_not_imported_logging_does_not_listen() -> None:
         "logging.getLogger('arshai_kit.wire').setLevel(logging.DEBUG)\nassert _wire.logger() is not None\n"
         "print('fine', found)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False)
     assert (done.stdout, done.stderr) == ("fine False\n", "")
 
 

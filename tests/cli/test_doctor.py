@@ -229,16 +229,16 @@ def test_doctor_does_not_send_to_wheels_that_are_not_there() -> None:
 
 @pytest.mark.needs("local")
 @pytest.mark.parametrize(
-    ("trial", "said"),
+    ("trial", "longest", "said"),
     [
-        ("import os; os.abort()", "the process was killed by SIGABRT"),
-        ("raise RuntimeError('no room')", "RuntimeError: no room"),
-        ("import sys; sys.exit(7)", "exit code 7"),
-        ("import time; time.sleep(60)", "no word in 1 s"),
+        ("import os; os.abort()", 60.0, "the process was killed by SIGABRT"),
+        ("raise RuntimeError('no room')", 60.0, "RuntimeError: no room"),
+        ("import sys; sys.exit(7)", 60.0, "exit code 7"),
+        ("import time; time.sleep(60)", 1.0, "no word in 1 s"),
     ],
 )
-def test_doctor_survives_a_local_model_that_does_not_work(trial: str, said: str) -> None:
-    done = alone(*pretending(f"doctor._TRIAL = {trial!r}", "doctor.LONGEST = 1.0"))
+def test_doctor_survives_a_local_model_that_does_not_work(trial: str, longest: float, said: str) -> None:
+    done = alone(*pretending(f"doctor._TRIAL = {trial!r}", f"doctor.LONGEST = {longest}"))
     assert (lines(done.out)["local"], done.code) == (said, 1)
 
 

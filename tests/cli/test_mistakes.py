@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.server import SOON, Provider
 from tests.cli.shell import COMMAND, STRICT, Done, surroundings, terminal, typed
+from tests.core.test_processes import rests
 from tests.transport.server import eventually
 
 pytestmark = pytest.mark.needs("cli")
@@ -238,6 +239,7 @@ def test_an_interrupted_command_ends_by_the_signal_and_says_nothing(provider: Pr
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=surroundings(), **pipes) as process:  # type: ignore[call-overload]
         eventually(lambda: provider.asked)
+        rests(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(SOON) == -signal.SIGINT
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
@@ -249,6 +251,7 @@ def test_a_tool_that_takes_its_time_to_import_can_be_interrupted(folder: Path) -
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=folder, env=surroundings(), **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout.readline() == b"begun\n"
+        rests(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(SOON) == -signal.SIGINT
         assert process.stderr.read() == b""

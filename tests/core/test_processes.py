@@ -64,7 +64,7 @@ def child(code: str, *arguments: str, status: int = 0) -> str:
     return done.stdout
 
 
-def rests(process: subprocess.Popen[str]) -> None:
+def rests(process: subprocess.Popen[Any]) -> None:
     """Wait until the main thread of *process* waits itself: an interrupt between two byte codes is something else."""
     told = Path(f"/proc/{process.pid}/task/{process.pid}/stat")
     pause, seen = threading.Event(), [""]

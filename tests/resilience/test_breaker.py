@@ -31,6 +31,7 @@ from arshai_kit.records import Notice, Response, ToolCall, assistant
 from arshai_kit.resilience import Circuit, CircuitRules, Quota, breaker, deadline, limited, out_of_order, unwell
 from tests.core.worlds import World, everywhere, listening
 from tests.resilience.toys import ASK, Toy, said, talk, until
+from tests.transport.server import at_some_pace
 
 DOWN = ServerFailed("down", status=503)
 
@@ -224,14 +225,19 @@ def test_what_says_that_a_server_is_unwell_counts_and_nothing_else() -> None:
 @everywhere
 def test_a_wait_in_our_own_line_says_nothing_of_the_server(world: World) -> None:
     """Whether the deadline is around the circuit or inside it; balanced asks another one all the same."""
-    quota, circuit = Quota(concurrent=1), Circuit(CircuitRules(failures=1))
-    quota.enter("somebody", 0)
-    model = limited(Toy(), quota)
-    for wrapped in (deadline(breaker(model, circuit), 0.02), breaker(deadline(model, 0.02), circuit)):
-        with pytest.raises(TimedOut) as caught:
-            world.run(talk(wrapped, stream=world.listening))
-        assert (caught.value.in_line, unwell(caught.value), out_of_order(caught.value)) == (True, False, True)
-        assert circuit.state == "closed"
+
+    def in_vain(pace: float) -> tuple[Quota, Circuit]:
+        quota, circuit, seconds = Quota(concurrent=1), Circuit(CircuitRules(failures=1)), 0.02 * pace
+        quota.enter("somebody", 0)
+        model = limited(Toy(), quota)
+        for wrapped in (deadline(breaker(model, circuit), seconds), breaker(deadline(model, seconds), circuit)):
+            with pytest.raises(TimedOut) as caught:
+                world.run(talk(wrapped, stream=world.listening))
+            assert (caught.value.in_line, unwell(caught.value), out_of_order(caught.value)) == (True, False, True)
+            assert circuit.state == "closed"
+        return quota, circuit
+
+    quota, circuit = at_some_pace(in_vain)
     quota.leave("somebody")
     slow = limited(Toy(lambda: TimedOut("silence")), quota)
     with pytest.raises(TimedOut) as caught:

@@ -115,7 +115,7 @@ def told_by(
         workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) for _ in range(4)]
         try:
             act(folder, server, workers)
-            told = [worker.communicate(timeout=60)[0] for worker in workers]
+            told = [worker.communicate(timeout=180)[0] for worker in workers]
         finally:
             for worker in workers:
                 worker.kill()

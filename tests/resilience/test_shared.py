@@ -355,7 +355,7 @@ def test_processes_share_one_ceiling_while_redis_is_killed_and_comes_back(tmp_pa
         folder.joinpath("killed").touch()
         await_files(folder, "away", 1, workers)
         server.start()
-        told = [worker.communicate(timeout=60)[0].split() for worker in workers]
+        told = [worker.communicate(timeout=180)[0].split() for worker in workers]
     most, done, away = (tuple(int(each[place]) for each in told) for place in range(3))
     assert max(most) <= 2
     assert 40 - len(workers) <= sum(done) <= 40  # an admission whose answer was lost is used up

@@ -352,7 +352,7 @@ print("done")
 def test_a_forked_child_shares_nothing_with_its_parent() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("done\n", "")
 
