@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from arshai_kit import _threads, openai_compatible
 from arshai_kit._threads import Background
 from arshai_kit.completion import run
-from arshai_kit.errors import ForeignFormat, Misuse, Unreachable
+from arshai_kit.errors import Conflict, ForeignFormat, Misuse, Unreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory import Memory
 from arshai_kit.memory.facts import Facts, facts, known, merged
@@ -182,6 +183,30 @@ def test_two_conversations_of_one_person_at_once_are_both_kept() -> None:
             thread.join(SOON)
     profile = known(store.memory, "ann", Profile)
     assert (profile.name, sorted(profile.likes)) == ("Ann", ["ann/1", "ann/2"])
+
+
+def test_whoever_is_overtaken_looks_again() -> None:
+    store, number = Store(), count()
+
+    def overtaken(*args: Any) -> int:
+        if next(number) % 3:
+            raise Conflict("somebody was quicker")
+        return store.note(*args)
+
+    memory = Memory(store.load, store.append, store.replace, store.forget, store.noted, overtaken, in_memory=True)
+    with scripted(found(name="Ann")):
+        view()(store.recalled("ann/1", user("I am Ann."), memory=memory))
+    assert known(store.memory, "ann", Profile).name == "Ann"
+
+    def never(*args: Any) -> int:
+        if "busy" not in args[2]:
+            raise Conflict("somebody is always quicker")
+        return store.note(*args)
+
+    memory = Memory(store.load, store.append, store.replace, store.forget, store.noted, never, in_memory=True)
+    with scripted(found(name="Bo")):
+        view()(store.recalled("bo/1", user("I am Bo."), memory=memory))
+    assert known(store.memory, "bo", Profile).name == ""
 
 
 def test_what_is_forgotten_is_not_known_and_does_not_come_back() -> None:

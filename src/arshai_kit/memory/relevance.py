@@ -81,10 +81,10 @@ class Relevant(Record):
             return [float(number) for number in range(len(older))]
         texts = {number: [recalled.messages[each] for each in turn] for number, turn in enumerate(older)}
         vectors = yield from self._vectors(recalled, older, list(texts.values()))
-        (wanted,) = yield from embed.plan(self.embedder, question, kind="query")
-        scores: list[float] = []
-        for age, vector in zip(range(len(older), 0, -1), vectors, strict=True):
-            alike = similarity(wanted, vector) if vector else 0.0
+        (vector,) = yield from embed.plan(self.embedder, question, kind="query")
+        wanted, scores = tuple(vector), list[float]()
+        for age, found in zip(range(len(older), 0, -1), vectors, strict=True):
+            alike = similarity(wanted, tuple(found)) if found else 0.0
             recent = self.recency * 0.5 ** (age / self.half_life)
             scores.append(alike + recent if alike >= self.least else float("-inf"))
         return scores
