@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from threading import Event as Gate
 from threading import Lock
 from typing import Any
@@ -14,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arshai_kit import Image, Response, StepStarted, Text, ToolCall, Usage, assistant, complete, run, stream, user
-from arshai_kit.agents import Agent, agent, as_tool, parallel, pipe, placed
+from arshai_kit.agents import Agent, agent, as_tool, insist, parallel, pipe, placed, route
 from arshai_kit.codec import from_json, to_json
 from arshai_kit.effects import Call
 from arshai_kit.errors import ArshaiError, Misuse, OverBudget, ServerFailed
 from arshai_kit.models import thread
-from arshai_kit.testing import scripted
+from arshai_kit.testing import recorded, replayed, scripted
 from tests.agents.toys import PROMPT, Echo, ended, events_of, last
 from tests.core.worlds import World, everywhere, listening
 
@@ -325,6 +326,27 @@ def test_a_combination_is_an_agent_for_all_that_takes_one() -> None:
         response = boss("Start")
     assert (response.text, response.tool_runs[0].result) == ("outside", "inside")
     assert script.asked[1].messages[-1].text == "GO"
+
+
+@everywhere
+def test_a_recording_of_a_composition_is_replayed_without_its_functions(world: World, tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def noted(prompt: str) -> str:
+        calls.append(prompt)
+        return f"{prompt}!"
+
+    async def later(prompt: str) -> str:
+        calls.append(prompt)
+        return f"{prompt}?"
+
+    desk = pipe(parallel(noted, later), route(noted, {"a": later}, default=insist(later, lambda reply: True)))
+    with recorded(tmp_path / "desk.jsonl"):
+        first = ended(world, desk, "Hi")
+    made = len(calls)
+    with replayed(tmp_path / "desk.jsonl"):
+        assert ended(world, desk, "Hi") == first
+    assert (made, len(calls), first.text) == (4, 4, "Hi!\n\nHi??")
 
 
 def test_errors_of_ours_are_what_partial_is_for() -> None:

@@ -17,7 +17,7 @@ from arshai_kit.completion import as_response
 from arshai_kit.errors import NoRoute
 from arshai_kit.resilience import fallback
 from tests.agents.toys import PROMPT, Log, ended, events_of, failing, foreign, heard, odd, ours, supervised, trees
-from tests.core.worlds import WORLDS, World
+from tests.core.worlds import WORLDS, World, watched
 
 FEW = settings(settings.get_profile("few"))
 LISTENING = [world for world in WORLDS if world.listening]
@@ -134,6 +134,18 @@ def test_route_is_total(choice: Any, sure: float, default: Any, world: World) ->
 def test_all_worlds_agree_on_answers_and_on_errors(agent: Any) -> None:
     first, *others = [ended(world, agent) for world in WORLDS]
     assert others == [first] * len(others)
+
+
+@FEW
+@given(trees(agents, odd) | supervised(Log()))
+def test_all_worlds_do_the_same_path_by_path(agent: Any) -> None:
+    """So a recording of one is replayed in another; no path is there twice."""
+    seen = []
+    for world in WORLDS:
+        with watched() as watching:
+            ended(world, agent)
+        seen.append(re.sub(r" at 0x\w+", "", str(sorted(watching.seen.items()))))
+    assert seen[1:] == seen[:1] * (len(WORLDS) - 1)
 
 
 @FEW

@@ -18,7 +18,7 @@ from arshai_kit.errors import ServerFailed
 from arshai_kit.models import UNKNOWN, Ask, retold, thread
 from arshai_kit.records import Event
 from arshai_kit.records.responses import FinishReason
-from arshai_kit.resilience import fallback
+from arshai_kit.resilience import deadline, fallback
 from tests.core.worlds import World
 
 __all__ = [
@@ -191,6 +191,7 @@ def _composed(inner: st.SearchStrategy[Any], check: Any) -> st.SearchStrategy[An
         several.map(lambda each: route(_by_length, {str(place): one for place, one in enumerate(each)}, default="0")),
         inner.map(lambda one: insist(one, check, times=1)),
         inner.map(lambda one: placed(one, "desk")),
+        inner.map(lambda one: deadline(one, 900)),
     )
 
 

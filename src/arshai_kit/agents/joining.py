@@ -119,6 +119,8 @@ def kept(prompt: Any) -> Any:
     >>> kept(iter(["Hello"]))
     ('Hello',)
     """
+    if type(prompt) is str:
+        return prompt
     if callable(prompt):
         thread(prompt)  # says what is wrong
     return tuple(prompt) if isinstance(prompt, Iterator) else prompt
