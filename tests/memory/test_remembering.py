@@ -1,4 +1,4 @@
-"""A turn is kept whole or not at all: in all worlds, through compositions, whoever fails, leaves or comes in between."""
+"""A turn is kept whole or not at all: in all worlds, through compositions, whoever fails, leaves or comes then."""
 
 from __future__ import annotations
 

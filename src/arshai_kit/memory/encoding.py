@@ -98,8 +98,12 @@ def _item(message: Message) -> dict[str, Any]:
 def _rare(message: Message) -> dict[str, Any]:
     """What `to_plain` makes of *message*; one that would not come back is refused before it is kept."""
     plain = to_plain(message)
-    if from_plain(exact(dumps(plain).decode())) != message:
-        raise Misuse(f"this message has no JSON of its own: {message!r:.200}")
+    try:
+        comes_back = from_plain(exact(dumps(plain).decode())) == message
+    except (Misuse, TypeError, ValueError) as error:
+        raise Misuse(f"this message cannot be kept, {error}: {message!r:.200}") from error
+    if not comes_back:
+        raise Misuse(f"this message would not come back as it is: {message!r:.200}")
     return plain
 
 

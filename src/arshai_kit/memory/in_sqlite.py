@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from threading import RLock
+from time import time
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 from weakref import finalize
 
@@ -136,7 +136,7 @@ class SqliteStore:
             conversation, _, _ = _found(file, name)
             for table in ("records", "ids", "notes", "conversations"):
                 file.execute(f"delete from {table} where conversation = ?", (conversation,))  # noqa: S608  # ours
-            file.execute("delete from turns where key = ? and until <= ?", (name, time.time()))
+            file.execute("delete from turns where key = ? and until <= ?", (name, time()))
 
         self._changed(change)
         self._asked(lambda file: file.execute("pragma wal_checkpoint(truncate)").fetchall())
@@ -168,7 +168,7 @@ class SqliteStore:
         name, own = _bytes(key), id.encode("utf-8", "surrogatepass")
         look = "select id, place, until, held from turns where key = ? order by held desc, place"
         line = self._asked(lambda file: file.execute(look, (name,)).fetchall())
-        now = time.time()
+        now = time()
         for place, (who, _, until, held) in enumerate(line):
             if who == own and not held and line[0][3] and line[0][2] > now and GRACE < 2 * (until - now) < 3 * GRACE:
                 return pause(place - 1)  # nothing has changed, so nothing is written
@@ -291,7 +291,7 @@ def _found(file: sqlite3.Connection, name: bytes) -> tuple[int, int, int]:
 
 def _entered(file: sqlite3.Connection, name: bytes, own: bytes, seconds: float) -> float:
     """Let *own* have the turn, or stand in line; whose time is over, or was set by a clock since put back, has gone."""
-    now = time.time()
+    now = time()
     file.execute("delete from turns where key = ? and (until <= ? or until > ? + span)", (name, now, now + 1))
     line = file.execute("select id, place, held from turns where key = ? order by held desc, place", (name,)).fetchall()
     place = next((place for who, place, _ in line if who == own), 1 + max([place for _, place, _ in line], default=0))
