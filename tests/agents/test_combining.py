@@ -59,6 +59,7 @@ def test_what_is_no_text_is_handed_on_as_json() -> None:
     assert pipe(lambda _: {"a": [1, None]}, upper)("?").text == '{"A":[1,NULL]}'
     assert pipe(lambda _: Response((assistant(),), output=[1]), upper)("?").text == "[1]"
     assert pipe(lambda _: "", upper)("?").text == ""
+    assert pipe(str.strip, int)(" 3 ").output == 3
 
 
 SILENT = Response((assistant(ToolCall("c1", "look")),), "tool_calls")
@@ -126,6 +127,11 @@ def test_what_a_pipe_had_so_far_is_on_its_error(world: World) -> None:
         f"echo heard {PROMPT}"
     ]
     assert ended(world, pipe(breaks_at_once, first))[2] is None
+
+    def has_its_own(_: str) -> str:
+        raise ServerFailed("down", partial=("vectors", 3))
+
+    assert ended(world, pipe(first, has_its_own))[2] == ("vectors", 3)
 
 
 @listening
@@ -278,7 +284,7 @@ def test_each_side_is_told_by_its_name(world: World) -> None:
         (lambda: pipe("Hi"), r"pipe\(\), at place 1, takes agents, functions from a prompt to an answer, not str"),
         (lambda: pipe(upper, None), "at place 2"),
         (lambda: pipe(MODEL), r"takes agents, not models: agent\(model\) makes one of 'echo'"),
-        (lambda: pipe(Agent), "not type"),
+        (lambda: pipe(Agent), "not the class Agent itself"),
         (lambda: parallel(), "at least one"),
         (lambda: parallel({}), r"parallel\(\) takes a mapping of agents by name, at least one"),
         (lambda: parallel({1: upper}), "a name is a string, not 1"),

@@ -279,6 +279,7 @@ def test_an_agent_is_a_tool_in_words() -> None:
     made = as_tool(technical)
     assert (made.name, made.spec.description) == ("somebody", "You debug calmly.")
     assert made.spec.parameters["required"] == ("prompt",)
+    assert "without the conversation" in made.spec.parameters["properties"]["prompt"]["description"]
     assert as_tool(technical, name="tech", description="Ask.").spec.description == "Ask."
     assert as_tool(placed(lambda prompt: prompt, "plain")).spec.description == "Ask plain."
     assert as_tool(billing)("?").text == "Refunded."

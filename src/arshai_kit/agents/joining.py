@@ -63,8 +63,11 @@ def callable_agent(value: Any, where: str) -> Any:
     """
     if is_model(value):
         raise Misuse(f"{where} takes agents, not models: agent(model) makes one of {value.name!r}")
-    if isinstance(value, type) or not (callable(value) or hasattr(value, "plan")):
-        raise Misuse(f"{where} takes agents, functions from a prompt to an answer, not {type(value).__name__}")
+    wanted = f"{where} takes agents, functions from a prompt to an answer"
+    if isinstance(value, type) and hasattr(value, "plan"):
+        raise Misuse(f"{wanted}, not the class {value.__name__} itself")
+    if not (callable(value) or hasattr(value, "plan")):
+        raise Misuse(f"{wanted}, not {type(value).__name__}")
     return value
 
 
@@ -224,8 +227,8 @@ def cost(parts: Sequence[Response]) -> Decimal | None:
 
 
 def so_far(error: ArshaiError, before: Sequence[Response]) -> None:
-    """Have *error* tell what there was *before* it too."""
-    if not before:
-        return
-    last = error.partial if isinstance(error.partial, Response) else None
-    error.partial = summed((*before, *([last] if last else [])), last or Response((), "error"))
+    """Have *error* tell what there was *before* it too, unless it tells of something else."""
+    last = error.partial
+    if before and (last is None or isinstance(last, Response)):
+        parts = before if last is None else (*before, last)
+        error.partial = summed(parts, last or Response((), "error"))

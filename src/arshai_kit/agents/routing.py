@@ -156,9 +156,9 @@ class Route(Record):
 
 def _counted(answer: Any, spent: Response | None) -> Any:
     """*answer*, with what the chooser has *spent*, whose messages are no part of the conversation."""
-    if spent is None:
+    if spent is None or not (answer is None or isinstance(answer, Response)):
         return answer
-    if not isinstance(answer, Response):
+    if answer is None:
         return Response((), "error", usage=spent.usage, cost=spent.cost)
     return evolve(answer, usage=used((spent, answer)), cost=cost((spent, answer)))
 

@@ -39,7 +39,11 @@ class Asking(Record):
         return evolve(response, output=None) if _holds_responses(response.output) else response
 
     def __call__(self, prompt: str) -> Response:
-        """Ask for this, in words that can be understood without the conversation."""
+        """Ask the agent.
+
+        Args:
+            prompt: What it is asked, in words that can be understood without the conversation.
+        """
         return drive(self.plan(prompt))
 
 
