@@ -141,10 +141,11 @@ class Exchange:
     def break_off(self) -> None:
         """Wake whoever waits in this exchange; called under the lock of the fuse."""
         self.broken = True
-        if self.waiting is not None:
-            self.waiting.set()
-        if self.socket is not None:
-            shut(self.socket)
+        waiting, socket = self.waiting, self.socket  # once: whoever waited may go on this very moment
+        if waiting is not None:
+            waiting.set()
+        if socket is not None:
+            shut(socket)
 
     def hold(self, socket: Any) -> None:
         """Note the socket that a fuse has to shut, then look whether it blew: in this order none is missed."""

@@ -111,8 +111,15 @@ class _ForeignLine(Line):
     __slots__ = ()
 
     def finish(self) -> None:
-        """Be done, but read what little is left, so that the connection can be used again."""
-        timer = Timer(LINGER, self._exchange.break_off)
+        """Be done, but read what little is left, so that the connection can be used again.
+
+        What breaks it off is a fuse, whose lock knows whether the socket is still ours.
+        """
+        exchange = self._exchange
+        if exchange.fuse is None:
+            exchange.fuse = Fuse()
+            exchange.fuse.guard(exchange)
+        timer = Timer(LINGER, exchange.fuse.blow)
         timer.daemon = True
         timer.start()
         try:
