@@ -22,8 +22,11 @@ local FORMAT, ttl, renews = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local has = redis.call('HMGET', AT, 'format', 'base', 'count', 'first', 'bytes')
 if has[1] ~= FORMAT and (has[1] or redis.call('EXISTS', AT) == 1) then return {1, has[1] or ''} end
 local count, first, bytes = tonumber(has[3] or '0'), tonumber(has[4] or '1'), tonumber(has[5] or '0')
-local stamp = redis.call('TIME')
-local base = tonumber(has[2] or stamp[1] * 1000000 + stamp[2])
+local function microseconds()
+    local stamp = redis.call('TIME')
+    return stamp[1] * 1000000 + stamp[2]
+end
+local base = tonumber(has[2]) or microseconds()
 local function whole(number) return string.format('%.0f', number) end
 local function version() return count > 0 and base + count or 0 end
 local function keep()
@@ -53,37 +56,46 @@ local function gone(id)
     redis.call('ZREM', LINE, id)
     redis.call('HDEL', TURN, 'seen:' .. id)
 end
-local function next_in_line(id)
+local function first_in_line(id)
     while true do
         local one = redis.call('ZRANGE', LINE, 0, 0)[1]
-        if not one or one == id then return id end
-        if tonumber(redis.call('HGET', TURN, 'seen:' .. one) or '0') > now then return one end
+        if not one or one == id or tonumber(redis.call('HGET', TURN, 'seen:' .. one) or '0') > now then return one end
         gone(one)
     end
 end
+local function waits(id)
+    if not redis.call('ZSCORE', LINE, id) then
+        redis.call('ZADD', LINE, redis.call('HINCRBY', TURN, 'count', 1), id)
+    end
+    local pause = math.min(0.02 + 0.02 * redis.call('ZRANK', LINE, id), 0.5)
+    redis.call('HSET', TURN, 'seen:' .. id, text(now + pause + 10))
+    return pause
+end
 local function entered(id, seconds)
     local is = redis.call('HMGET', TURN, 'holder', 'until')
-    local left = is[1] and tonumber(is[2]) - now or 0
+    local until_ = is[1] and tonumber(is[2]) or now
+    local first = id
+    if is[1] ~= id then first = first_in_line(id) end
     local pause = 0
-    if is[1] ~= id and (left > 0 or next_in_line(id) ~= id) then
-        if not redis.call('ZSCORE', LINE, id) then
-            redis.call('ZADD', LINE, redis.call('HINCRBY', TURN, 'count', 1), id)
-        end
-        pause = math.min(0.02 + 0.02 * redis.call('ZRANK', LINE, id), 0.5)
-        redis.call('HSET', TURN, 'seen:' .. id, text(now + pause + 10))
+    if is[1] ~= id and (until_ > now or (first or id) ~= id) then
+        pause = waits(id)
     else
-        gone(id)
+        if first then gone(id) end
         redis.call('HSET', TURN, 'holder', id, 'until', text(now + seconds))
     end
-    local lasts = math.ceil(math.max(seconds, left)) + 60
+    local lasts = math.ceil(math.max(seconds, until_ - now)) + 60
     redis.call('EXPIRE', TURN, lasts)
-    redis.call('EXPIRE', LINE, lasts)
+    if first or pause > 0 then redis.call('EXPIRE', LINE, lasts) end
     return pause
 end
 local function left(id)
-    gone(id)
-    if redis.call('HGET', TURN, 'holder') == id then redis.call('HDEL', TURN, 'holder', 'until') end
-    if redis.call('EXISTS', LINE) == 0 and redis.call('HEXISTS', TURN, 'holder') == 0 then redis.call('DEL', TURN) end
+    local holder = redis.call('HGET', TURN, 'holder')
+    if holder ~= id or redis.call('EXISTS', LINE) == 1 then
+        gone(id)
+        if holder == id then redis.call('HDEL', TURN, 'holder', 'until') end
+        if (holder and holder ~= id) or redis.call('EXISTS', LINE) == 1 then return end
+    end
+    redis.call('DEL', TURN)
 end
 """
 
@@ -159,7 +171,7 @@ end
 if expected ~= '' and expected ~= number then return {2, tonumber(number)} end
 bytes = bytes - #(found[1] or '') + #record
 if most > 0 and bytes > most then return {3, bytes} end
-number = math.max(tonumber(number) + 1, stamp[1] * 1000000 + stamp[2])
+number = math.max(tonumber(number) + 1, microseconds())
 changed('note:' .. name, record, 'noted:' .. name, whole(number) .. ' ' .. id)
 return {0, number}
 """
