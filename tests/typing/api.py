@@ -34,7 +34,18 @@ from arshai_kit import (
     user,
     using,
 )
-from arshai_kit.agents import Agent, as_tool, insist, to_mermaid
+from arshai_kit.agents import (
+    Agent,
+    Approving,
+    Pausing,
+    approve,
+    as_tool,
+    guard,
+    handoff,
+    insist,
+    to_mermaid,
+    whose_turn,
+)
 from arshai_kit.effects import Call, Effect, Emit, Handle, Join, Now, Outcome, Plan, Reply, Request, Send, Start, Step
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, Finished, Message, ToolSpec, ToolStarted
@@ -86,6 +97,12 @@ assert_type(route(model, {"slow": slow}, default=weather)("Hello"), Response)
 assert_type(insist(weather, slow)("Hello"), Response)
 assert_type(as_tool(weather), Tool)
 assert_type(to_mermaid(slow), str)
+assert_type(guard(weather, before=slow)("Hello"), Response)
+assert_type(handoff(agent(model), name="ann"), Tool)
+assert_type(whose_turn(agent(model), "Hello"), str)
+assert_type(approve(agent(model)), Pausing)
+assert_type(approve(agent(model), secret="s3cret")("Hello"), Response)
+assert_type(approve(weather, lambda call: call.name != "pay"), Approving)
 
 
 def values() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from attrs import evolve, field, frozen
@@ -30,6 +30,8 @@ __all__ = ["Approving", "Decision", "Pausing", "approve"]
 
 T = TypeVar("T")
 
+Tools: TypeAlias = str | Iterable[str] | Callable[[ToolCall], bool] | None
+"""Which calls wait: those of the tools so named, or those of which a function says so; by default all."""
 Chosen: TypeAlias = "frozenset[str] | Callable[[ToolCall], bool] | None"
 
 
@@ -222,13 +224,17 @@ def _decisions(paused: Paused, given: Any) -> dict[str, ToolCall | str]:
 # Either
 
 
+@overload
+def approve(agent: Any, ask: Callable[[ToolCall], Any], *, tools: Tools = None) -> Approving: ...
+@overload
+def approve(agent: Any, ask: None = None, *, tools: Tools = None, secret: str | Secret | None = None) -> Pausing: ...
 def approve(
     agent: Any,
     ask: Callable[[ToolCall], Any] | None = None,
     *,
-    tools: str | Iterable[str] | Callable[[ToolCall], bool] | None = None,
+    tools: Tools = None,
     secret: str | Secret | None = None,
-) -> Any:
+) -> Approving | Pausing:
     """*agent*, none of whose tools is called before a person has said so.
 
     *ask* is a function, sync or async, of the `ToolCall`. It gives `True` or `False`, or the words of why not, which
