@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
-from arshai_kit._json import EMPTY, dumps, exact, loads
+from arshai_kit._json import dumps, exact, freeze, loads
 from arshai_kit.codec import from_plain, to_plain
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
 from arshai_kit.records import Message, Part, Text, Thinking, ToolCall, ToolResult
@@ -206,9 +206,21 @@ def _bad(key: str, why: str, cause: Exception | None = None) -> NoReturn:
 
 
 _new: Final = object.__new__
+
+
+def _setters(kind: type, *names: str) -> list[Any]:
+    return [vars(kind)[name].__set__ for name in names]
+
+
 # What is read was made by a constructor once, and is checked here: to set its slots costs a third of making it again
-_set_text, _set_state = (vars(Text)[name].__set__ for name in ("text", "state"))
-_set_role, _set_parts, _set_name = (vars(Message)[name].__set__ for name in ("role", "parts", "name"))
+_text, _text_state = _setters(Text, "text", "state")
+_role, _parts, _name = _setters(Message, "role", "parts", "name")
+_call_id, _call_name, _arguments, _broken, _call_state = _setters(
+    ToolCall, "id", "name", "arguments", "broken", "state"
+)
+_result_id, _result_name, _content, _is_error, _result_state = _setters(
+    ToolResult, "id", "name", "content", "is_error", "state"
+)
 
 
 def _messages(items: list[Any], key: str) -> list[Message]:
@@ -216,17 +228,23 @@ def _messages(items: list[Any], key: str) -> list[Message]:
     found: list[Message] = []
     try:
         for item in items[1:]:
-            if type(text := item.get("text")) is str and len(item) == 2 and (role := item["role"]) in _ROLES:
+            if type(text := item.get("text")) is str:
                 part = _new(Text)
-                _set_text(part, text)
-                _set_state(part, None)
-                message = _new(Message)
-                _set_role(message, role)
-                _set_parts(message, (part,))
-                _set_name(message, "")
-                found.append(message)
+                _text(part, text)
+                _text_state(part, None)
+                parts: tuple[Part, ...] = (part,)
+            elif "type" not in item:
+                parts = tuple(map(_part, _list(item["parts"])))
             else:
-                found.append(_message(item))
+                found.append(_whole(item))
+                continue
+            if len(item) != 2 or (role := item["role"]) not in _ROLES:
+                raise TypeError("it is not as we write messages")
+            message = _new(Message)
+            _role(message, role)
+            _parts(message, parts)
+            _name(message, "")
+            found.append(message)
     except BadRecord:
         raise
     except Exception as error:  # noqa: BLE001  # whatever somebody has made of it
@@ -235,43 +253,71 @@ def _messages(items: list[Any], key: str) -> list[Message]:
     return found
 
 
-def _message(item: dict[str, Any]) -> Message:
-    if "type" in item:
-        found = from_plain(item)
-        if type(found) is Message:
-            return found
-        raise TypeError(f"it is a {type(found).__name__}")
-    role, parts = item["role"], item["parts"]
-    if len(item) != 2 or type(parts) is not list:
-        raise TypeError("it is not as we write messages")
-    return Message(role, tuple([_part(part) for part in parts]))
+def _whole(item: dict[str, Any]) -> Message:
+    """A message as `to_plain` writes it."""
+    found = from_plain(item)
+    if type(found) is Message:
+        return found
+    raise TypeError(f"it is a {type(found).__name__}")
 
 
 def _part(item: Any) -> Part:
     if type(item) is str:
         return Text(item)
-    kind = next(iter(item))
-    made, names = _READS[kind]
-    given = {name: item[field] for field, name in names.items() if field in item}
-    state = item.get("state")
-    if len(given) + ("state" in item) != len(item) or not _fits(given):
-        raise TypeError(f"its part {kind!r} is not as we write it")
-    return made(**given, state=state)  # type: ignore[no-any-return]  # a part
+    return _READS[next(iter(item), "")](item, item.get("state"))
 
 
-_READS: Final[Mapping[str, tuple[Callable[..., Any], Mapping[str, str]]]] = MappingProxyType(
-    {
-        "text": (Text, {"text": "text"}),
-        "thinking": (Thinking, {"thinking": "text"}),
-        "call": (ToolCall, {"call": "id", "name": "name", "arguments": "arguments"}),
-        "result": (ToolResult, {"result": "id", "name": "name", "content": "content", "error": "is_error"}),
-    }
+def _text_part(item: dict[str, Any], state: Any) -> Part:
+    return Text(item["text"], state=state) if _fits(item, state, 1, item["text"]) else _strange("text")
+
+
+def _thinking(item: dict[str, Any], state: Any) -> Part:
+    return Thinking(item["thinking"], state=state) if _fits(item, state, 1, item["thinking"]) else _strange("thinking")
+
+
+def _call(item: dict[str, Any], state: Any) -> Part:
+    own, name, arguments = item["call"], item["name"], item["arguments"]
+    if type(arguments) is not dict or not _fits(item, state, 3, own, name):
+        _strange("call")
+    part = _new(ToolCall)
+    _call_id(part, own)
+    _call_name(part, name)
+    _arguments(part, freeze(arguments))
+    _broken(part, None)
+    _call_state(part, None if state is None else freeze(state))
+    return part
+
+
+def _result(item: dict[str, Any], state: Any) -> Part:
+    own, name, content, is_error = item["result"], item["name"], item["content"], "error" in item
+    if not _fits(item, state, 3 + is_error, own, name, content) or (is_error and item["error"] is not True):
+        _strange("result")
+    part = _new(ToolResult)
+    _result_id(part, own)
+    _result_name(part, name)
+    _content(part, content)
+    _is_error(part, is_error)
+    _result_state(part, None if state is None else freeze(state))
+    return part
+
+
+def _fits(item: dict[str, Any], state: Any, members: int, own: Any, name: Any = "", content: Any = "") -> bool:
+    """Whether these are texts, and *item* has so many *members*, and its state."""
+    texts = type(own) is str and type(name) is str and type(content) is str
+    return texts and len(item) == (members if state is None else members + 1)
+
+
+def _strange(kind: str) -> NoReturn:
+    raise TypeError(f"its part {kind!r} is not as we write it")
+
+
+_READS: Final[Mapping[str, Callable[[dict[str, Any], Any], Part]]] = MappingProxyType(
+    {"text": _text_part, "thinking": _thinking, "call": _call, "result": _result}
 )
-"""The parts that are written by hand: what each is made by, and the field that each member is."""
+"""How the parts that are written by hand are read, by their first member."""
 
 
-def _fits(given: dict[str, Any]) -> bool:
-    """Whether each has the type of its field."""
-    given = dict(given)
-    arguments, is_error = given.pop("arguments", EMPTY), given.pop("is_error", True)
-    return isinstance(arguments, dict) and is_error is True and {str}.issuperset(map(type, given.values()))
+def _list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError("the parts of a message are an array")
+    return value

@@ -14,6 +14,7 @@ from arshai_kit.effects import Call, Now, Plan, Random, Sleep
 from arshai_kit.errors import ForeignFormat, Misuse, StoreUnreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory.encoding import checked, encoded, joined, note_decoded, note_encoded
+from arshai_kit.memory.recent import Recent
 from arshai_kit.memory.records import Conversation, Memory, Note
 from arshai_kit.memory.redis_client import Client, client_of
 from arshai_kit.memory.redis_scripts import FORMAT, MIGRATIONS, SCRIPTS, migration
@@ -27,6 +28,7 @@ WhenAway: TypeAlias = Literal["raise"] | float
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+_NO_MESSAGES: Final = encoded(())
 _ESCAPED: Final = ((b"%", b"%25"), (b"{", b"%7B"), (b"}", b"%7D"))
 """What would move a conversation's keys to several nodes of a cluster."""
 
@@ -109,6 +111,7 @@ class RedisStore:
         self.ttl, self.renew, self.prefix = _ttl(ttl), renew, prefix
         self.max_bytes, self.when_away = _limit(max_bytes), _patience(when_away)
         self.migrations, self.format = migrations, max(migrations, default=FORMAT - 1) + 1
+        self.recent = Recent()
         self._head = (b"%d" % self.format, b"%d" % round(1000 * (self.ttl or 0)), b"1" if renew else b"0")
 
     def __repr__(self) -> str:
@@ -132,7 +135,7 @@ class RedisStore:
     def load(self, key: str) -> Plan[Conversation]:
         """All that has been said."""
         _, version, records = yield from self._asked("load", key)
-        return Conversation(_messages(records, version, key), version)
+        return Conversation(self._said(records, version, key), version)
 
     def append(self, key: str, messages: Sequence[Message], id: str = "") -> Plan[int]:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""
@@ -152,6 +155,7 @@ class RedisStore:
 
     def forget(self, key: str) -> Plan[None]:
         """Keep nothing under *key*."""
+        self.recent.drop(key)
         yield from self._asked("forget", key)
 
     def noted(self, key: str, name: str) -> Plan[Note]:
@@ -181,7 +185,7 @@ class RedisStore:
     def begin(self, key: str, id: str, seconds: float) -> Plan[tuple[float, Conversation]]:  # noqa: A002
         """`enter`, and `load` once it is this one's turn, in one round trip."""
         _, pause, version, records = yield from self._asked("begin", key, _bytes(id), seconds)
-        return float(pause), Conversation(_messages(records, version, key), version)
+        return float(pause), Conversation(self._said(records, version, key), version)
 
     def end(self, key: str, messages: Sequence[Message], id: str, turn: str) -> Plan[int]:  # noqa: A002
         """`append`, and `leave` what was entered as *turn*, in one round trip."""
@@ -243,6 +247,10 @@ class RedisStore:
                 yield from Sleep(min(pause, until - now))
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
+    def _said(self, records: bytes, version: int, key: str) -> tuple[Message, ...]:
+        """The messages of records that stand in lines; there are none where nothing was ever said."""
+        return self.recent.joined(records.split(b"\n"), key) if records or version else ()
+
     def _migration(self, found: bytes, key: str) -> str:
         """The script that makes the next format of the one that was *found*."""
         if not found:
@@ -266,7 +274,7 @@ def _messages(records: bytes, version: int, key: str) -> tuple[Message, ...]:
 
 def _some(record: bytes) -> bytes:
     """*record*, or nothing if it holds none: then there is nothing to add."""
-    return b"" if record == encoded(()) else record
+    return b"" if record == _NO_MESSAGES else record
 
 
 def _drawn() -> Plan[str]:

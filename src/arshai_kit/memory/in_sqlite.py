@@ -11,8 +11,9 @@ from weakref import finalize
 
 from arshai_kit._json import freeze
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreUnreachable
-from arshai_kit.memory.encoding import checked, encoded, joined, note_decoded, note_encoded, said
+from arshai_kit.memory.encoding import checked, encoded, note_decoded, note_encoded, said
 from arshai_kit.memory.leases import GRACE, pause
+from arshai_kit.memory.recent import Recent
 from arshai_kit.memory.records import Conversation, Memory, Note
 from arshai_kit.memory.sharing import conflict, free_in_forks, too_large
 from arshai_kit.memory.sqlite_schema import prepared
@@ -63,6 +64,7 @@ class SqliteStore:
         self._closing: Any = None
         self._process = 0
         self._syncs = True
+        self.recent = Recent()
         self.lock_anew()
         free_in_forks(self)
 
@@ -89,9 +91,10 @@ class SqliteStore:
         name = _bytes(key)
         rows = self._asked(lambda file: file.execute(_LOAD, (name,)).fetchall())
         if not rows:
+            self.recent.drop(key)
             return Conversation()
         records = [record for _, record in rows if record is not None]
-        return Conversation(joined(records, key), rows[0][0])
+        return Conversation(self.recent.joined(records, key), rows[0][0])
 
     def append(self, key: str, messages: Iterable[Message], id: str = "") -> int:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""
@@ -138,6 +141,7 @@ class SqliteStore:
                 file.execute(f"delete from {table} where conversation = ?", (conversation,))  # noqa: S608  # ours
             file.execute("delete from turns where key = ? and until <= ?", (name, time()))
 
+        self.recent.drop(key)
         self._changed(change)
         self._asked(lambda file: file.execute("pragma wal_checkpoint(truncate)").fetchall())
 
