@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -21,10 +20,8 @@ from typing import Any
 from attrs import field, frozen
 from tests.resilience.redis_server import RedisServer
 
-from arshai_kit import assistant, user
-from arshai_kit.effects import Plan
-from arshai_kit.faces import adrive, drive
-from arshai_kit.memory import Memory, redis_memory
+from arshai_kit import aio, assistant, user
+from arshai_kit.memory import redis_memory, remembering
 from benchmarks.__main__ import SMOKE, measured, report
 from benchmarks.contest import CONTROL, HAND, KIT, Contenders, Row, Site, warm
 from benchmarks.measure import Sampler, Work, batch
@@ -62,10 +59,15 @@ def by_hand(asked: str, answered: str) -> list[str]:
     ]
 
 
-def spoken(history: Sequence[Any], question: str) -> str:
+def answering(messages: Sequence[Any]) -> str:
     """An agent that costs nothing."""
-    assert history, question
+    assert len(messages) % 2
     return ANSWERED
+
+
+async def answering_async(messages: Sequence[Any]) -> str:
+    """The same, async."""
+    return answering(messages)
 
 
 # -- one turn --
@@ -86,30 +88,21 @@ def hand_turn(redis: Redis, messages: int) -> Iterator[Work]:
         def turn_() -> None:
             key = next(following)
             found: Any = client.lrange(key, 0, -1)
-            answer = spoken([json.loads(each) for each in found], ASKED)
+            answer = answering([*map(json.loads, found), {"role": "user", "content": ASKED}])
             client.rpush(key, *by_hand(ASKED, answer))
 
         yield batch(turn_)
 
 
-def kit_plan(memory: Memory, key: str, number: int) -> Plan[None]:
-    """The same with our memory, the turn taken and given back besides."""
-    begin: Any = memory.begin
-    end: Any = memory.end
-    _, found = yield from memory.asked(begin, key, f"turn {number}", 60.0)
-    answer = spoken(found.messages, ASKED)
-    yield from memory.asked(end, key, [user(ASKED), assistant(answer)], "", f"turn {number}")
-
-
 @contextmanager
 def kit_turn(redis: Redis, messages: int) -> Iterator[Work]:
-    """The same with our memory."""
+    """The same with our memory, and each turn is taken and given back."""
     memory, keys = redis_memory(redis.url), redis.keys()
     for key in keys:
         for asked, answered in turns(messages):
             memory.append(key, [user(asked), assistant(answered)])
-    following, numbers = cycle(keys), iter(range(sys.maxsize))
-    yield batch(lambda: drive(kit_plan(memory, next(following), next(numbers))))
+    chat, following = remembering(answering, memory), cycle(keys)
+    yield batch(lambda: chat(ASKED, key=next(following)))
     memory.backend.close()
 
 
@@ -135,7 +128,7 @@ def hand_turn_async(redis: Redis, messages: int) -> Iterator[Work]:
             for _ in range(times):
                 key = next(following)
                 found: Any = await client.lrange(key, 0, -1)
-                answer = spoken([json.loads(each) for each in found], ASKED)
+                answer = await answering_async([*map(json.loads, found), {"role": "user", "content": ASKED}])
                 await client.rpush(key, *by_hand(ASKED, answer))
             return time.process_time_ns() - began
 
@@ -155,15 +148,15 @@ def kit_turn_async(redis: Redis, messages: int) -> Iterator[Work]:
         async def fill() -> None:
             for key in keys:
                 for asked, answered in turns(messages):
-                    await adrive(memory.asked(memory.append, key, [user(asked), assistant(answered)]))
+                    await aio.run(memory.append, key, [user(asked), assistant(answered)])
 
         runner.run(fill())
-        following, numbers = cycle(keys), iter(range(sys.maxsize))
+        chat, following = remembering(answering_async, memory), cycle(keys)
 
         async def work(times: int) -> int:
             began = time.process_time_ns()
             for _ in range(times):
-                await adrive(kit_plan(memory, next(following), next(numbers)))
+                await aio.run(chat, ASKED, key=next(following))
             return time.process_time_ns() - began
 
         yield lambda times: runner.run(work(times))

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from tests.resilience.redis_server import RedisServer
 
-__all__ = ["LONG", "Way", "cluster", "patient", "redis_client", "standby", "way_to"]
+__all__ = ["LONG", "Way", "cluster", "hold_still", "patient", "redis_client", "standby", "way_to"]
 
 LONG = 60.0
 CERTIFICATE = Path(__file__).parent.parent / "transport" / "server.pem"
@@ -208,6 +208,18 @@ def standby(folder: Path) -> Iterator[tuple[RedisServer, RedisServer, Any]]:
             stack.callback(each.close)
         patient(lambda: sentinel.discover_slaves("ours"), "the sentinel finds no replica")
         yield master, replica, sentinel
+
+
+def hold_still(master: RedisServer) -> None:
+    """Let *master* write nothing more, and its replica have all that it has written."""
+    with redis_client(master.client) as client:
+        client.client_pause(int(1000 * LONG), all=False)
+
+        def has_all() -> bool:
+            told = client.info("replication")
+            return bool(told["slave0"]["offset"] >= told["master_repl_offset"])
+
+        patient(has_all, "the replica does not follow")
 
 
 # -- a cluster --

@@ -15,7 +15,7 @@ import pytest
 from arshai_kit import aio, assistant, testing, user
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable
 from arshai_kit.faces import drive
-from arshai_kit.memory import Conversation
+from arshai_kit.memory import Conversation, remembering
 from arshai_kit.memory.in_redis import RedisStore, redis_memory
 from arshai_kit.memory.redis_watch import Change
 from tests.core.worlds import World, everywhere, on_both
@@ -86,15 +86,13 @@ def test_the_layout_is_as_documented(made: Any, admin: Any) -> None:
     )
 
 
-def test_a_turn_takes_two_round_trips(tmp_path: Path) -> None:
+@everywhere
+def test_a_remembered_turn_takes_two_round_trips(world: World, tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server, redis_client(server.client) as client, redis_client(server.client) as other:
-        memory: Any = redis_memory(client)
-        for name in ("k", "warm"):
-            for _ in range(2):
-                other.config_resetstat()
-                _, known = memory.begin(name, "turn", 60)
-                memory.end(name, [user("Hi"), assistant("Hello!")], "", "turn")
-                assert not isinstance(known, str)
+        chat = remembering(lambda said: f"That makes {len(said)}.", redis_memory(client))
+        for count_ in (1, 3, 5):
+            other.config_resetstat()
+            assert world.run(lambda: chat.plan("Hi", key="k")).text == f"That makes {count_}."
         calls = {name: figures["calls"] for name, figures in other.info("commandstats").items()}
         assert calls.pop("cmdstat_evalsha") == 2
         assert not {name for name in calls if name.startswith(("cmdstat_eval", "cmdstat_script", "cmdstat_client"))}

@@ -15,10 +15,10 @@ from attrs import define, field
 
 from arshai_kit import aio, user
 from arshai_kit.errors import ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable
-from arshai_kit.memory import Memory
+from arshai_kit.memory import Memory, remembering
 from arshai_kit.memory.in_redis import redis_memory
 from tests.core.worlds import BACKENDS, World, everywhere, on_both
-from tests.memory.redis_parts import LONG, patient, redis_client, standby, way_to
+from tests.memory.redis_parts import LONG, hold_still, patient, redis_client, standby, way_to
 from tests.resilience.redis_server import RedisServer
 
 pytestmark = pytest.mark.needs("redis")
@@ -202,6 +202,7 @@ def test_conversations_go_on_when_a_standby_takes_over(tmp_path: Path) -> None:
         told.wait_for(30)
         with redis_client(master.client) as direct:
             before = list(told.kept)
+            direct.set("a mark", "behind all that was kept before")
             patient(lambda: direct.wait(1, 1000), "the replica does not follow")
         master.kill()
         for thread in threads:
@@ -212,6 +213,51 @@ def test_conversations_go_on_when_a_standby_takes_over(tmp_path: Path) -> None:
         assert len(found) == len(set(found))
         assert in_order(found)
         assert found[-1] in told.kept[-5:]
+
+
+@pytest.mark.parametrize("kind", ["threads", *BACKENDS])
+def test_turns_of_a_conversation_go_on_when_a_standby_takes_over(kind: str, tmp_path: Path) -> None:
+    """Three speak to one agent, which says how much was said; in the middle, the master writes no more and is killed."""
+    heard, some = [], threading.Condition()
+
+    def agent(said: Sequence[Any]) -> str:
+        with some:
+            heard.append(len(said))
+            some.notify_all()
+        return str(len(said))
+
+    with standby(tmp_path) as (master, _, sentinel), ExitStack() as stack:
+        client = stack.enter_context(redis_client(sentinel.master_for, "ours", socket_timeout=5))
+        chat = remembering(agent, redis_memory(client, when_away=LONG))
+
+        def speak() -> None:
+            for _ in range(8):
+                chat("How many?", key=KEY)
+
+        async def main() -> None:
+            async def speak_() -> None:
+                for _ in range(8):
+                    await aio.run(chat, "How many?", key=KEY)
+
+            async with anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(speak_)
+
+        if kind == "threads":
+            threads = [begun(speak) for _ in range(3)]
+        else:
+            threads = [begun(lambda: anyio.run(main, backend=kind))]
+        with some:
+            assert some.wait_for(lambda: len(heard) >= 8, LONG)
+        hold_still(master)
+        master.kill()
+        for each in threads:
+            ended(each)
+        said = redis_memory(client).load(KEY).messages
+        asked, answers = said[::2], said[1::2]
+        assert {each.text for each in asked} == {"How many?"}
+        assert [int(each.text) for each in answers] == [2 * place + 1 for place in range(len(answers))]
+        assert len(answers) == 24
 
 
 def test_a_master_that_has_become_a_replica_is_not_written_to(tmp_path: Path) -> None:
