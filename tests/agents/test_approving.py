@@ -575,6 +575,17 @@ def test_a_tool_that_waits_ends_the_run_that_it_is_in() -> None:
     assert inner(caught.value.paused, decisions=True).text == "Paid."
 
 
+def test_a_tool_that_waits_has_its_own_pause_though_its_call_was_decided() -> None:
+    inner = approve(desk((PAY, "Paid."), Ran()))
+    boss = agent(
+        Speaker((calling(("desk", {"prompt": "pay"})), "Done.")), tools=[as_tool(inner, name="desk")], name="boss"
+    )
+    outer = paused(approve(boss), "go")
+    within = paused(approve(boss), outer, decisions=True)
+    assert (outer.agent, within.agent) == ("boss", "desk")
+    assert inner(within, decisions=True).text == "Paid."
+
+
 def test_a_guard_looks_at_what_the_run_was_asked() -> None:
     inner = approve(desk((PAY, "Done."), Ran()))
     pause = paused(inner, "go")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arshai_kit import Response, TextDelta, Usage, agent, aio, assistant, openai_compatible, pipe, run, stream, user
 from arshai_kit.agents import approve, as_tool, guard, parallel, placed
-from arshai_kit.effects import Call, Effect, Emit, Instant, Plan, Sleep, Spawn
+from arshai_kit.effects import Call, Effect, Emit, Instant, Plan, Sleep, Spawn, Step, side_by_side
 from arshai_kit.errors import ArshaiError, GuardTripped, Misuse, ServerFailed
 from arshai_kit.models import UNKNOWN, Ask, retold
 from arshai_kit.records import Event, StepFinished, StepStarted
@@ -189,6 +189,26 @@ def test_the_model_is_asked_beside_the_check(world: World) -> None:
             return Response((assistant("Hello."),))
 
     assert world.run(lambda: guard(agent(Asked()), before=lambda prompt: asked.wait(SOON)).plan("go")).text == "Hello."
+
+
+@everywhere
+def test_what_a_model_does_to_answer_is_not_held_up(world: World) -> None:
+    """It may ask others side by side, in steps of their own, and call functions, as for a token."""
+    asked = Gate()
+
+    def token() -> Plan[None]:
+        yield from Call(asked.set)
+
+    def step() -> Plan[None]:
+        yield from Step[None]("count", "inner", None, token)
+
+    class Busy(Slow):
+        def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
+            for outcome in (yield from side_by_side([step()])):
+                outcome.unwrap()
+            return Response((assistant("Hello."),))
+
+    assert world.run(lambda: guard(agent(Busy()), before=lambda prompt: asked.wait(SOON)).plan("go")).text == "Hello."
 
 
 def doing(order: Ran) -> dict[str, Any]:
