@@ -259,6 +259,14 @@ class Loop:
         soon(self.home, context.run, self.group.start_soon, function, *args)
 
 
+def in_event_loop() -> bool:
+    """Whether this thread runs an event loop, so that who blocks here blocks all that goes on in it."""
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001  # the one that does not raise
+        return True
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
+
+
 def soon(home: Any, function: Callable[..., Any], *args: Any) -> None:
     """Have an event loop call *function* soon; when the loop is gone, so is whoever wanted it."""
     with suppress(RuntimeError):

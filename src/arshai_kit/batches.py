@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -9,11 +10,13 @@ from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from queue import SimpleQueue
+from traceback import format_exception
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from attrs import evolve, frozen
 
+from arshai_kit._flight import is_async
 from arshai_kit.completion import complete, run
 from arshai_kit.effects import Call, Emit, Here, Join, Outcome, Owner, Plan, Start, Step, Where, intercept
 from arshai_kit.errors import Misuse, RunError
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Arrivals", "Progress", "batch", "batch_stream"]
 
 Progress: TypeAlias = "Callable[[int, int | None], Any]"
-"""Is told how many items are done, and how many there are if that is known."""
+"""Is told how many items are done, and how many there are if that is known; a sync or an async function."""
 
 _BLOCK: Final = 1024
 """After so many items, what the run remembers of them is let go."""
@@ -208,7 +211,10 @@ class _Batch:
         self.done += 1
         self.failed += outcome.error is not None
         if self.progress is not None:
-            self.progress(self.done, self.total)
+            if is_async(self.progress):
+                yield from Call(self.progress, self.done, self.total)
+            else:  # in place: a line on a screen, and in the order of what is done
+                self.progress(self.done, self.total)
         told = "" if outcome.error is None else str(outcome.error) or type(outcome.error).__name__
         figures = {"place": place, "done": self.done, "failed": self.failed, "total": self.total}
         yield from Emit((Notice("batch", self.function.name, told, figures),))
@@ -346,11 +352,12 @@ class _Elsewhere:
         """Threads of this process do it in the scope of the batch; what is in force goes nowhere else."""
         if self.threads:
             return self.executor.submit(copy_context().run, self.function, item)  # type: ignore[no-any-return]
-        return self.executor.submit(self.function, item)  # type: ignore[no-any-return]
+        return self.executor.submit(_packed, self.function, item)  # type: ignore[no-any-return]
 
     def _ended(self, place: int, future: Future[Any]) -> None:
         try:
-            self._came.put((place, future.result(), None))
+            value = future.result()
+            self._came.put((place, value if self.threads else _unpacked(*value), None))
         except BaseException as error:  # noqa: BLE001  # whatever it is, it is the outcome of this item
             self._came.put((place, None, error))
 
@@ -360,6 +367,40 @@ class _Elsewhere:
         for future in list(self._busy.values()):
             future.cancel()
         self._came.put((-1, None, None))
+
+
+def _packed(function: Callable[[Any], Any], item: Any) -> tuple[bytes, str, str]:
+    """What *function* gives for *item*, or its error with the words and the trace of it: nothing but bytes and text.
+
+    An executor that has to unpickle what cannot be unpickled, as many an exception, breaks, and loses all other items.
+    """
+    try:
+        return pickle.dumps(function(item)), "", ""
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is the outcome of this item
+        trace = "".join(format_exception(error))
+        words = f"{type(error).__name__}: {error}"
+        try:
+            return pickle.dumps(error), words, trace
+        except Exception:  # noqa: BLE001  # whatever its class does
+            return b"", words, trace
+
+
+def _unpacked(data: bytes, words: str, trace: str) -> Any:
+    """What was packed: the value is returned, an error raised; one that cannot be read is told by its words."""
+    try:
+        value = pickle.loads(data)  # noqa: S301  # from a process of ours
+    except Exception as broken:
+        if not words:
+            raise
+        raise _elsewhere(RuntimeError(words), trace) from broken
+    if not words:
+        return value
+    raise _elsewhere(value, trace)
+
+
+def _elsewhere(error: BaseException, trace: str) -> BaseException:
+    error.add_note(f"It was raised in another process:\n{trace}")
+    return error
 
 
 def _is_of_threads(executor: Any) -> bool:

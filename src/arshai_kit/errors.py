@@ -145,7 +145,12 @@ class ProviderError(ArshaiError):
     wait that it asked for, *request_id* what its support wants to know, *should_retry* whether it said that trying
     again makes sense (`None`: it did not say), *details* the whole error as it came, as JSON without keys, for what
     the message does not tell, such as what a filter found (`None`: it was no JSON, or too large to keep).
+
+    *retry_at* is when it asked to be asked again, in seconds since the epoch, where it gave a date and no time of its
+    own to count from; who tries again makes *retry_after* of it.
     """
+
+    retry_at: float | None = None
 
     def __init__(
         self,
@@ -292,7 +297,7 @@ class CircuitOpen(ArshaiError):
 
 
 class StoreUnreachable(ArshaiError):
-    """The store in which processes share limits, circuits or memories cannot be asked; no provider was sent anything."""
+    """The store in which processes share limits, circuits or memories cannot be asked; nobody else was asked."""
 
 
 class StoreRefused(ArshaiError):

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.effects import Call, Emit, Now, Plan, Sleep
-from arshai_kit.errors import Misuse, ProviderError, RestartRefused, StreamIncomplete, TimedOut, Unreachable
+from arshai_kit.errors import Misuse, OverBudget, ProviderError, RestartRefused, StreamIncomplete, TimedOut, Unreachable
 from arshai_kit.records import Notice
 
 __all__ = ["Retry", "attempts", "transient"]
@@ -17,6 +17,7 @@ __all__ = ["Retry", "attempts", "transient"]
 T = TypeVar("T")
 
 _TRANSIENT = frozenset({408, 409, 429})
+_LONGEST_WAIT = 30 * 24 * 3600.0
 
 
 def _asked(_: Any, spot: Any, value: Any) -> None:
@@ -86,12 +87,20 @@ def attempts(
 
     *name* is what is asked. *once* notes in *told* that it has told something, so that the next one begins anew.
     """
-    number = 1
+    number, last = 1, None
     while True:
         try:
             return (yield from once())
+        except OverBudget as refused:
+            if last is None:
+                raise
+            last.add_note(f"not tried again: {refused}")
+            raise last from refused
         except ProviderError as error:
+            last = error
             now = yield from Now()
+            if error.retry_after is None and error.retry_at is not None:
+                error.retry_after = min(max(0.0, error.retry_at - now), _LONGEST_WAIT)
             pause = yield from Call(decided, retry, error, number, now - began)
             if pause is None or now + pause >= until:
                 raise

@@ -62,6 +62,7 @@ def rows(code: int) -> tuple[Row, ...]:
 # Waits that are asked for
 
 NOW, IN_A_SECOND = "Mon, 23 Nov 2026 10:00:00 GMT", "Mon, 23 Nov 2026 10:00:01 GMT"
+LONG_AGO, AT_THE_END = "Thu, 23 Nov 2006 10:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"
 IN_AN_HOUR, AN_HOUR_AGO = "Mon, 23 Nov 2026 11:00:00 GMT", "Mon, 23 Nov 2026 09:00:00 GMT"
 HUGE = "9" * 400
 
@@ -94,7 +95,7 @@ WAITS = (
     after("Retry-After of seconds", "Retry-After: 1", code=529, at_least=1.0),
     after("Retry-After of a fraction", "Retry-After: 0.05", code=408, at_least=0.05),
     after("Retry-After of a date", f"Date: {NOW}", f"Retry-After: {IN_A_SECOND}", at_least=1.0),
-    after("Retry-After of a date, and no Date", f"Retry-After: {IN_A_SECOND}"),
+    after("Retry-After of a date that has passed, and no Date", f"Retry-After: {LONG_AGO}"),
     after("Retry-After of a date that has passed", f"Date: {NOW}", f"Retry-After: {AN_HOUR_AGO}"),
     after("Retry-After of a date that is none", f"Date: {NOW}", "Retry-After: Mon, 99 Nov 2026 99:99:99 GMT"),
     after("Retry-After of a date in an unknown zone", f"Date: {NOW}", "Retry-After: Mon, 23 Nov 2026 10:00:01"),
@@ -106,7 +107,6 @@ WAITS = (
     after("Retry-After below 0", "Retry-After: -5"),
     after("Retry-After of NaN", "Retry-After: NaN"),
     after("Retry-After without end", "Retry-After: inf"),
-    after("Retry-After of 400 digits", f"Retry-After: {HUGE}"),
     after("Retry-After of HTML", "Retry-After: <html><body>later</body></html>"),
     after("Retry-After of nothing", "Retry-After:"),
     after("Retry-After twice", "Retry-After: 0", "Retry-After: 0"),
@@ -117,6 +117,8 @@ WAITS = (
     refuses("Retry-After of 3600", "Retry-After: 3600", code=500),
     refuses("retry-after-ms of an hour", "retry-after-ms: 3600000"),
     refuses("Retry-After of a date in an hour", f"Date: {NOW}", f"Retry-After: {IN_AN_HOUR}"),
+    refuses("Retry-After of 400 digits", f"Retry-After: {HUGE}", seconds=30 * 86_400.0),
+    refuses("Retry-After of a far date, and no Date", f"Retry-After: {AT_THE_END}", seconds=30 * 86_400.0),
     refuses("Retry-After beyond the deadline", "Retry-After: 60", seconds=60.0, deadline=10.0),
     refuses("Retry-After, which helps no bad request", "Retry-After: 0", code=400, seconds=0.0),
 )

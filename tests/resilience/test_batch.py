@@ -458,6 +458,51 @@ def test_an_executor_of_processes() -> None:
     assert told == [1, 2, 3, 4, 5]
 
 
+class Awkward(Exception):
+    """It pickles, and what comes of it does not unpickle, as `httpx.HTTPStatusError`."""
+
+    def __init__(self, words: str, *, number: int) -> None:
+        super().__init__(words)
+        self.number = number
+
+
+def awkward(number: int) -> Any:
+    match number:
+        case 0:
+            raise Awkward("no", number=number)
+        case 1:
+            return lambda: number
+        case 2:
+            return Awkward("given", number=number)
+    return 12 // (number - 3)
+
+
+def test_what_does_not_come_back_from_a_process_loses_nothing_else() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        unsent, unpickled, unread, divided, *others = batch(awkward, range(8), executor=executor)
+        assert shown(others) == [12, 6, 4, 3]
+        assert batch(awkward, [5], executor=executor)[0].unwrap() == 6
+    assert str(unsent.error) == "Awkward: no"
+    assert unpickled.error is not None
+    assert isinstance(unread.error, TypeError)
+    assert isinstance(divided.error, ZeroDivisionError)
+    for outcome in (unsent, divided):
+        assert outcome.error is not None
+        assert "in awkward" in outcome.error.__notes__[0]
+
+
+@everywhere
+def test_progress_may_be_async(world: World) -> None:
+    told: list[tuple[int, int | None]] = []
+
+    async def progress(done: int, total: int | None) -> None:
+        await anyio.sleep(0.001)
+        told.append((done, total))
+
+    assert shown(world.run(lambda: batch.plan(inverse, NUMBERS, limit=1, progress=progress))) == SHOWN
+    assert told == [(number, 5) for number in range(1, 6)]
+
+
 def test_an_executor_holds_no_more_than_may_be_under_way() -> None:
     given: list[int] = []
 

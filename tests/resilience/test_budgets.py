@@ -60,6 +60,7 @@ from arshai_kit.testing import strategies
 from tests.core.worlds import World, everywhere, listening, on_both
 from tests.resilience.fixed import Fixed, said
 from tests.resilience.test_cost import FULL, used
+from tests.transport.server import always, reply, serving
 
 PRICES = Prices({"fixed": {"input": 1000, "output": 2000}})
 """A tenth of a cent for a token that goes in, two for one that comes out."""
@@ -414,6 +415,67 @@ def test_an_alert_that_fails_takes_no_answer_away() -> None:
     assert "alert failed: ZeroDivisionError" in notices[-1].text
 
 
+def test_a_call_that_would_never_fit_alerts_nobody() -> None:
+    """It is too large; the budget is not used up."""
+    told: list[float] = []
+    budget = Budget(tokens=300, alert=lambda alert: told.append(alert.threshold))
+    with pytest.raises(OverBudget):
+        complete(kept(Fixed((HELLO,), max_tokens=5000), budget), "Hello")
+    assert told == []
+    model = kept(Fixed((said("Hello", 60, 60),)), budget)
+    for _ in range(4):
+        with suppress(OverBudget):
+            complete(model, "Hello")
+    assert told == [0.5, 0.8, 1.0][: len(told)]
+    assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@everywhere
+def test_an_alert_is_told_though_the_deadline_has_passed(world: World, is_async: bool) -> None:
+    told: list[float] = []
+
+    async def later(alert: Alert) -> None:
+        await anyio.sleep(0.001)
+        told.append(alert.threshold)
+
+    budget = Budget(tokens=130, alert=later if is_async else lambda alert: told.append(alert.threshold))
+    with testing.clock() as clock:
+        model = Fixed((HELLO,), before=lambda: clock.advance(60), pause=1)
+        with pytest.raises(TimedOut):
+            world.run(lambda: complete.plan(deadline(kept(model, budget), 5), "Hello"))
+    assert told == [0.5, 0.8]
+
+
+async def test_an_alert_that_is_cancelled_is_told_by_the_next_call(anyio_backend: str) -> None:
+    begun, told = anyio.Event(), []
+
+    async def alert(each: Alert) -> None:
+        if not begun.is_set():
+            begun.set()
+            await anyio.sleep(60)
+        told.append(each.threshold)
+
+    model = kept(Fixed((said("Hello", 60, 60),)), Budget(tokens=400, alert=alert, thresholds=(0.1, 0.2, 1.0)))
+    async with anyio.create_task_group() as group:
+        group.start_soon(aio.complete, model, "Hello")
+        await begun.wait()
+        group.cancel_scope.cancel()
+    await aio.complete(model, "Hello")
+    assert told == [0.1, 0.2]
+
+
+def test_a_500_whose_second_try_has_no_budget_stays_a_500() -> None:
+    with serving(always(reply(b"{}", status="500 Broke"))) as server:
+        model = openai_compatible("m", base_url=server.url, api_key="k", max_tokens=100)
+        with pytest.raises(ServerFailed) as caught:
+            complete(budgeted(model, Budget(tokens=200)), "Hello")
+        assert "not tried again: budget refuses" in caught.value.__notes__[0]
+        assert isinstance(caught.value.__cause__, OverBudget)
+        spare = Fixed((said("from the spare", 1, 1),))
+        assert complete(fallback(budgeted(model, Budget(tokens=200)), spare), "Hello").text == "from the spare"
+
+
 # -- what nobody knows --
 
 
@@ -712,7 +774,7 @@ def test_a_try_that_may_be_billed_is_counted(replies: list[Any], tokens: int) ->
     for ceiling in (1000, tokens + 50):
         budget = Budget(tokens=ceiling)
         with testing.clock(), using(layers=[answering(*replies)]):
-            with suppress(OverBudget, Unreachable, TimedOut):
+            with suppress(OverBudget, ServerFailed, Unreachable, TimedOut):
                 complete(kept(model, budget), "Hello")
             assert budget.reserved() == Spend()
             if ceiling == 1000:
@@ -736,8 +798,9 @@ def test_a_refusal_takes_back_no_request_before_it(error: Exception, reply: Repl
 def test_no_try_is_made_that_does_not_fit() -> None:
     model = openai_compatible("fixed", base_url="http://localhost:1/v1", api_key="", max_tokens=100, retry=2)
     budget = Budget(tokens=200)
-    with testing.clock(), using(layers=[answering(Unreachable("broke"))]), pytest.raises(OverBudget):
+    with testing.clock(), using(layers=[answering(Unreachable("broke"))]), pytest.raises(Unreachable) as caught:
         complete(kept(model, budget), "Hello")
+    assert isinstance(caught.value.__cause__, OverBudget)
     assert budget.spent().tokens == 121
 
 

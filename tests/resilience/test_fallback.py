@@ -455,6 +455,7 @@ def test_whose_it_is_is_kept_and_changes_nothing() -> None:
         ((good(),), "ServerFailed", "a type of error"),
         ((good(),), (ServerFailed, int), "a type of error"),
         ((good(),), KeyboardInterrupt, "a type of error"),
+        ((good(),), (), "names no error"),
     ],
 )
 def test_what_cannot_work_is_refused(models: Any, on: Any, why: str) -> None:

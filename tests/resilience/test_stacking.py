@@ -13,11 +13,11 @@ from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit import Finished, TextDelta, ToolCall, Usage, complete, run_tools, stream, tool
+from arshai_kit import Finished, TextDelta, ToolCall, Usage, aio, complete, run_tools, stream, tool
 from arshai_kit._record import Record
 from arshai_kit.cost import Prices
 from arshai_kit.effects import Call, Plan
-from arshai_kit.errors import CircuitOpen, OverBudget, OverLimit, ProviderError, ServerFailed, TimedOut
+from arshai_kit.errors import CircuitOpen, Misuse, OverBudget, OverLimit, ProviderError, ServerFailed, TimedOut
 from arshai_kit.faces import blocking
 from arshai_kit.models import UNKNOWN, Ask, Capabilities
 from arshai_kit.records import Notice, Response
@@ -355,3 +355,45 @@ def test_the_page_names_each_of_these_and_nothing_else() -> None:
     here = {name for name in globals() if re.fullmatch(r"test_[a-z]+_and_[a-z]+", name)}
     assert here <= told
     assert told <= set(globals())
+
+
+AROUND: dict[str, Any] = {
+    "deadline": lambda agent: deadline(agent, 60),
+    "fallback": lambda agent: fallback(agent, agent),
+    "balanced": lambda agent: balanced(agent, agent),
+    "limited": lambda agent: limited(agent, concurrent=2),
+    "breaker": breaker,
+    "budgeted": lambda agent: budgeted(agent, Budget(tokens=1000)),
+}
+
+
+async def clerk(question: str, times: int = 1) -> str:
+    """Answer what is asked.
+
+    Args:
+        question: In words.
+    """
+    return question * times
+
+
+@pytest.mark.parametrize("name", AROUND)
+@everywhere
+def test_an_agent_that_is_wrapped_is_a_tool_like_itself(world: World, name: str) -> None:
+    wrapped = AROUND[name](clerk)
+    assert tool(wrapped, name="clerk").spec == tool(clerk).spec
+    with scripted(ToolCall("1", "clerk", {"question": "ab", "times": 2}), "Done."):
+        response = world.run(lambda: run_tools.plan(Fixed(()), "Hello", [tool(wrapped, name="clerk")]))
+    assert response.tool_runs[0].result == "abab"
+
+
+@pytest.mark.parametrize("name", AROUND)
+async def test_an_async_agent_that_is_wrapped_is_run_and_not_called(name: str, anyio_backend: str) -> None:
+    for wrapped in (AROUND[name](clerk), AROUND[name](breaker(clerk))):
+        with pytest.raises(Misuse, match=r"await aio.run\(wrapped, prompt\)"):
+            wrapped("a")
+        assert await aio.run(wrapped, "a") == "a"
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_an_async_agent_that_is_wrapped_is_called_where_no_loop_runs(name: str) -> None:
+    assert AROUND[name](clerk)("a", times=2) == "aa"

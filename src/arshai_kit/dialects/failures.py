@@ -114,7 +114,7 @@ def failure(
     if kind is Unauthorized and not _secrets(endpoint):
         variable = re.sub(r"\W", "_", endpoint.provider).upper() + "_API_KEY"
         message += f" (no key was sent: pass api_key= or set {variable})"
-    return kind(
+    error = kind(
         f"HTTP {status}: {message}" if status else message,
         status=status,
         code=code,
@@ -126,6 +126,9 @@ def failure(
         details=kept(endpoint, body),
         partial=partial,
     )
+    if error.retry_after is None:
+        error.retry_at = _moment(dict(headers).get("retry-after", ""))
+    return error
 
 
 def _should_retry(inner: Mapping[str, Any], headers: Headers, *, passing: bool) -> bool | None:
@@ -208,7 +211,7 @@ def request_id(headers: Headers) -> str:
 def retry_after(headers: Headers) -> float | None:
     """The seconds to wait that the provider asks for, if it does and they make sense.
 
-    A date counts from the reply's own, so that no clock is needed.
+    A date counts from the reply's own; where that has none, who has a clock finds out: see `ProviderError.retry_at`.
 
     >>> [retry_after([pair]) for pair in (("retry-after", "2"), ("retry-after-ms", "250"), ("retry-after", "-5"))]
     [2.0, 0.25, None]
@@ -323,7 +326,20 @@ def _seconds(text: str, in_one: float = 1.0) -> float | None:
         number = float(text) / in_one
     except ValueError:
         return None
-    return min(number, _LONGEST_WAIT) if isfinite(number) and number >= 0 else None
+    endless = text.strip().isdecimal()  # more digits than a number can have
+    return min(number, _LONGEST_WAIT) if (isfinite(number) or endless) and number >= 0 else None
+
+
+def _moment(date: str) -> float | None:
+    """The seconds since the epoch that *date* means, if it is one."""
+    if not date:
+        return None
+    from email.utils import parsedate_to_datetime  # slow to import, and seldom needed
+
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _between(start: str, end: str) -> float | None:

@@ -167,7 +167,7 @@ def wrapped(make_plan: Callable[[], Plan[T]], wrap: Callable[[Plan[T]], Plan[T]]
     if isinstance(make_plan, Asked):
         return _Wrapped(make_plan.model, make_plan.ask, make_plan.hearing, make_plan, wrap)  # type: ignore[return-value]  # T is a Response
     own = getattr(make_plan, "wrapped", None)
-    return (lambda: wrap(make_plan())) if own is None else own(wrap)  # type: ignore[no-any-return]  # the same, wrapped
+    return (lambda: wrap(make_plan())) if own is None else own(wrap)
 
 
 def overheard(plan: Plan[T], hear: Hearing) -> Plan[T]:

@@ -15,8 +15,9 @@ _INTERRUPTED = "The call was interrupted; it is not known whether it took effect
 def close_open_calls(messages: Iterable[Message], text: str = _INTERRUPTED) -> tuple[Message, ...]:
     """*messages*, in which every call has a result: one that had none is answered by *text*, marked as an error.
 
-    A history that was cut off, as by a cancelled run, becomes one that providers take. A result answers the last call
-    before it that has its id and no result yet. What has no open call stays as it is.
+    A history that was cut off, as by a cancelled run, becomes one that providers take; the order of what is there is
+    not changed. A result answers the last call before it that has its id and no result yet. What has no open call stays
+    as it is.
 
     >>> from arshai_kit.records import assistant, user
     >>> cut = (user("Rain?"), assistant(ToolCall("c1", "weather")), user("Well?"))

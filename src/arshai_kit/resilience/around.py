@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import unwrap
 from typing import Any, Protocol, TypeVar
 
 from attrs import evolve, frozen
 
+from arshai_kit._flight import is_async
 from arshai_kit._record import Record
+from arshai_kit._threads import in_event_loop
 from arshai_kit.completion import run
 from arshai_kit.effects import Call, Instant, Plan
 from arshai_kit.errors import Misuse
@@ -16,7 +19,7 @@ from arshai_kit.faces import drive
 from arshai_kit.models import Capabilities, is_model
 from arshai_kit.records import Response
 
-__all__ = ["AgentAround", "Around", "Policy", "answered", "apart", "asking", "merged", "named", "wrappable"]
+__all__ = ["AgentAround", "Around", "Policy", "answered", "apart", "asking", "blocked", "merged", "named", "wrappable"]
 
 T = TypeVar("T")
 
@@ -62,13 +65,28 @@ class AgentAround(Record):
     def __name__(self) -> str:
         return named(self.agent)
 
+    @property
+    def __wrapped__(self) -> Any:
+        """The agent, whose parameters and words are those of this one too."""
+        return self.agent
+
     def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
         """What calling it does, as a plan."""
         return self.policy.around(lambda: run.plan(self.agent, *args, **kwargs), named(self.agent))  # type: ignore[no-any-return]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the agent."""
-        return drive(self.plan(*args, **kwargs))
+        return blocked(self.plan, (self.agent,), args, kwargs)
+
+
+def blocked(plan: Callable[..., Plan[T]], agents: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
+    """What *plan* gives for these arguments, driven by blocking; who would await one of *agents* is told how."""
+    if in_event_loop() and any(is_async(unwrap(agent)) for agent in agents):
+        raise Misuse(
+            f"{named(agents[0])} is async, and what is called like this blocks the event loop that runs here: "
+            "`await aio.run(wrapped, prompt)` instead of `await wrapped(prompt)`"
+        )
+    return drive(plan(*args, **kwargs))
 
 
 def asking(state: Any, method: Callable[..., T], *args: Any) -> Call[T]:

@@ -13,11 +13,11 @@ from arshai_kit._record import Record
 from arshai_kit.completion import run
 from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import CircuitOpen, Misuse, NotFound, OverLimit, ProviderError, TimedOut, Unauthorized
-from arshai_kit.faces import drive
 from arshai_kit.models import Ask, Capabilities, is_model, overheard
 from arshai_kit.records import Event, Notice, Response
-from arshai_kit.resilience.around import answered, apart, asking, merged, named, wrappable
+from arshai_kit.resilience.around import answered, apart, asking, blocked, merged, named, wrappable
 from arshai_kit.resilience.breakers import unwell
+from arshai_kit.resilience.forks import free_in_forks
 from arshai_kit.resilience.limits import ticket
 
 __all__ = ["Balance", "Balanced", "BalancedAgents", "Balancing", "By", "balanced", "out_of_order"]
@@ -80,6 +80,7 @@ class Balance:
         self.clock = clock
         self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._members = [_Member(weight) for weight in weights]
+        free_in_forks(self)
 
     def __repr__(self) -> str:
         return f"Balance({self.weights}, by={self.by!r}, set_aside={self.set_aside})"
@@ -126,6 +127,12 @@ class Balance:
         with self._lock:
             for member in self._members:
                 member.busy.pop(key, None)
+
+    def forked(self) -> None:
+        """Be that of a forked child, where none of its parent's calls is."""
+        self._lock = RLock()
+        for member in self._members:
+            member.busy = {}
 
     def _chosen(self, ready: list[int], now: float) -> int:
         """The best of *ready*; those that are as good take turns, by their weights."""
@@ -262,6 +269,11 @@ class BalancedAgents(Record):
     def __name__(self) -> str:
         return "|".join(dict.fromkeys(map(named, self.agents)))
 
+    @property
+    def __wrapped__(self) -> Any:
+        """The first of the agents, whose parameters and words are those of this one too."""
+        return self.agents[0]
+
     def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
         """What calling it does, as a plan."""
         return self.policy.among(
@@ -271,7 +283,7 @@ class BalancedAgents(Record):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of one of the agents."""
-        return drive(self.plan(*args, **kwargs))
+        return blocked(self.plan, self.agents, args, kwargs)
 
 
 def _calling(agent: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], Plan[Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 
+from arshai_kit._flight import is_async
 from arshai_kit._record import Record
 from arshai_kit.cost import Pricing, Spend, cost, dollars, known
 from arshai_kit.effects import Call, Emit, Here, Layer, Now, Plan, Start, Step, Where, intercept
@@ -41,7 +43,8 @@ _UNSENT: Final = (Misuse, OverBudget, OverLimit, StoreUnreachable, CircuitOpen)
 
 @frozen(eq=False, repr=False)
 class Alert(Record):
-    """What a function of yours is told when a *threshold* of a budget is reached: 1.0 also when it first refuses.
+    """What a function of yours is told when a *threshold* of a budget is reached: 1.0 also when it first refuses
+    what an unused one would have allowed.
 
     *tag* is whose budget it is, *spent* what that has used so far.
     """
@@ -113,6 +116,11 @@ class Budget(Record):
         if self.per != "day":
             day = 0  # others in the same ledger may have days
         return self.ledger.held((self.ledger.last_day() if day is None else day, tag))
+
+    def fits(self, wanted: Spend) -> bool:
+        """Whether *wanted* would fit if nothing were spent."""
+        over = self.money is not None and wanted.money is not None and wanted.money > self.money
+        return not over and (self.tokens is None or wanted.tokens <= self.tokens)
 
     def reached(self, spent: Spend) -> frozenset[float]:
         """The thresholds that *spent* has reached."""
@@ -223,8 +231,9 @@ class Terms(Record):
             if refused is None:
                 return wanted
             left, spent = refused
-            full = frozenset([each for each in budget.thresholds if each >= 1])
-            yield from self._alerted(held, spent, full, name)
+            if budget.fits(wanted):  # else the call is too large, and the budget not used up
+                full = frozenset([each for each in budget.thresholds if each >= 1])
+                yield from self._alerted(held, spent, full, name)
             why = f"{_said(wanted, budget)} may be needed, and {_said(left, budget)} is left"
             yield from self._refused(held, wanted, left, name, why)
         raise AssertionError("a refusal raises")  # pragma: no cover
@@ -274,16 +283,26 @@ class Terms(Record):
         def tell() -> tuple[float, ...]:
             return budget.ledger.tell(held.key, held.run, reached)
 
-        for threshold in (yield from asking(budget.ledger, tell)):
-            words = f"{budget.name}: {threshold:.0%} reached, {_said(spent, budget)} of {_said(budget.most, budget)}"
-            data: Mapping[str, Any] = {"budget": budget.name, "tag": held.tag, "threshold": threshold}
-            yield from Emit((Notice("budget", name, words, data),))
-            if budget.alert is not None:
-                try:
-                    yield from Call(budget.alert, Alert(budget.name, threshold, spent, held.tag))
-                except Exception as error:  # noqa: BLE001  # whatever their function does
-                    failed = f"{budget.name}: its alert failed: {type(error).__name__}"
-                    yield from Emit((Notice("budget", name, failed, {"budget": budget.name}),))
+        left = deque((yield from asking(budget.ledger, tell)))
+        try:
+            while left:
+                yield from self._alert(held, spent, left[0], name)
+                left.popleft()
+        finally:
+            if left and budget.ledger.in_memory:  # the call was cancelled: the next one tells
+                budget.ledger.untell(held.key, held.run, frozenset(left))
+
+    def _alert(self, held: Held, spent: Spend, threshold: float, name: str) -> Plan[None]:
+        budget = self.budget
+        words = f"{budget.name}: {threshold:.0%} reached, {_said(spent, budget)} of {_said(budget.most, budget)}"
+        data: Mapping[str, Any] = {"budget": budget.name, "tag": held.tag, "threshold": threshold}
+        yield from Emit((Notice("budget", name, words, data),))
+        if budget.alert is not None:
+            try:
+                yield from Call(_telling(budget.alert, Alert(budget.name, threshold, spent, held.tag)))
+            except Exception as error:  # noqa: BLE001  # whatever their function does
+                failed = f"{budget.name}: its alert failed: {type(error).__name__}"
+                yield from Emit((Notice("budget", name, failed, {"budget": budget.name}),))
 
     def _of(self, response: Response, wanted: Spend, model: Any, at: float) -> Spend:
         """What *response* used; of what it does not say, the worst."""
@@ -304,6 +323,15 @@ class Terms(Record):
             return self._of(partial, wanted, model, at)
         refused = (status is not None and refuses(status)) or (isinstance(error, Unreachable) and not error.sent)
         return Spend() if refused and partial is None else wanted
+
+
+def _telling(alert: Callable[[Alert], Any], told: Alert) -> Callable[[], Any]:
+    """*alert*, told so; it is part of keeping count, for which there is time also when a deadline has passed."""
+
+    async def alerting() -> Any:
+        return await alert(told)
+
+    return alerting if is_async(alert) else lambda: alert(told)
 
 
 def _worst_case(value: Any) -> Spend | Usage:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.completion import run
 from arshai_kit.effects import Emit, Here, Plan, Sleep
 from arshai_kit.errors import (
+    ArshaiError,
     BadReply,
     CircuitOpen,
     ContentTooLong,
@@ -24,10 +25,9 @@ from arshai_kit.errors import (
     TimedOut,
     Unreachable,
 )
-from arshai_kit.faces import drive
 from arshai_kit.models import Ask, Capabilities, is_model, overheard
 from arshai_kit.records import Event, Notice, PartialOutput, Response, TextDelta, ThinkingDelta, ToolCallDelta
-from arshai_kit.resilience.around import answered, apart, merged, named, wrappable
+from arshai_kit.resilience.around import answered, apart, blocked, merged, named, wrappable
 from arshai_kit.retry import transient
 
 __all__ = ["Fallback", "FallbackAgents", "Falling", "fallback", "worth_another"]
@@ -176,19 +176,44 @@ class FallbackAgents(Record):
     def __name__(self) -> str:
         return "|".join(dict.fromkeys(map(named, self.agents)))
 
+    @property
+    def __wrapped__(self) -> Any:
+        """The first of the agents, whose parameters and words are those of this one too."""
+        return self.agents[0]
+
     def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
         """What calling it does, as a plan."""
         names = apart([*map(named, self.agents)], [""] * len(self.agents))
-        plans = [_calling(each, args, kwargs) for each in self.agents]
-        return answered(*(yield from self.policy.among(plans, names)))
+        spent: list[Response] = []
+        plans = [_calling(each, args, kwargs, spent) for each in self.agents]
+        return _counted(answered(*(yield from self.policy.among(plans, names))), spent)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the first that does not fail."""
-        return drive(self.plan(*args, **kwargs))
+        return blocked(self.plan, self.agents, args, kwargs)
 
 
-def _calling(agent: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], Plan[Any]]:
-    return lambda: run.plan(agent, *args, **kwargs)
+def _calling(
+    agent: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], spent: list[Response]
+) -> Callable[[], Plan[Any]]:
+    """How the plan of *agent* is made; what there was of its answer when it failed is added to *spent*."""
+
+    def noted() -> Plan[Any]:
+        try:
+            return (yield from run.plan(agent, *args, **kwargs))
+        except ArshaiError as error:
+            spent.extend([error.partial] if isinstance(error.partial, Response) else [])
+            raise
+
+    return noted
+
+
+def _counted(answer: Any, spent: Sequence[Response]) -> Any:
+    """*answer*, with what those that failed before have used, as far as their errors tell."""
+    for each in spent if isinstance(answer, Response) else ():
+        cost = None if answer.cost is None or each.cost is None else answer.cost + each.cost
+        answer = evolve(answer, usage=answer.usage + each.usage, cost=cost)
+    return answer
 
 
 def fallback(*models: Any, on: Any = worth_another, restart: bool = False) -> Any:
@@ -198,7 +223,7 @@ def fallback(*models: Any, on: Any = worth_another, restart: bool = False) -> An
     that are `worth_another`. Any other is raised at once, and the last one as it is, with what failed before in its
     notes. Once part of an answer has been told, nobody else is asked, unless *restart* allows it: then
     `Notice("restarted", …)` says that it begins anew. It never does after a tool has been called while it came.
-    `Response.answered_by` says who answered.
+    `Response.answered_by` says who answered; of agents, it counts what those before have used.
 
     >>> from arshai_kit import openai
     >>> fast, wise = openai("gpt-5.6-luna", api_key="sk-1"), openai("gpt-5.6", api_key="sk-1")
@@ -209,6 +234,8 @@ def fallback(*models: Any, on: Any = worth_another, restart: bool = False) -> An
     if any(agents) != all(agents) or not models:
         raise Misuse("fallback() takes models, or agents, at least one, and no mixture of them")
     named_errors = on if isinstance(on, tuple) else (on,)
+    if not named_errors:
+        raise Misuse("on=() names no error after which the next one would be asked; leave it out for the usual ones")
     for each in named_errors:
         if not (issubclass(each, Exception) if isinstance(each, type) else callable(each)):
             raise Misuse(f"on= is a type of error, a predicate, or a tuple of these, not {each!r}")

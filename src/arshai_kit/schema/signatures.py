@@ -93,6 +93,7 @@ def _name(fn: Any) -> str:
 
 def _documented(fn: Any) -> Any:
     """What carries the docstring: an object that can be called is told of by its `__call__`, else by its class."""
+    fn = inspect.unwrap(fn)
     if inspect.isroutine(fn) or isinstance(fn, type):
         return fn
     return type(fn).__call__ if type(fn).__call__.__doc__ else type(fn)
