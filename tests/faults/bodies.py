@@ -173,7 +173,7 @@ def exploding(asked: Asked) -> Script:
 
 def large(name: str, *pieces: bytes | Again, expected: Expected = TOO_MUCH, **more: object) -> Row:
     """A body that is too large."""
-    return Row(name, ((*pieces, CLOSE),), expected, memory=True, seconds=60.0, **more)  # type: ignore[arg-type]
+    return Row(name, ((*pieces, CLOSE),), expected, memory=True, seconds=150.0, **more)  # type: ignore[arg-type]
 
 
 def too_much_told(scene: Scene) -> None:
@@ -189,7 +189,7 @@ def endless(name: str, delta: Any) -> Row:
     """A stream that goes on and on: all of it counts as one reply."""
     script = (STREAM, Again(chunk(delta) * 20))
     expected = Fails(BadReply, "max_body=", text=None, told=None)
-    return Row(name, (script,), expected, only="stream", memory=True, seconds=60.0, check=too_much_told)
+    return Row(name, (script,), expected, only="stream", memory=True, seconds=150.0, check=too_much_told)
 
 
 LARGE = (
@@ -198,7 +198,7 @@ LARGE = (
     large("256 MiB of blanks", HEAD, Again(b" " * 65536, times=4096)),
     large("256 MiB of HTML", HEAD + b"<html>", Again(FILLING, times=4096)),
     large("JSON without end", HEAD + b'{"x": [', Again(b"1, " * 20_000)),
-    Row("a gzip bomb of 512 MiB", (exploding,), TOO_MUCH, memory=True, seconds=60.0),
+    Row("a gzip bomb of 512 MiB", (exploding,), TOO_MUCH, memory=True, seconds=150.0),
     large("an event of 128 MiB", STREAM + b'data: {"x": "', Again(FILLING, times=2048)),
     large("an event of 128 MiB in many lines", STREAM, Again(b"data: " + b"x" * 1000 + b"\n", times=130_000)),
     large("a line of 128 MiB that is no field", STREAM, Again(FILLING, times=2048)),

@@ -286,7 +286,7 @@ NO_HTTP = (
         ((Again(b"HTTP/1.1 100 Continue\r\n\r\n"),),),
         Fails(TimedOut),
         memory=True,
-        seconds=60.0,
+        seconds=150.0,
         options={"timeout": 0.3},
     ),
     Row("two lengths", ((b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", CLOSE),), AMID),

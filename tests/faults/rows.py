@@ -83,7 +83,7 @@ class Row:
     streamed: Expected | None = None
     only: Only = ""
     options: Mapping[str, Any] = field(factory=dict)
-    seconds: float = 20.0
+    seconds: float = 60.0
     memory: bool = False
     before: bool = True
     reused: int = 0

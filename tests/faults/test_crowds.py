@@ -50,7 +50,7 @@ def faltering() -> Act:
 
 def model_at(server: FaultServer, **options: Any) -> Endpoint:
     """A model that lives at *server*, and is asked again at once."""
-    given = {"retry": soon(3), "timeout": 20.0, "deadline": 20.0, **options}
+    given = {"retry": soon(3), "timeout": 60.0, "deadline": 60.0, **options}
     return openai_compatible("toy-1", base_url=f"{server.url}/v1", api_key="", **given)
 
 
@@ -124,14 +124,14 @@ def answered(backend: str, number: int, pool: int | None) -> None:
 @in_each_world
 @pytest.mark.parametrize("pool", [10, None], ids=["10", "default"])
 def test_a_crowd_is_answered_each_with_its_own(backend: str, pool: int | None) -> None:
-    within(60, lambda: answered(backend, FEW, pool))
+    within(150, lambda: answered(backend, FEW, pool))
 
 
 @pytest.mark.long
 @in_each_world
 @pytest.mark.parametrize("pool", [10, 100, None], ids=["10", "100", "default"])
 def test_a_thousand_are_answered_each_with_its_own(backend: str, pool: int | None) -> None:
-    within(120, lambda: answered(backend, MANY, pool))
+    within(200, lambda: answered(backend, MANY, pool))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -156,7 +156,7 @@ def test_who_gives_up_in_a_crowd_takes_no_place_with_him(backend: str) -> None:
 
     with faulty((faltering(),)) as server:
         model = model_at(server)
-        within(60, lambda: anyio.run(main, backend=backend))
+        within(150, lambda: anyio.run(main, backend=backend))
     assert len(answers) == 150
 
 
@@ -180,7 +180,7 @@ def test_no_time_to_connect_passes_while_we_compute(backend: str) -> None:
 
             def busy(pace: float, turns: int = turns) -> None:
                 model = model_at(server, connect_timeout=0.05 * pace, retry=None)
-                within(20, lambda: anyio.run(main, model, turns, backend=backend))
+                within(60, lambda: anyio.run(main, model, turns, backend=backend))
 
             at_some_pace(busy)
     assert came == ["Hello"] * 12

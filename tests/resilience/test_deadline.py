@@ -78,7 +78,7 @@ def over(world: World, plan: Callable[[], Plan[Any]], doing: str) -> TimedOut:
     began = time.monotonic()
     with pytest.raises(TimedOut, match=f"its deadline: there was no time for {doing}") as caught:
         world.run(plan)
-    assert time.monotonic() - began < 20  # else it hangs
+    assert time.monotonic() - began < 60  # else it hangs
     return caught.value
 
 
@@ -88,7 +88,7 @@ def ends(world: World, plan: Callable[[], Plan[Any]], doing: str = "") -> None:
     def row() -> None:
         over(world, plan, doing)
 
-    within(15.0, row)
+    within(60.0, row)
 
 
 # -- whatever it does --
