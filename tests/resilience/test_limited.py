@@ -17,7 +17,7 @@ from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit import aio, complete, evolve, run_tools, testing
+from arshai_kit import Finished, aio, complete, evolve, run_tools, stream, testing
 from arshai_kit.effects import Now, Plan, side_by_side
 from arshai_kit.errors import Misuse, OverLimit, RateLimited, ServerFailed
 from arshai_kit.faces import Stream, drive
@@ -37,9 +37,11 @@ from arshai_kit.records import (
     user,
 )
 from arshai_kit.resilience import Quota, estimated_tokens, fallback, limited
-from arshai_kit.resilience.quotas import MINUTE
+from arshai_kit.resilience.quotas import LATE, MINUTE
 from arshai_kit.testing.clock import Clock
 from tests.core.worlds import World, everywhere
+from tests.resilience.fixed import Fixed
+from tests.resilience.fixed import said as told
 from tests.resilience.toys import ASK, Toy, said, talk, until
 
 # -- the law --
@@ -47,7 +49,7 @@ from tests.resilience.toys import ASK, Toy, said, talk, until
 
 @define
 class Caller:
-    """Who comes at a time, asks late by so much each time, and works or gives up after so long."""
+    """Who comes at a time, asks late by so much each time, or never again, and works or gives up after so long."""
 
     comes: float
     tokens: int
@@ -56,13 +58,14 @@ class Caller:
     patience: float
 
 
+NEVER = float("inf")
 callers = st.lists(
     st.builds(
         Caller,
         st.floats(0, 90).map(lambda at: round(at, 2)),
         st.integers(0, 60),
         st.floats(0, 80).map(lambda seconds: round(seconds, 2)),
-        st.sampled_from([0.0, 0.0, 0.3, 7.0]),
+        st.sampled_from([0.0, 0.0, 0.3, 7.0, NEVER]),
         st.sampled_from([1e9, 1e9, 20.0]),
     ),
     min_size=1,
@@ -80,6 +83,7 @@ class Street:
         self.started: dict[str, tuple[float, int]] = {}
         self.ended: set[str] = set()
         self.line: list[str] = []
+        self.due: dict[str, float] = {}
         self.queue = [(self.now + each.comes, next(self.order), "asks", str(i), each) for i, each in enumerate(who)]
         heapq.heapify(self.queue)
 
@@ -106,16 +110,18 @@ class Street:
             self.line.remove(key)
         else:
             assert least >= 0
-            self.later(pause + who.late, "asks", key, who)
+            self.due[key] = self.now + pause + LATE
+            if who.late != NEVER:
+                self.later(pause + who.late, "asks", key, who)
 
     def starts(self, key: str, who: Caller) -> None:
         ahead = self.line.index(key)
-        others = [each for each in self.line[:ahead] if each not in self.started]
+        others = [each for each in self.line[:ahead] if self.due[each] > self.now]
         self.line.remove(key)
         self.started[key] = self.now, who.tokens
         recent = [(at, tokens) for at, tokens in self.started.values() if at > self.now - MINUTE]
         running = len(self.started) - len(self.ended)
-        # nobody before it is kept from starting by it, and no limit is exceeded
+        # nobody before it who still asks is kept from starting by it, and no limit is exceeded
         if most := self.limits.get("requests_per_minute"):
             assert len(recent) + len(others) <= most
         if most := self.limits.get("concurrent"):
@@ -126,6 +132,15 @@ class Street:
             )
             assert used + sum(self.who[int(each)].tokens for each in others) <= most
         self.later(who.works, "ends", key, who)
+
+
+def looking(who: list[Caller], **limits: Any) -> tuple[Street, int]:
+    """What became of *who*, and how often they looked."""
+    street, looks = Street(who, **limits), count()
+    enter = street.quota.enter
+    street.quota.enter = lambda key, tokens: (next(looks), enter(key, tokens))[1]  # type: ignore[method-assign]
+    street.walk()
+    return street, next(looks)
 
 
 @given(callers, st.integers(1, 6), st.integers(60, 150), st.integers(1, 4), st.sets(st.sampled_from("rtc"), min_size=1))
@@ -139,20 +154,17 @@ def test_no_schedule_exceeds_a_quota_or_jumps_its_line(
     }
     street = Street(who, **dict(numbers[each] for each in sorted(which)))
     street.walk()
-    assert (street.quota.running, street.quota.waiting, street.line) == (0, 0, [])
-    assert all(str(i) in street.started for i, each in enumerate(who) if each.patience == 1e9)
+    assert all(who[int(each)].late == NEVER for each in street.line)
+    assert (street.quota.running, street.quota.waiting) == (0, len(street.line))
+    assert all(str(i) in street.started for i, each in enumerate(who) if each.patience == 1e9 and each.late != NEVER)
 
 
 def test_thousands_who_wait_look_seldom_and_start_in_their_order() -> None:
     """The answer is how long to sleep: about ten looks for each, though the last one waits for half an hour."""
-    looks = count()
-    street = Street([Caller(0.0, 0, 0.0, 0.0, 1e9) for _ in range(3000)], requests_per_minute=100)
-    enter = street.quota.enter
-    street.quota.enter = lambda key, tokens: (next(looks), enter(key, tokens))[1]  # type: ignore[method-assign]
-    street.walk()
+    street, looks = looking([Caller(0.0, 0, 0.0, 0.0, 1e9)] * 3000, requests_per_minute=100)
     assert [*street.started] == [str(number) for number in range(3000)]
     assert max(at for at, _ in street.started.values()) == pytest.approx(1_000_000.0 + 29 * MINUTE, abs=1)
-    assert next(looks) < 3000 * 14
+    assert looks < 3000 * 14
 
 
 def test_who_came_is_answered_the_same_again() -> None:
@@ -363,13 +375,53 @@ def test_tokens_are_put_right_by_what_was_used() -> None:
 
 
 def test_a_call_that_needs_more_than_there_ever_is_goes_alone() -> None:
-    quota = Quota(tokens_per_minute=10)
+    quota = Quota(tokens_per_minute=10, clock=lambda: 0.0)
     model = limited(Toy(), quota, estimate=1_000_000, wait=False)
     complete(model, "Hi")
     with pytest.raises(OverLimit):
         complete(model, "Hi")
-    quota.enter("x", 1_000_000)
-    assert quota.enter("y", 10)[1] == MINUTE  # the one before it fills a minute
+    assert quota.enter("x", 1_000_000) == (MINUTE / 2, MINUTE, "tokens_per_minute")
+    assert quota.enter("y", 10)[1] == MINUTE
+    assert quota.enter("z", 10)[1] == MINUTE
+
+
+@everywhere
+def test_tokens_that_were_not_needed_are_had_by_who_waits(world: World) -> None:
+    """Each of four needs 805 of 1,000 tokens a minute at worst, and 50 in truth: one after the other they are done."""
+    model = Fixed((told("Oslo.", 20, 30),), max_tokens=800, pause=0.5)
+
+    def plan(clock: Clock) -> Plan[float]:
+        ours = limited(model, Quota(tokens_per_minute=1000, clock=lambda: clock.now), wait=20.0)
+        for outcome in (yield from side_by_side(ours.ask(ASK, stream=world.listening) for _ in range(4))):
+            assert outcome.unwrap().text == "Oslo."
+        return (yield from Now())
+
+    assert 2.0 <= on_clock(world, plan) <= 4.0
+
+
+def test_who_waits_behind_one_that_leaves_hears_of_it() -> None:
+    quota = Quota(tokens_per_minute=1000, clock=lambda: 0.0)
+    quota.enter("before", 900)
+    quota.settle("before", None, (), None)
+    assert quota.enter("big", 900) == (MINUTE / 2, MINUTE, "tokens_per_minute")  # nothing helps it but time
+    assert quota.enter("small", 10) == (1.5, 0.0, "tokens_per_minute")
+    assert quota.enter("last", 10) == (2.0, 0.0, "tokens_per_minute")
+    quota.leave("big")
+    assert quota.enter("small", 10) == (0.0, 0.0, "")
+
+
+@pytest.mark.parametrize(("calls", "concurrent", "seconds"), [(200, 1, 0.002), (300, 50, 0.05), (300, 10, 0.05)])
+def test_short_calls_follow_each_other_closely(calls: int, concurrent: int, seconds: float) -> None:
+    """They take little more than what they take by themselves."""
+    street, looks = looking([Caller(0.0, 0, seconds, 0.0, 1e9)] * calls, concurrent=concurrent)
+    assert street.now - 1_000_000.0 <= 1.5 * calls * seconds / concurrent
+    assert looks < 20 * calls
+
+
+def test_who_waits_for_a_long_call_looks_seldom_though_those_before_were_short() -> None:
+    short, long = Caller(0.0, 0, 0.002, 0.0, 1e9), Caller(0.0, 0, 600.0, 0.0, 1e9)
+    _, looks = looking([*[short] * 50, long, *[short] * 50], concurrent=1)
+    assert looks < 60_000  # they wait for 30,000 seconds in all
 
 
 def test_what_a_question_needs_is_estimated() -> None:
@@ -405,6 +457,28 @@ def test_an_agent_and_a_tool_loop_are_limited_as_well() -> None:
 
 
 # -- leaving --
+
+
+@everywhere
+def test_who_waits_and_listens_no_more_holds_nobody_up(world: World) -> None:
+    """It was told that it waits, and its listener reads no further; when it does, it is its turn before all others."""
+    now = [0.0]
+    quota = Quota(concurrent=1, clock=lambda: now[0])
+    model, strict = limited(Toy(), quota), limited(Toy(), quota, wait=False)
+    quota.enter("somebody else", 0)
+    with stream(model, "Hi") as events:
+        assert any(isinstance(event, Notice) for event in events)
+        quota.settle("somebody else", None, (), None)
+        with pytest.raises(OverLimit):
+            world.run(talk(strict, stream=world.listening))  # it is late by now, but not by much
+        now[0] += LATE + 1.0
+        assert world.run(talk(strict, stream=world.listening)).text == "It is me."
+        quota.enter("somebody else", 0)
+        quota.enter("behind", 0)
+        quota.settle("somebody else", None, (), None)
+        response = next(event for event in events if isinstance(event, Finished)).response
+    assert response.text == "It is me."
+    assert (quota.running, quota.waiting) == (0, 1)
 
 
 @pytest.mark.anyio

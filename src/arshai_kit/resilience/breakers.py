@@ -15,8 +15,10 @@ from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import CircuitOpen, Misuse, ProviderError, StreamIncomplete, TimedOut
 from arshai_kit.models import Ask, is_model
 from arshai_kit.records import Notice, Response
-from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
+from arshai_kit.resilience.around import AgentAround, Around, asking, named, wrappable
+from arshai_kit.resilience.forks import free_in_forks
 from arshai_kit.resilience.limits import ticket
+from arshai_kit.resilience.nesting import is_within
 from arshai_kit.retry import transient
 
 __all__ = ["Admission", "Breaking", "Broken", "Circuit", "CircuitRules", "breaker", "unwell"]
@@ -88,7 +90,7 @@ class Circuit:
 
     It opens by its *rules*, by default those of `CircuitRules()`. A call that tries whether the server is well again,
     and does not end within *lease* seconds, is taken for left: another one may try. Its clock is monotonic; *clock* is
-    another. What a pickle gives is as new: closed.
+    another. What a pickle gives is as new: closed. In a forked child, no call of the parent is trying.
     """
 
     in_memory: ClassVar[bool] = True
@@ -109,6 +111,7 @@ class Circuit:
         self._due: float | None = None  # when it is to be tried, while it is not closed
         self._probe = ""
         self._until = 0.0  # the probe ends, or is taken for left
+        free_in_forks(self)
 
     def __repr__(self) -> str:
         return f"Circuit({self.rules!r}{'' if self.lease == _LEASE else f', lease={self.lease!r}'})"
@@ -152,6 +155,11 @@ class Circuit:
         with self._lock:
             if self._probe == key:
                 self._probe = ""
+
+    def forked(self) -> None:
+        """Be that of a forked child, where none of its parent's calls is."""
+        self._lock = RLock()
+        self._probe = ""
 
     def _probed(self, key: str, went: bool | None) -> str:  # noqa: FBT001
         if self._probe != key:
@@ -242,9 +250,18 @@ class Broken(Around):
     circuit: Any
     counts: Callable[[BaseException], bool] = unwell
 
+    def __attrs_post_init__(self) -> None:
+        _once(self.model, self.circuit)
+
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
         """The answer of the model, unless the circuit is open."""
         return Breaking(self.circuit, self.counts).around(lambda: self.model.ask(ask, stream=stream), self.name)
+
+
+def _once(inner: Any, circuit: Any) -> None:
+    if is_within(inner, "circuit", circuit):
+        why = "the call that tries the server would be refused by the one that it makes"
+        raise Misuse(f"{named(inner)} is guarded by this circuit already, and {why}: wrap it once")
 
 
 def breaker(
@@ -279,4 +296,5 @@ def breaker(
     known = Circuit(rules) if circuit is None else circuit
     if is_model(wrappable(model, "breaker")):
         return Broken(model, known, counts)
+    _once(model, known)
     return AgentAround(model, Breaking(known, counts))

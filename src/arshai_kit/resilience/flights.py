@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from arshai_kit.effects import Emit, Instant, Now, Plan, Sleep
 from arshai_kit.records import Event
+from arshai_kit.resilience.forks import free_in_forks
 
 __all__ = ["Flights", "Seat", "followed"]
 
@@ -60,12 +61,18 @@ class Flights:
     def __init__(self) -> None:
         self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._flying: dict[tuple[int, str], _Flight] = {}
+        free_in_forks(self)
 
     def __repr__(self) -> str:
         return f"Flights({len(self._flying)} under way)"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Flights, ()
+
+    def forked(self) -> None:
+        """Be those of a forked child, where none of its parent's calls is."""
+        self._lock = RLock()
+        self._flying = {}
 
     def board(self, seat: Seat) -> bool:
         """Whether *seat* follows another who asks the same; else it leads, also in place of one that it gave up."""

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from arshai_kit.cost import Spend
 from arshai_kit.errors import Misuse
+from arshai_kit.resilience.forks import free_in_forks
 
 __all__ = ["Account", "Key", "Ledger", "Ticket"]
 
@@ -45,6 +46,12 @@ class Account:
         self.unknown = False
         self.told: frozenset[float] = frozenset()
 
+    def forked(self) -> Account:
+        """That of a forked child, for which its parent's calls have reserved nothing."""
+        copy = Account()
+        copy.spent, copy.unknown, copy.told = self.spent, self.unknown, self.told
+        return copy
+
 
 class Ledger:
     """What was spent and what is reserved, in this process; threads and tasks share it."""
@@ -55,12 +62,20 @@ class Ledger:
         self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._accounts: dict[Key, Account] = {}
         self._runs: WeakKeyDictionary[Any, dict[Key, Account]] = WeakKeyDictionary()
+        self._day = 0
+        free_in_forks(self)
 
     def __repr__(self) -> str:
         return f"Ledger({len(self._accounts) + len(self._runs)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise Misuse("a budget is not pickled: its copy would have a ceiling of its own")
+
+    def forked(self) -> None:
+        """Be that of a forked child, where none of its parent's calls is; what they settle there, they do not here."""
+        self._lock = RLock()
+        for accounts in (self._accounts, *self._runs.values()):
+            accounts.update({key: account.forked() for key, account in accounts.items()})
 
     def reserve(self, ticket: Ticket, key: Key, run: Any, wanted: Spend, most: Spend) -> tuple[Spend, Spend] | None:
         """Reserve *wanted* for *ticket*, if that stays within *most*; else what is left, and what was spent.
@@ -105,6 +120,11 @@ class Ledger:
             account.told |= reached
             return tuple(new)
 
+    def untell(self, key: Key, run: Any, thresholds: frozenset[float]) -> None:
+        """Nobody was told of *thresholds* after all."""
+        with self._lock:
+            self._account(key, run).told -= thresholds
+
     def held(self, key: Key, run: Any = None) -> tuple[Spend, Spend]:
         """What was spent, its money `None` if a part of that is not known, and what is reserved."""
         with self._lock:
@@ -114,14 +134,15 @@ class Ledger:
 
     def last_day(self) -> int:
         """The last day on which somebody asked."""
-        with self._lock:
-            return max([day for day, _ in self._accounts], default=0)
+        return self._day
 
     def _account(self, key: Key, run: Any) -> Account:
         accounts = self._accounts if run is None else self._runs.setdefault(run, {})
-        if key not in accounts:
+        if run is None and key[0] > self._day:  # once a day: there may be an account for each request
+            self._day = key[0]
             for old in [each for each in accounts if each[0] < key[0] - _KEPT]:
                 del accounts[old]
+        if key not in accounts:
             accounts[key] = Account()
         return accounts[key]
 

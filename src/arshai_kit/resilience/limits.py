@@ -13,7 +13,8 @@ from arshai_kit.effects import Emit, Now, Plan, Random, Sleep
 from arshai_kit.errors import Misuse, OverLimit, ProviderError, RateLimited, TimedOut
 from arshai_kit.models import Ask, is_model, written
 from arshai_kit.records import Audio, File, Image, Notice, Response, Text, Thinking, ToolCall, ToolResult
-from arshai_kit.resilience.around import AgentAround, Around, asking, wrappable
+from arshai_kit.resilience.around import AgentAround, Around, asking, named, wrappable
+from arshai_kit.resilience.nesting import is_within
 from arshai_kit.resilience.quotas import Quota, Told
 
 __all__ = ["Limited", "Limiting", "estimated_tokens", "limited", "limits_told", "ticket"]
@@ -167,6 +168,9 @@ class Limited(Around):
     wait: bool | float = True
     estimate: Any = None
 
+    def __attrs_post_init__(self) -> None:
+        _once(self.model, self.quota)
+
     def ask(self, ask: Ask, *, stream: bool) -> Plan[Response]:
         """The answer of the model, once it is the turn of *ask*."""
         match self.estimate:
@@ -175,9 +179,21 @@ class Limited(Around):
             case int():
                 tokens = self.estimate
             case estimate:
-                tokens = estimate(ask)
+                tokens = _checked(estimate(ask))
         policy = Limiting(self.quota, self.wait)
         return policy.with_tokens(lambda: self.model.ask(ask, stream=stream), self.name, tokens)
+
+
+def _checked(tokens: Any) -> int:
+    if type(tokens) is not int or tokens < 0:
+        raise Misuse(f"estimate= gives a whole number of tokens from 0, not {tokens!r}")
+    return tokens
+
+
+def _once(inner: Any, quota: Any) -> None:
+    if is_within(inner, "quota", quota):
+        why = "a call that has a place would wait for another one of the same quota"
+        raise Misuse(f"{named(inner)} is limited by this quota already, and {why}: wrap it once")
 
 
 def limited(
@@ -218,4 +234,5 @@ def limited(
         return Limited(model, quota, wait, estimate)
     if callable(estimate):
         raise Misuse("the tokens of an agent's call are estimated by a number: estimate=2000")
+    _once(model, quota)
     return AgentAround(model, Limiting(quota, wait, estimate))

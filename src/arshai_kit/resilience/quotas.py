@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from threading import RLock
 from typing import Any, ClassVar, Final, TypeAlias
 
 from attrs import define
 
 from arshai_kit.errors import Misuse
+from arshai_kit.resilience.forks import free_in_forks
 
 __all__ = ["GO", "Quota", "Told", "Turn", "checked_limits", "look_again", "paused"]
 
@@ -26,26 +26,39 @@ GO: Final[Turn] = (0.0, 0.0, "")
 MINUTE: Final = 60.0
 SHORTEST: Final = 0.001
 """Seconds of the shortest wait: a clock of floats does not see much less."""
+SOON: Final = 0.05
+"""Seconds after which whoever waits for tokens that others may turn out not to need looks again, at the earliest."""
+LATE: Final = 5.0
+"""So many seconds after it was to ask again, nobody waits for one in the line any more."""
 
 
-@define(slots=True)
+@define(slots=True, eq=False)
 class _Waiter:
     number: int
     tokens: int
     looked: int = 0
+    due: float = 0.0  # to have asked again
+    there: bool = True
 
 
-@define(slots=True)
+@define(slots=True, eq=False)
 class _Start:
     at: float
     tokens: int
+    runs: bool = True
+
+
+_first: Final = itemgetter(0)
+_number: Final = attrgetter("number")
 
 
 class Quota:
     """How much may be asked, by whoever shares it: in any minute, and at the same time.
 
     Give the same one to several models (`limited(a, quota)`, `limited(b, quota)`) and they share its limits; threads
-    and tasks may. Its clock is monotonic; *clock* is another. What a pickle gives is as new: nothing runs, none wait.
+    and tasks may. Who waits in line and does not ask again in time, such as a stream that nobody reads, is passed by
+    until it does. Its clock is monotonic; *clock* is another. What a pickle gives is as new: nothing runs, none wait;
+    and so it is in a forked child, but for what has begun within the last minute.
     """
 
     in_memory: ClassVar[bool] = True
@@ -62,14 +75,17 @@ class Quota:
         self.clock = clock
         self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
         self._number = 0
-        self._waiting: dict[str, _Waiter] = {}  # in the order of the line
-        self._line: list[int] = []  # the numbers of those in it, to find a place fast
+        self._waiting: dict[str, _Waiter] = {}
+        self._line: list[_Waiter] = []  # those of them who are there, by their numbers
+        self._looked = 0.0  # through the whole line for those who are late
         self._running: dict[str, _Start] = {}
         self._starts: deque[_Start] = deque()  # of the last minute
         self._spent = 0  # tokens of these
         self._left: dict[str, tuple[int, float]] = {}  # what the provider says is left, and until when
         self._held = 0.0  # nobody starts before
-        self._seconds = 0.1  # that a call takes, about
+        self._seconds = 0.0  # that a call takes, about, once one has ended
+        self._changed = 0.0  # a call began or ended
+        free_in_forks(self)
 
     def __repr__(self) -> str:
         return f"Quota({', '.join(f'{name}={most}' for name, most in self.limits.items())})"
@@ -94,9 +110,11 @@ class Quota:
                 return GO
             now = self._forgotten()
             waiter = self._waiting.get(key) or self._queued(key, tokens)
+            self._in_line(waiter, now)
             turn = self._turn(waiter, now)
             if turn is GO:
                 self._start(key, waiter, now)
+            waiter.due = now + turn[0] + LATE
             return turn
 
     def settle(self, key: str, tokens: int | None, told: Told, hold: float | None) -> None:
@@ -104,7 +122,8 @@ class Quota:
         with self._lock:
             now = self._forgotten()
             if (start := self._running.get(key)) is not None:
-                self._seconds += 0.2 * (now - start.at - self._seconds)
+                took = now - start.at
+                self._seconds += (took - self._seconds) * (0.2 if self._seconds else 1.0)
                 if tokens is not None:
                     self._spent += (tokens - start.tokens) * (start.at > now - MINUTE)
                     start.tokens = tokens
@@ -118,20 +137,51 @@ class Quota:
         with self._lock:
             self._dropped(key)
 
+    def forked(self) -> None:
+        """Be that of a forked child, where none of its parent's calls is."""
+        self._lock = RLock()
+        self._waiting, self._line, self._running = {}, [], {}
+        for start in self._starts:
+            start.runs = False
+        self._spent = sum([start.tokens for start in self._starts])  # another thread may have been about to say so
+
     def _queued(self, key: str, tokens: int) -> _Waiter:
         most = self.limits.get("tokens_per_minute")
         self._number += 1
         waiter = self._waiting[key] = _Waiter(self._number, tokens if most is None else min(tokens, most))
-        self._line.append(self._number)
+        self._line.append(waiter)
         return waiter
 
+    def _in_line(self, waiter: _Waiter, now: float) -> None:
+        """Give *waiter* its place, and no place to who should have asked again long ago: it has it when it does."""
+        waiter.due = now + LATE
+        if not waiter.there:
+            waiter.there = True
+            insort(self._line, waiter, key=_number)
+        if now >= self._looked + 1.0:
+            self._looked = now
+            late = [each for each in self._line if each.due <= now]
+        else:  # those behind have a second more
+            late = [each for each in self._line[:1] if each.due <= now]
+        for each in late:
+            each.there = False
+        if late:
+            self._line = [each for each in self._line if each.there]
+
     def _dropped(self, key: str) -> None:
-        if (waiter := self._waiting.pop(key, None)) is not None:
-            del self._line[bisect_left(self._line, waiter.number)]
-        self._running.pop(key, None)
+        waiter = self._waiting.pop(key, None)
+        if waiter is not None and waiter.there:
+            del self._line[self._place(waiter)]
+        if (start := self._running.pop(key, None)) is not None:
+            start.runs = False
+            self._changed = self.clock()
+
+    def _place(self, waiter: _Waiter) -> int:
+        return bisect_left(self._line, waiter.number, key=_number)
 
     def _start(self, key: str, waiter: _Waiter, now: float) -> None:
         self._dropped(key)
+        self._changed = now
         start = self._running[key] = _Start(now, waiter.tokens)
         self._starts.append(start)
         self._spent += waiter.tokens
@@ -150,22 +200,31 @@ class Quota:
 
     def _turn(self, waiter: _Waiter, now: float) -> Turn:
         """What *waiter* has to wait for: those before it are counted as if they had started."""
-        place = bisect_left(self._line, waiter.number)
+        place, own = self._place(waiter), waiter.tokens
         counts = "tokens_per_minute" in self.limits or "tokens" in self._left
-        ahead = sum([each.tokens for each in islice(self._waiting.values(), place)]) if counts else 0
-        waits = (
-            (self._held - now, "provider"),
-            (self._for_requests(place, now), "requests_per_minute"),
-            (self._for_tokens(ahead + waiter.tokens, now), "tokens_per_minute"),
-            (self._for_provider("requests", place + 1, now), "provider"),
-            (self._for_provider("tokens", ahead + waiter.tokens, now), "provider"),
-        )
-        wait, limit = max(waits, key=itemgetter(0))
+        needed = own + (sum([each.tokens for each in self._line[:place]]) if counts else 0)
+        fixed = max((self._held - now, "provider"), (self._for_requests(place, now), "requests_per_minute"), key=_first)
+        told = max(self._for_provider("requests", place + 1, now), self._for_provider("tokens", needed, now))
+        loose = max((self._for_tokens(needed, now), "tokens_per_minute"), (told, "provider"), key=_first)
+        wait, limit = max(fixed, loose, key=_first)
         if wait > 0:
-            return paused(wait), wait, limit
+            least = max(fixed[0], told, self._for_tokens(own, now, back=self._to_come_back(now)), 0.0)
+            return self._until_look(waiter, place, fixed[0], wait, now), least, limit
         if "concurrent" in self.limits and place >= self.limits["concurrent"] - len(self._running):
-            return self._for_room(waiter, place), 0.0, "concurrent"
+            return self._for_room(waiter, place, self.limits["concurrent"], now), 0.0, "concurrent"
         return GO
+
+    def _until_look(self, waiter: _Waiter, place: int, fixed: float, wait: float, now: float) -> float:
+        """When to look again: what is reserved may come back as soon as a call ends, or somebody leaves the line."""
+        if fixed < wait and self._running:
+            return min(paused(wait), max(self._for_room(waiter, place, len(self._running), now), SOON, fixed / 2))
+        if fixed < wait and place:
+            return min(paused(wait), max(1.0 + place / 2, fixed / 2))
+        return paused(wait)
+
+    def _to_come_back(self, now: float) -> int:
+        """The tokens that calls which are under way may turn out not to need."""
+        return sum([start.tokens for start in self._running.values() if start.at > now - MINUTE])
 
     def _for_requests(self, place: int, now: float) -> float:
         """Seconds until the start that makes room for who has so many before it is a minute old."""
@@ -176,14 +235,17 @@ class Quota:
         start = self._starts[index].at if index < len(self._starts) else now
         return start + MINUTE * (minutes + 1) - now
 
-    def _for_tokens(self, needed: int, now: float) -> float:
-        """Seconds until *needed* tokens fit; at the least, where they are more than a minute has."""
+    def _for_tokens(self, needed: int, now: float, *, back: int | None = None) -> float:
+        """Seconds until *needed* tokens fit; at the least, where they are more than a minute has.
+
+        With those that may come *back*, it is how long it takes if all of them do.
+        """
         most = self.limits.get("tokens_per_minute", 0)
-        over = self._spent + needed - most
+        over = self._spent + needed - most - (back or 0)
         if not most or over <= 0:
             return 0.0
         for start in self._starts:
-            over -= start.tokens
+            over -= 0 if start.runs and back is not None else start.tokens
             if over <= 0:
                 return start.at + MINUTE - now
         return MINUTE * max(1, -(-needed // most) - 1)
@@ -192,10 +254,10 @@ class Quota:
         left, until = self._left.get(kind, (needed, now))
         return until - now if left < needed else 0.0
 
-    def _for_room(self, waiter: _Waiter, place: int) -> float:
-        """When to look again whether a call has ended: often in front, seldom far behind."""
+    def _for_room(self, waiter: _Waiter, place: int, running: int, now: float) -> float:
+        """When to look again whether a call has ended: often in front, seldom far behind, or while none ends."""
         waiter.looked += 1
-        return look_again(waiter.looked, place, self.limits["concurrent"], self._seconds)
+        return look_again(waiter.looked, place, running, max(self._seconds, now - self._changed))
 
 
 def _quota(limits: dict[str, int]) -> Quota:
@@ -233,5 +295,5 @@ def look_again(looked: int, place: int, concurrent: int, seconds: float) -> floa
     >>> look_again(1, 0, 4, 1.0) < look_again(20, 0, 4, 1.0) < look_again(1, 40, 4, 1.0)
     True
     """
-    first = min(0.005 * 1.2 ** min(looked, 20), 0.1)
+    first = min(0.005 * 1.2 ** min(looked, 20), 0.1, max(seconds / concurrent, SHORTEST))
     return first + min(0.05 * place, place / concurrent * seconds / 2)

@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
 from weakref import finalize
 
@@ -63,7 +62,7 @@ class _Store:
         self.ended: deque[_Ended] = deque(maxlen=10_000)
         self.gone: deque[str] = deque(maxlen=1_000)
         self._scripts: dict[str, Any] = {}
-        self._lock = Lock()
+        self.place = redis, keys
         self._own = os.urandom(6).hex()
 
     def key(self, key: str) -> str:
@@ -74,8 +73,7 @@ class _Store:
         """What *script* answers to *args*."""
         from redis.exceptions import RedisError
 
-        with self._lock:
-            known = self._scripts.get(script) or self._scripts.setdefault(script, self.client.register_script(script))
+        known = self._scripts.get(script) or self._scripts.setdefault(script, self.client.register_script(script))
         try:
             return known(keys=self.keys, args=[*map(str, args)])
         except (RedisError, OSError) as error:

@@ -11,6 +11,7 @@ from weakref import finalize
 from arshai_kit.effects import veiled
 from arshai_kit.errors import Misuse, need
 from arshai_kit.resilience.flights import Flights
+from arshai_kit.resilience.forks import free_in_forks
 
 __all__ = ["Cache", "MemoryCache", "RedisCache", "SqliteCache"]
 
@@ -58,6 +59,7 @@ class MemoryCache:
         self.bytes = 0
         self._lock = Lock()
         self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        free_in_forks(self)
 
     def __repr__(self) -> str:
         return f"MemoryCache(max_entries={self.max_entries}, ttl={self.ttl}, max_bytes={self.max_bytes})"
@@ -102,6 +104,11 @@ class MemoryCache:
             self._kept.clear()
             self.bytes = 0
 
+    def forked(self) -> None:
+        """Be that of a forked child: with what was kept until then."""
+        self._lock = Lock()
+        self.bytes = sum([_size(text) for text, _ in self._kept.values()])  # another thread may have been at it
+
     def _is_over(self) -> bool:
         many = self.max_entries is not None and len(self._kept) > self.max_entries
         return many or (self.max_bytes is not None and self.bytes > self.max_bytes)
@@ -138,6 +145,7 @@ class SqliteCache:
         self._opened: Any = None
         self._closing: Any = None
         self._process = 0
+        free_in_forks(self)
 
     def __repr__(self) -> str:
         return f"SqliteCache({self.path!r}, ttl={self.ttl})"
@@ -166,6 +174,10 @@ class SqliteCache:
             if self._opened is not None and self._process == os.getpid():
                 self._closing()
                 self._opened = None
+
+    def forked(self) -> None:
+        """Be that of a forked child, which opens the file anew."""
+        self._lock = Lock()
 
     def _done(self, command: str, *values: Any) -> list[Any]:
         with self._lock:

@@ -1,0 +1,33 @@
+"""What stands inside a wrapper: a state that is asked twice by one call waits for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from arshai_kit.models import is_model
+from arshai_kit.resilience.around import AgentAround
+
+__all__ = ["is_within", "within"]
+
+
+def within(value: Any) -> Iterator[Any]:
+    """*value*, a model or an agent, its policy if it has one, and all that it is seen to ask."""
+    yield value
+    yield getattr(value, "policy", None)
+    for inner in (getattr(value, "model", None), getattr(value, "agent", None), *getattr(value, "models", ())):
+        if is_model(inner) or isinstance(value, AgentAround):
+            yield from within(inner)
+
+
+def is_within(value: Any, name: str, state: Any) -> bool:
+    """Whether *state* is the one that *value*, or what it asks, has as its *name*."""
+    return any(_same(getattr(each, name, None), state) for each in within(value))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two states are one; those in a store are by their place there."""
+    if one is other:
+        return True
+    places = [getattr(getattr(each, "_store", None), "place", None) for each in (one, other)]
+    return None not in places and places[0] == places[1]
