@@ -15,7 +15,7 @@ from attrs import define, field
 
 from tests.resilience.redis_server import RedisServer
 
-__all__ = ["LONG", "Way", "cluster", "hold_still", "patient", "redis_client", "standby", "way_to"]
+__all__ = ["LONG", "Way", "cluster", "hold_still", "patient", "redis_client", "standby", "take_over", "way_to"]
 
 LONG = 60.0
 CERTIFICATE = Path(__file__).parent.parent / "transport" / "server.pem"
@@ -198,7 +198,7 @@ def standby(folder: Path) -> Iterator[tuple[RedisServer, RedisServer, Any]]:
         config = parts[2] / "sentinel.conf"
         config.write_text(
             f"sentinel monitor ours 127.0.0.1 {master.port} 1\n"
-            "sentinel down-after-milliseconds ours 500\n"
+            "sentinel down-after-milliseconds ours 600000\n"  # a busy machine is no dead one: `take_over` says when
             "sentinel failover-timeout ours 2000\n"
         )
         watching = stack.enter_context(RedisServer(parts[2], config=config))
@@ -208,6 +208,22 @@ def standby(folder: Path) -> Iterator[tuple[RedisServer, RedisServer, Any]]:
             stack.callback(each.close)
         patient(lambda: sentinel.discover_slaves("ours"), "the sentinel finds no replica")
         yield master, replica, sentinel
+
+
+def take_over(master: RedisServer, sentinel: Any) -> None:
+    """Kill *master*, and have the sentinel make its replica the master."""
+    from redis import ResponseError
+
+    master.kill()
+
+    def begun() -> bool:
+        try:
+            sentinel.sentinels[0].execute_command("SENTINEL", "FAILOVER", "ours")
+        except ResponseError as error:
+            return "INPROG" in str(error)
+        return True
+
+    patient(begun, "the sentinel finds no good replica")
 
 
 def hold_still(master: RedisServer) -> None:

@@ -18,7 +18,7 @@ from arshai_kit.errors import ForeignFormat, Misuse, StoreFull, StoreRefused, St
 from arshai_kit.memory import Memory, remembering
 from arshai_kit.memory.in_redis import redis_memory
 from tests.core.worlds import BACKENDS, World, everywhere, on_both
-from tests.memory.redis_parts import LONG, hold_still, patient, redis_client, standby, way_to
+from tests.memory.redis_parts import LONG, hold_still, patient, redis_client, standby, take_over, way_to
 from tests.resilience.redis_server import RedisServer
 
 pytestmark = pytest.mark.needs("redis")
@@ -204,7 +204,7 @@ def test_conversations_go_on_when_a_standby_takes_over(tmp_path: Path) -> None:
             before = list(told.kept)
             direct.set("a mark", "behind all that was kept before")
             patient(lambda: direct.wait(1, 1000), "the replica does not follow")
-        master.kill()
+        take_over(master, sentinel)
         for thread in threads:
             ended(thread)
         found = texts(memory)
@@ -217,7 +217,7 @@ def test_conversations_go_on_when_a_standby_takes_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["threads", *BACKENDS])
 def test_turns_of_a_conversation_go_on_when_a_standby_takes_over(kind: str, tmp_path: Path) -> None:
-    """Three speak to one agent, which says how much was said; in the middle, the master writes no more and is killed."""
+    """Three speak to one agent, which says how much was said; in the middle, the master is held and killed."""
     heard, some = [], threading.Condition()
 
     def agent(said: Sequence[Any]) -> str:
@@ -250,7 +250,7 @@ def test_turns_of_a_conversation_go_on_when_a_standby_takes_over(kind: str, tmp_
         with some:
             assert some.wait_for(lambda: len(heard) >= 8, LONG)
         hold_still(master)
-        master.kill()
+        take_over(master, sentinel)
         for each in threads:
             ended(each)
         said = redis_memory(client).load(KEY).messages
