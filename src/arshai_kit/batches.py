@@ -351,8 +351,12 @@ class _Elsewhere:
     def _submitted(self, item: Any) -> Future[Any]:
         """Threads of this process do it in the scope of the batch; what is in force goes nowhere else."""
         if self.threads:
-            return self.executor.submit(copy_context().run, self.function, item)  # type: ignore[no-any-return]
+            return self.executor.submit(copy_context().run, self._wanted, item)  # type: ignore[no-any-return]
         return self.executor.submit(_packed, self.function, item)  # type: ignore[no-any-return]
+
+    def _wanted(self, item: Any) -> Any:
+        """Do it, unless it was handed in just as `close` looked, and is yet to be cancelled."""
+        return None if self._closed else self.function(item)
 
     def _ended(self, place: int, future: Future[Any]) -> None:
         try:

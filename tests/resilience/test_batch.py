@@ -567,6 +567,18 @@ def test_what_is_closed_while_it_is_given_something_cancels_it() -> None:
     assert [future.cancelled() for future in futures] == [True]
 
 
+def test_what_was_handed_in_as_it_was_closed_is_not_done() -> None:
+    """Its thread may come to it before whoever has handed it in can cancel it."""
+    go, done = threading.Event(), list[int]()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(go.wait, 60)
+        there = _Elsewhere(executor, done.append)
+        future = there._submitted(1)
+        there.close()
+        go.set()
+    assert (future.result(), done) == (None, [])
+
+
 @pytest.mark.needs("dask")
 def test_an_executor_of_a_cluster() -> None:
     """Dask's, with a real local cluster."""
