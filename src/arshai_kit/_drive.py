@@ -21,7 +21,16 @@ from typing import Any, Final, TypeVar
 from arshai_kit import _transport
 from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, its_own, perform, work
 from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, settle
-from arshai_kit._threads import Background, at_exit, background_log, outside, shared_loop, soon, workers
+from arshai_kit._threads import (
+    Background,
+    at_exit,
+    background_log,
+    outside,
+    process_background,
+    shared_loop,
+    soon,
+    workers,
+)
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, IDLE, WORK, Task, Turn
@@ -252,6 +261,9 @@ class Run(Flights):
 def in_background(background: Background, effect: Spawn, context: Any, tell: Callable[[Event], Any]) -> None:
     """Drive the plan of *effect* in a worker; a failure is logged, and told to whoever is still streaming."""
     number = background.add(effect.name)
+    if not number:  # its block has ended this very moment
+        background = process_background()
+        number = background.add(effect.name)
 
     def job() -> None:
         try:

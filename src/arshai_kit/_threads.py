@@ -116,8 +116,10 @@ class Background:
         self.ended = False
 
     def add(self, name: str) -> int:
-        """Note that *name* runs; the number is for `remove`."""
+        """Note that *name* runs; the number is for `remove`, and 0 if this has ended, and would forget it."""
         with self._changed:
+            if self.ended:
+                return 0
             self._count += 1
             self._running[self._count] = (name, time.monotonic())
             return self._count
@@ -156,13 +158,13 @@ class Background:
 
     def end(self) -> None:
         """Take nothing more; log by name and count what still runs, and forget it."""
-        left = self.tasks()
         with self._changed:
             self.ended = True
+            left = [name for name, _ in self._running.values()]
             self._running.clear()
         self.left_behind += len(left)
         if left:
-            background_log().warning("left behind in the background: %s", ", ".join([task.name for task in left]))
+            background_log().warning("left behind in the background: %s", ", ".join(left))
 
 
 class _Process:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import sniffio
 
 from arshai_kit import _threads
+from arshai_kit._drive import in_background
 from arshai_kit._threads import Background
 from arshai_kit.effects import Call, Emit, Halt, Plan, Request, Send, Sleep, Spawn, side_by_side
 from arshai_kit.faces import AsyncStream, Stream, adrive, drive
@@ -100,6 +102,17 @@ def test_once_its_block_has_ended_the_process_owns_it() -> None:
         stream = Stream(spawning(Call(go.wait, SOON)))
     list(stream)
     assert len(_threads.process_background().tasks()) == 1
+    go.set()
+    assert drive(drain(SOON)) == ()
+
+
+def test_what_is_spawned_just_as_its_block_ends_is_not_forgotten() -> None:
+    """Another thread ends the block after its owner was looked up."""
+    go, block = threading.Event(), Background()
+    block.end()
+    in_background(block, Spawn("late", lambda: iter(Call(go.wait, SOON))), copy_context(), lambda _: None)
+    assert block.tasks() == ()
+    assert [task.name for task in _threads.process_background().tasks()] == ["late"]
     go.set()
     assert drive(drain(SOON)) == ()
 
