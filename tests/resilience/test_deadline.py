@@ -174,7 +174,7 @@ def _let_go() -> Iterator[None]:
 
 
 def hangs() -> None:
-    OVER.wait(60)
+    OVER.wait(180)
 
 
 async def awaits() -> None:
@@ -451,7 +451,7 @@ class Away:
 
     def enter(self, key: str, tokens: int) -> Any:
         """Nothing."""
-        self.busy.wait(20)
+        self.busy.wait(180)
 
     def settle(self, *_: Any) -> None:
         """Note that."""
