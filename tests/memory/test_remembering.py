@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import aio, openai_compatible, run, stream, using
-from arshai_kit.agents import agent, approve, pipe, route
+from arshai_kit.agents import agent, approve, pipe, route, to_mermaid
 from arshai_kit.effects import Emit, Plan, Step, Where, side_by_side
-from arshai_kit.errors import ApprovalNeeded, ArshaiError, Misuse, ServerFailed, StoreUnreachable, TurnTaken
+from arshai_kit.errors import ApprovalNeeded, ArshaiError, Misuse, ServerFailed, StoreUnreachable, TimedOut, TurnTaken
 from arshai_kit.faces import drive
 from arshai_kit.memory import Conversation, Memory, Recalled, in_memory, remembering
 from arshai_kit.records import (
@@ -31,6 +31,7 @@ from arshai_kit.records import (
     tool_result,
     user,
 )
+from arshai_kit.resilience import deadline, fallback
 from arshai_kit.testing import recorded, replayed, scripted
 from tests.core.worlds import World, everywhere, listening, on_both
 from tests.memory.backends import Store
@@ -373,6 +374,21 @@ def _once(event: threading.Event) -> Plan[None]:
     yield from Emit((TextDelta("asking"),))
 
 
+def test_a_turn_that_takes_too_long_is_given_back(store: Store) -> None:
+    """Its deadline leaves no time for that either."""
+    memory, go = store.memory(), threading.Event()
+
+    def slow(said: tuple[Message, ...]) -> str:
+        go.wait(60)
+        return "late"
+
+    with pytest.raises(TimedOut):
+        deadline(remembering(slow, memory), 0.3)("Hi", key="k")
+    go.set()
+    assert free(memory)
+    assert drive(memory.asked(memory.load, "k")) == Conversation()
+
+
 def test_an_answer_that_cannot_be_kept_is_not_lost() -> None:
     def away(*_: Any) -> int:
         raise StoreUnreachable("away")
@@ -445,6 +461,28 @@ def test_a_memory_of_the_least_functions_is_enough() -> None:
 
     chat = remembering(last, Memory(load, append, append, append))
     assert [chat("Hi", key="k").text, chat("Hi", key="k").text] == ["1:Hi", "3:Hi"]
+
+
+def test_what_a_memory_loads_is_a_conversation() -> None:
+    memory = in_memory()
+    with pytest.raises(Misuse, match="gives a Conversation, not tuple"):
+        remembering(last, evolve(memory, load=lambda key: ()))("Hi", key="k")
+    assert free(memory)
+
+
+def test_it_is_an_agent_among_agents() -> None:
+    """It is drawn, placed, and stood in for, like any."""
+    memory = in_memory()
+    chat = remembering(agent(MODEL, name="desk"), memory)
+    assert "desk" in to_mermaid(chat)
+
+    def fails(said: tuple[Message, ...]) -> str:
+        raise ServerFailed("no")
+
+    either = fallback(remembering(fails, memory), remembering(last, memory))
+    assert [either("Hi", key="k").text, either("Hi", key="k").text] == ["1:Hi", "3:Hi"]
+    assert hash(chat) == hash(remembering(agent(MODEL, name="desk"), memory))
+    assert chat == remembering(agent(MODEL, name="desk"), memory)
 
 
 def test_what_cannot_work_is_refused() -> None:

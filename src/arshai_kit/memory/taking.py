@@ -14,7 +14,7 @@ from attrs import evolve
 
 from arshai_kit._threads import process_background, workers
 from arshai_kit.effects import Effect, Emit, Handler, Plan, Random, Sleep, Step
-from arshai_kit.errors import ArshaiError, TurnTaken
+from arshai_kit.errors import ArshaiError, Misuse, TurnTaken
 from arshai_kit.faces import drive
 from arshai_kit.memory.records import Conversation, Memory
 from arshai_kit.records import Message, Notice
@@ -56,14 +56,13 @@ class Turn:
     def begin(self, *, waits: bool) -> Plan[Conversation]:
         """All that has been said, once it is this one's turn."""
         if not self.takes:
-            loaded: Conversation = yield from self._asked("load", self.memory.load, self.key)
-            return loaded
+            return _loaded((yield from self._asked("load", self.memory.load, self.key)), self.memory)
         self.state, told = "asking", False
         while True:
             pause, said = yield from self._begun()
             if not pause:
                 self.state = "taken"
-                return said
+                return _loaded(said, self.memory)
             if not waits:
                 raise TurnTaken(f"a turn of {self.key!r:.80} is under way, and turns='refuse'", retry_after=pause)
             if not told:
@@ -91,19 +90,23 @@ class Turn:
             yield from self.leave()
 
     def leave(self) -> Plan[None]:
-        """Give the turn back, or stop waiting for it; where that cannot be done, it ends by itself."""
-        if self.state in ("asking", "taken"):
-            with suppress(ArshaiError):
-                yield from self._asked("leave", self.memory.leave, self.key, self.own)
+        """Give the turn back, or stop waiting for it; where that cannot be done here, somebody else does it."""
+        if self.state not in ("asking", "taken"):
+            return
+        try:
+            yield from self._asked("leave", self.memory.leave, self.key, self.own)
             self.state = "over"
+        except ArshaiError:  # as when a deadline has passed
+            self.drop()
 
     def drop(self) -> None:
         """Have the turn given back by somebody else: for who is closed in the midst of it; never blocks."""
         state, self.state = self.state, "over"
         if state not in ("asking", "taken"):
             return
-        if self.memory.in_memory and self.memory.leave is not None:
-            self.memory.leave(self.key, self.own)
+        if self.memory.in_memory:
+            with suppress(Exception):  # its time ends by itself
+                self.memory.leave(self.key, self.own)  # type: ignore[misc]  # it has one
             return
         background = process_background()  # which is waited for when the process ends
         number = background.add("leave")
@@ -136,3 +139,10 @@ class Turn:
             leave(token)
             if self.state == "inside":
                 self.state = "over"
+
+
+def _loaded(said: Any, memory: Memory) -> Conversation:
+    """What *memory* has loaded, if it is what it is to be."""
+    if not isinstance(said, Conversation):
+        raise Misuse(f"load of the memory {memory.name!r} gives a Conversation, not {type(said).__name__}")
+    return said
