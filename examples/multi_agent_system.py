@@ -5,7 +5,7 @@
 
 Functions play the models here, by rules, so that it runs offline. In earnest, ask providers:
 
-    FAST, STRONG = openai("gpt-5.6-luna"), gemini("gemini-2.5-pro")
+    FAST, STRONG = openai("gpt-5.6-luna"), gemini("gemini-3-flash-preview")
 """
 
 import json
