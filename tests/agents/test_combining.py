@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arshai_kit import Image, Response, StepStarted, Text, ToolCall, Usage, assistant, complete, run, stream, user
-from arshai_kit.agents import Agent, agent, as_tool, insist, parallel, pipe, placed, route
+from arshai_kit.agents import Agent, agent, as_tool, guard, insist, parallel, pipe, placed, route
 from arshai_kit.codec import from_json, to_json
 from arshai_kit.effects import Call
 from arshai_kit.errors import ArshaiError, Misuse, OverBudget, ServerFailed
 from arshai_kit.models import thread
+from arshai_kit.resilience import fallback
 from arshai_kit.testing import recorded, replayed, scripted
 from tests.agents.toys import PROMPT, Echo, ended, events_of, last
 from tests.core.worlds import World, everywhere, listening
@@ -332,6 +333,18 @@ def test_a_combination_is_an_agent_for_all_that_takes_one() -> None:
         response = boss("Start")
     assert (response.text, response.tool_runs[0].result) == ("outside", "inside")
     assert script.asked[1].messages[-1].text == "GO"
+
+
+@everywhere
+def test_a_fallback_counts_what_those_before_have_used(world: World) -> None:
+    ann, bob = agent(Echo("ann")), agent(Echo("bob"))
+    checked = fallback(guard(ann, after=lambda _: "no"), fails(ServerFailed, "down"), bob, on=ArshaiError)
+    alone = ended(world, bob)
+    response = ended(world, checked)
+    assert (response.messages, response.usage) == (alone.messages, alone.usage + ended(world, ann).usage)
+    assert response.cost == alone.cost * 2
+    unknown = fallback(insist(lambda _: "Hm.", lambda _: "no", times=0), bob, on=ArshaiError)
+    assert (ended(world, unknown).cost, ended(world, unknown).usage.reported) == (None, False)
 
 
 @everywhere
