@@ -23,6 +23,7 @@ from arshai_kit.records import ToolResult
 from arshai_kit.testing import played_by
 
 REQUESTS = ("Hello?", "It answers 500.", "Still, and production is down!", "Please refund $49.", "Slow login.")
+MAIL: list[str] = []  # what the management reads
 
 
 @frozen
@@ -61,7 +62,7 @@ def open_ticket(words: str) -> str:
 
 def notify(words: str) -> None:
     """Tell the management that a customer is in trouble."""
-    print(f"  (management reads: {words})")
+    MAIL.append(words)
 
 
 def manager(call: ToolCall) -> bool | str:
@@ -122,6 +123,7 @@ def main(*requests: str, session: str = "user-7") -> None:
                         print(f"  [{kind}: {name}, {data}]")
                     case Finished(response):
                         print(f"{response.answered_by}: {response.output}")
+    print(f"The management reads: {MAIL}")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_the_help_desk_escalates_the_critical_at_once_and_the_rest_when_it_must(
     assert any(line.startswith("  [handed_off: technical") for line in handled(lines, calm))
     assert any(line.startswith("  [routed: technical") for line in handled(lines, calm))
     assert any(line.startswith("escalation: ") for line in handled(lines, alarmed))
-    assert "  (management reads: The API is odd, in production!)" in lines
+    assert lines[-1] == f"The management reads: {[calm, alarmed]}"
 
 
 def test_a_refund_of_the_help_desk_waits_for_the_manager(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,9 +129,12 @@ def test_what_leaves_the_window_is_known_by_the_facts_alone() -> None:
 
 
 def test_the_adviser_streams_and_alerts(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = printed("streaming_adviser", capsys)
+    """The alert comes when it comes, perhaps in the middle of a sentence."""
+    alert = "\n(alert: AAPL is at $139.90, below $140.00)\n"
+    output = "\n".join([*printed("streaming_adviser", capsys), ""])
+    assert output.count(alert) == 1
+    lines = output.replace(alert, "").splitlines()
     told = [number for number, line in enumerate(lines) if line.startswith(("  quotes: ", "  news: "))]
     (answer,) = [number for number, line in enumerate(lines) if line.startswith("AAPL is at $149.00, +0.50 today.")]
     assert len(told) == 5
     assert max(told) < answer
-    assert "(alert: AAPL is at $139.90, below $140.00)" in lines
