@@ -17,8 +17,6 @@ __all__ = ["AsyncClient", "Client", "client_of", "told"]
 
 _PATIENCE: Final = 5.0
 """Seconds that a client which we make waits for an answer."""
-_RAW: Final[Mapping[str, Any]] = MappingProxyType({"NEVER_DECODE": True})
-"""Records are bytes, whatever the client makes of the rest."""
 
 
 class Client:
@@ -27,7 +25,7 @@ class Client:
     def __init__(self, redis: Any, scripts: Mapping[str, str]) -> None:
         self.redis, self.is_ours = redis, isinstance(redis, str)
         self.client = _made(redis) if self.is_ours else redis
-        self._scripts = _hashed(scripts)
+        self._scripts, self._raw = _hashed(scripts), _raw()
         # or its sockets are left to the garbage collector, which may find them before it finds their client
         self._closing = finalize(self, self.client.close) if self.is_ours else None
 
@@ -41,9 +39,9 @@ class Client:
         run, (text, known) = self.client.execute_command, self._scripts[script]
         try:
             try:
-                return run("EVALSHA", known, len(keys), *keys, *args, **_RAW)
+                return run("EVALSHA", known, len(keys), *keys, *args, **self._raw)
             except NoScriptError:  # a server that has just started, or taken over
-                return run("EVAL", text, len(keys), *keys, *args, **_RAW)
+                return run("EVAL", text, len(keys), *keys, *args, **self._raw)
         except Exception as error:
             if (reason := told(error, script)) is None:
                 raise
@@ -71,7 +69,7 @@ class AsyncClient:
 
     def __init__(self, redis: Any, scripts: Mapping[str, str]) -> None:
         self.redis = self.client = redis
-        self._scripts = _hashed(scripts)
+        self._scripts, self._raw = _hashed(scripts), _raw()
         self._home: Any = None
 
     def __repr__(self) -> str:
@@ -95,9 +93,9 @@ class AsyncClient:
         run, (text, known) = self.client.execute_command, self._scripts[script]
         try:
             try:
-                return await run("EVALSHA", known, len(keys), *keys, *args, **_RAW)
+                return await run("EVALSHA", known, len(keys), *keys, *args, **self._raw)
             except NoScriptError:
-                return await run("EVAL", text, len(keys), *keys, *args, **_RAW)
+                return await run("EVAL", text, len(keys), *keys, *args, **self._raw)
         except Exception as error:
             if (reason := told(error, script)) is None:
                 raise
@@ -123,6 +121,13 @@ class AsyncClient:
         if self._home.is_closed():
             raise Misuse(f"the event loop of this client of redis.asyncio is closed: make a client in each; {remedy}")
         return self._home is loop
+
+
+def _raw() -> dict[str, Any]:
+    """What has a client leave an answer as it came: records are bytes, whatever it makes of the rest."""
+    from redis.client import NEVER_DECODE
+
+    return {NEVER_DECODE: True}
 
 
 def _hashed(scripts: Mapping[str, str]) -> dict[str, tuple[str, str]]:
