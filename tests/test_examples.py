@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arshai_kit.agents import to_mermaid
+from arshai_kit.completion import run
 from arshai_kit.memory import in_memory
+from arshai_kit.scope import using
+from tests.core.worlds import World, everywhere
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PAGE = (EXAMPLES / "README.md").read_text("utf-8")
@@ -99,6 +103,23 @@ def test_the_help_desk_escalates_the_critical_at_once_and_the_rest_when_it_must(
     assert any(line.startswith("  [routed: technical") for line in handled(lines, calm))
     assert any(line.startswith("escalation: ") for line in handled(lines, alarmed))
     assert lines[-1] == f"The management reads: {[calm, alarmed]}"
+
+
+@everywhere
+def test_the_help_desk_says_the_same_in_every_world(world: World) -> None:
+    example = module("multi_agent_system")
+    desk, memory = example["desk"], example["desk"].memory
+    answers = []
+    with using():  # what runs in the background has ended at its end
+        for words in example["REQUESTS"]:
+            answers.append(world.run(partial(run.plan, desk, words, key="k")))
+    assert [answer.answered_by for answer in answers] == ["general", "technical", "escalation", "billing", "technical"]
+    assert [answer.output.resolved for answer in answers] == [False, True, False, True, False]
+    said = [message for answer in answers for message in answer.messages]
+    remembered = memory.load("k").messages
+    assert [message for message in remembered if message.role != "user"] == said
+    assert [message.text for message in remembered if message.role == "user"] == list(example["REQUESTS"])
+    assert sorted(example["MAIL"]) == ["Slow login.", "Still, and production is down!"]
 
 
 def test_a_refund_of_the_help_desk_waits_for_the_manager(capsys: pytest.CaptureFixture[str]) -> None:
