@@ -17,7 +17,12 @@ from arshai_kit.records import Image, Message, Text, Thinking, ToolCall, ToolRes
 from arshai_kit.testing import strategies
 
 CALL = ToolCall("c1", "look", {"city": "Oslo"}, state={"signature": "x"})
-SAID = (user("Rain?"), assistant(Thinking("Hm."), "Let me see.", CALL), tool_result(CALL, "No.", is_error=True))
+SIGNED = Text("Well.", state="signed")
+SAID = (
+    user("Rain?"),
+    assistant(Thinking("Hm."), "Let me see.", SIGNED, CALL),
+    tool_result(CALL, "No.", is_error=True),
+)
 
 
 def messages() -> st.SearchStrategy[list[Message]]:
@@ -63,14 +68,15 @@ def test_a_record_that_was_changed_is_refused_or_holds_messages(said: list[Messa
 
 def test_what_is_common_is_written_short() -> None:
     written = [json.loads(encoded([message]))[1] for message in SAID]
-    state = {"signature": "x"}
+    state, signed = {"signature": "x"}, {"text": "Well.", "state": "signed"}
     call = {"call": "c1", "name": "look", "arguments": {"city": "Oslo"}, "state": state}
     result = {"result": "c1", "name": "look", "content": "No.", "error": True}
     assert written == [
         {"role": "user", "text": "Rain?"},
-        {"role": "assistant", "parts": [{"thinking": "Hm."}, "Let me see.", call]},
+        {"role": "assistant", "parts": [{"thinking": "Hm."}, "Let me see.", signed, call]},
         {"role": "tool", "parts": [result]},
     ]
+    assert decoded(encoded(SAID)) == SAID
     assert len(encoded(SAID)) < len(dumps([to_plain(message) for message in SAID]))
     image = user("What is this?", Image(b"GIF89a"))
     assert json.loads(encoded([image])) == [FORMAT, json.loads(dumps(to_plain(image)))]
@@ -100,6 +106,7 @@ def test_what_is_common_is_written_short() -> None:
         b'[1,{"role":"tool","parts":[{"result":"c","name":"n","content":"x","error":"no"}]}]',
         b'[1,{"role":"tool","parts":[{"result":"c"}]}]',
         b'[1,{"v":1,"type":"Text","text":"hi"}]',
+        b'[1,{"v":1,"type":"Usage"}]',
         b'[1,{"v":9,"type":"Message","role":"user"}]',
     ],
 )
@@ -139,6 +146,22 @@ def test_a_note_is_one_value() -> None:
 def test_a_message_that_would_not_come_back_is_refused_before_it_is_kept(part: Any) -> None:
     with pytest.raises(Misuse):
         encoded([Message("user", (part,))])
+
+
+def test_a_message_that_would_come_back_as_another_is_refused() -> None:
+    strange = Message("user", (Image(b"GIF89a", detail=Odd("low")),))
+    with pytest.raises(Misuse, match="would not come back"):
+        encoded([strange])
+
+
+class Odd(str):
+    """Words that equal no others."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
 def test_words_of_a_type_of_their_own_are_words() -> None:

@@ -14,11 +14,11 @@ from tests.memory.backends import Store
 from tests.memory.test_contract import ask
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["add", "add", "cut", "swap", "drop", "read"]))))
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["add", "add", "cut", "swap", "drop", "read"]))))
 def test_it_gives_what_the_records_hold(operations: list[tuple[str, str]]) -> None:
     """Whatever has become of them in the meantime, and however little is held."""
     for most in (0, 2_500, 10**6):
-        recent, kept = Recent(most), dict[str, list[bytes]](a=[], b=[])
+        recent, kept = Recent(most), dict[str, list[bytes]](a=[], b=[], c=[])
         for number, (key, what) in enumerate(operations):
             match what:
                 case "add":
@@ -45,6 +45,16 @@ def test_only_what_is_new_is_read() -> None:
     with pytest.raises(BadRecord, match="'k'"):
         recent.joined([*records, b"[1"], "k")
     assert recent.joined(records, "k") == after
+
+
+def test_what_was_read_longest_ago_gives_way() -> None:
+    recent, record = Recent(5_000), encoded([user("x")])
+    for key in "abcdea":
+        recent.joined([record], key)
+    assert len(recent) == 4
+    assert 0 < recent.bytes <= 5_000
+    recent.joined([encoded([user("x" * 3_000)])], "large")
+    assert len(recent) == 4
 
 
 def test_what_is_forgotten_is_not_held(store: Store) -> None:

@@ -300,6 +300,26 @@ def test_a_file_that_stays_locked_is_told_and_nothing_is_written(tmp_path: Path)
         assert memory.load("k").messages == (user("Hello"), user("kept"))
 
 
+@pytest.mark.parametrize("how", ["immediate", "exclusive"])
+def test_a_file_that_is_locked_while_it_is_opened_is_told(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "m.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, opened(path, patience=0.05) as memory:
+        other.execute(f"begin {how}")
+        with pytest.raises(StoreUnreachable, match="locked"):
+            memory.load("k")
+        other.execute("rollback")
+        assert memory.load("k") == Conversation()
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    with pytest.raises(sqlite3.OperationalError):
+        prepared(str(path), 30.0, ("create table half (way integer); no sql",))
+    with opened(path) as memory:
+        assert memory.append("k", [user("Hello")]) == 1
+        assert repr(memory.backend) == f"SqliteStore({str(path)!r})"
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with opened(tmp_path / "nowhere" / "m.db") as memory, pytest.raises(StoreUnreachable, match="nothing was written"):
         memory.append("k", [user("Hello")])
