@@ -310,14 +310,14 @@ def behave(peer):
     while head := peer.request():
         if b"/stream" in head:
             peer.send(chunked(b"data: 1", end=False))
-            go.wait(20)
+            go.wait(120)
             peer.send(b"7\\r\\ndata: 2\\r\\n0\\r\\n\\r\\n")
         else:
             peer.send(reply(b"%d" % peer.number))
 
 from threading import Event
 go = Event()
-until = time.monotonic() + 20
+until = time.monotonic() + 120
 with serving(behave) as server:
     transport = _transport.sync_transport(None, Bounds())
     request = Request("POST", server.url)
@@ -372,7 +372,7 @@ from tests.transport.server import always, reply, serving
 from tests.transport.worlds import Bounds
 with serving(always(reply())) as server:
     transport = _transport.sync_transport(None, Bounds())
-    transport.send(Request("GET", server.url), time.monotonic() + 20)
+    transport.send(Request("GET", server.url), time.monotonic() + 120)
     transport.close()
 assert "httpx" not in sys.modules
 assert not _transport.environment.tls_context.cache_info().currsize
