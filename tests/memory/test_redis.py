@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -313,6 +315,12 @@ def test_over_tls(tmp_path: Path) -> None:
         stranger.backend.close()
 
 
+def test_without_redis_py_the_extra_is_named(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ImportError, match="redis"):
+        redis_memory("redis://127.0.0.1:1")
+
+
 def test_a_client_that_decodes_what_comes(redis_server: RedisServer, made: Any) -> None:
     from redis import Redis
 
@@ -368,6 +376,40 @@ def test_a_client_of_asyncio_belongs_to_one_loop(redis_server: RedisServer) -> N
     anyio.run(main)
     with pytest.raises(Misuse, match="loop of this client"):
         anyio.run(main)
+
+
+def test_a_loop_that_does_not_run_is_not_waited_for_for_ever(redis_server: RedisServer, monkeypatch: Any) -> None:
+    from redis.asyncio import Redis
+
+    from arshai_kit.memory import redis_client as module
+
+    client: Any = Redis.from_url(redis_server.url)
+    memory = redis_memory(client, prefix=next(PREFIXES))
+    with asyncio.Runner() as runner:
+        runner.run(aio.run(memory.load, "k"))
+        monkeypatch.setattr(module, "_PATIENCE", 0.01)
+        with pytest.raises(StoreUnreachable, match="does not come"):
+            memory.load("k")
+        runner.run(client.aclose())
+    assert repr(memory.backend).startswith("RedisStore(asyncio.Redis, ")
+
+
+@pytest.mark.anyio
+async def test_a_client_of_asyncio_is_told_of_a_master_that_is_a_replica_now(
+    anyio_backend_name: str, tmp_path: Path
+) -> None:
+    from redis.asyncio import Redis
+
+    if anyio_backend_name == "trio":
+        return
+    with RedisServer(tmp_path) as server, redis_client(server.client) as admin:
+        async with Redis.from_url(server.url) as client:
+            memory = redis_memory(client)
+            admin.replicaof("127.0.0.1", "1")
+            with pytest.raises(StoreUnreachable, match="ReadOnly"):
+                await aio.run(memory.append, "k", [user("Hi")])
+            admin.replicaof("NO", "ONE")
+            await aio.run(memory.append, "k", [user("Hi")])
 
 
 def test_what_redis_was_asked_is_recorded_and_replayed(made: Any, admin: Any, tmp_path: Path) -> None:
@@ -466,6 +508,32 @@ def test_a_watch_that_is_wrong_is_misuse(made: Any) -> None:
     watch.close()
     with pytest.raises(Misuse, match="was closed"):
         watch.__enter__()
+
+
+def test_what_cannot_hear_cannot_watch() -> None:
+    class Mute:
+        def execute_command(self, *_: Any, **__: Any) -> None:
+            """Say nothing."""
+
+    with pytest.raises(Misuse, match="cannot watch"):
+        next(redis_memory(Mute()).watch("k"))  # type: ignore[misc]  # it has one
+
+
+def test_a_watch_begins_once_redis_is_there(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path).start()
+    server.kill()
+    memories: list[Any] = [redis_memory(server.url), redis_memory(server.url, when_away=LONG)]
+    strict, patient_ = memories
+    watch = strict.watch("k")
+    with pytest.raises(StoreUnreachable):
+        next(watch)
+    threading.Timer(0.2, server.start).start()
+    with patient_.watch("k", since=0) as changes, watch:
+        version = patient_.append("k", [user("Hi")])
+        assert next(changes) == next(watch) == Change("append", [user("Hi")], version)
+    server.kill()
+    for each in memories:
+        each.backend.close()
 
 
 def test_a_watch_whose_connection_breaks_misses_nothing(redis_server: RedisServer, made: Any, admin: Any) -> None:

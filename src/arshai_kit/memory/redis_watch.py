@@ -12,7 +12,7 @@ from weakref import finalize
 from attrs import field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.effects import Call, Plan
+from arshai_kit.effects import Call, Plan, Sleep
 from arshai_kit.errors import Misuse, StoreUnreachable
 from arshai_kit.faces import adrive, drive
 from arshai_kit.memory.redis_client import AsyncClient, told
@@ -24,6 +24,7 @@ _LOOK: Final = 1.0
 """Seconds that one look for a notice takes; whoever leaves in the meantime need not wait for it."""
 _PATIENCE: Final = 5.0
 """Seconds that Redis has to say that we listen."""
+_PAUSE: Final = 0.05
 _LOOKS: Final = 5
 """Looks after which the memory is asked without a notice: one may be lost with its connection."""
 
@@ -57,7 +58,7 @@ class Watch:
         self._store = store
         self._changes: deque[Change] = deque()
         self._ear: _Ear | _AsyncEar | None = None
-        self._is_closed = self._was_left = False
+        self._is_closed = self._has_begun = self._was_left = False
 
     def __repr__(self) -> str:
         return f"Watch({self.key!r:.80})"
@@ -68,14 +69,12 @@ class Watch:
         """Listen, and find out where the conversation is."""
         if self._is_closed:
             raise Misuse("this watch was closed; call watch(…) again")
-        if self._ear is None:
+        if not self._has_begun:
             client, channel = self._store.client, self._store.keys(self.key)[0]
-            self._ear = (_AsyncEar if isinstance(client, AsyncClient) else _Ear)(client, channel)
+            self._ear = self._ear or (_AsyncEar if isinstance(client, AsyncClient) else _Ear)(client, channel)
             yield from self._hear(0.0)
-            if self.version is None:
-                self.version, _, _ = yield from self._store.since(self.key, -1)
-            else:
-                yield from self._look()
+            yield from self._look()
+            self._has_begun = True
 
     def change(self) -> Plan[Change]:
         """The next change, however long that takes."""
@@ -88,9 +87,6 @@ class Watch:
         while not self._changes:
             notice = yield from self._hear(_LOOK)
             looks += 1
-            if notice == b"0" and self.version:
-                self.version = 0
-                self._changes.append(Change("forget"))
             if notice is not None or looks % _LOOKS == 0:
                 yield from self._look()
         self._was_left = False
@@ -100,20 +96,22 @@ class Watch:
         """The next notice, if one comes within *seconds*; who waits for Redis waits here too."""
         ear = self._ear
         assert ear is not None  # noqa: S101  # it has begun
-        try:
-            return (yield from Call(ear.hear, seconds))
-        except StoreUnreachable:
-            if not self._store.when_away:
-                raise
-        yield from self._look()  # this waits until Redis is there again, or gives up
-        return (yield from Call(ear.hear, 0.0))
+        while True:
+            try:
+                return (yield from Call(ear.hear, seconds))
+            except StoreUnreachable:
+                if not self._store.when_away:
+                    raise
+            yield from Sleep(_PAUSE)
+            yield from self._look()  # this waits until Redis is there again, or gives up
 
     def _look(self) -> Plan[None]:
         """Ask the memory for what is new."""
-        version, kind, messages = yield from self._store.since(self.key, self.version or 0)
-        if version != self.version:
+        since = -1 if self.version is None else self.version  # -1: nothing that has been said until now
+        version, kind, messages = yield from self._store.since(self.key, since)
+        if since >= 0 and version != since:
             self._changes.append(Change(kind, messages, version))
-            self.version = version
+        self.version = version
 
     # -- for sync code --
 
@@ -181,14 +179,12 @@ class _Ear:
 
     def hear(self, seconds: float) -> Any:
         """The next notice within *seconds*, `None` without one; nothing is missed once this has returned."""
-        with self._lock:
-            try:
-                if not self._is_deaf:
-                    return self._heard(seconds)
-            finally:
-                if self._is_deaf:
-                    self._closing()
-        return None
+        try:
+            with self._lock:
+                return None if self._is_deaf else self._heard(seconds)
+        finally:
+            if self._is_deaf:
+                self._closing()
 
     def _heard(self, seconds: float) -> Any:
         try:
@@ -243,9 +239,6 @@ def _began(message: Any) -> None:
         raise TimeoutError("it does not say that we listen")
 
 
-def _notice(message: Any) -> Any:
-    """The version that a message of Redis tells of; nobody knows it when we were away for a while and listen anew."""
-    if message is None:
-        return None
-    data = message["data"] if message["type"] == "message" else b""
-    return data.encode() if isinstance(data, str) else data
+def _notice(message: Any) -> str | None:
+    """The kind of a message of Redis: something has changed, or we were away for a while, and listen anew."""
+    return None if message is None else str(message["type"])
