@@ -28,7 +28,17 @@ from arshai_kit.errors import (
 )
 from arshai_kit.faces import Stream
 from arshai_kit.records import Notice, Response, ToolCall, assistant
-from arshai_kit.resilience import Circuit, CircuitRules, Quota, breaker, deadline, limited, out_of_order, unwell
+from arshai_kit.resilience import (
+    Circuit,
+    CircuitRules,
+    Quota,
+    breaker,
+    deadline,
+    fallback,
+    limited,
+    out_of_order,
+    unwell,
+)
 from tests.core.worlds import World, everywhere, listening
 from tests.resilience.toys import ASK, Toy, said, talk, until
 from tests.transport.server import at_some_pace
@@ -402,6 +412,21 @@ def test_a_breaker_is_a_value_that_shows_what_it_shares() -> None:
 def test_what_makes_no_sense_is_refused(wrong: Callable[[], Any]) -> None:
     with pytest.raises(Misuse):
         wrong()
+
+
+def test_a_circuit_is_not_put_around_itself() -> None:
+    """The call that tries would be refused by the one that it makes, and the circuit never close again."""
+    circuit, other = Circuit(), Circuit()
+    inner = breaker(Toy(), circuit)
+    for outer in (inner, limited(inner, concurrent=1), fallback(Toy(), inner), breaker(inner, other)):
+        with pytest.raises(Misuse, match="guarded by this circuit already"):
+            breaker(outer, circuit)
+    with pytest.raises(Misuse, match="guarded by this circuit already"):
+        evolve(breaker(inner, other), circuit=circuit)
+    agent = breaker(lambda prompt: said(), circuit)
+    with pytest.raises(Misuse, match="guarded by this circuit already"):
+        breaker(limited(agent, concurrent=1), circuit)
+    assert complete(fallback(inner, breaker(Toy(), circuit)), "Hi").text == "It is me."  # beside each other they may be
 
 
 def test_a_recorded_refusal_replays(tmp_path: Any) -> None:

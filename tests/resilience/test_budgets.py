@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Decimal
@@ -127,6 +127,25 @@ def test_money_that_nobody_knows_takes_no_ceiling_away() -> None:
         complete(tight, "Hello")
     assert refused.value.left.money == Decimal("0.22")
     assert money.spent() == Spend(240, None)  # as some of it is not known
+
+
+def test_the_account_of_a_new_tag_is_found_without_a_look_at_all_others() -> None:
+    """There may be one for each request; what is old is forgotten when a day begins, and not at each of them."""
+    looks: list[int] = []
+
+    class Accounts(dict[Any, Any]):
+        def __iter__(self) -> Iterator[Any]:
+            looks.append(len(self))
+            return super().__iter__()
+
+    ledger = Ledger()
+    ledger._accounts = Accounts()
+    for day in (20_000, 20_001, 20_008):
+        for number in range(100):
+            assert ledger.reserve(Ticket(), (day, str(number)), None, Spend(1), Spend(5)) is None
+        assert ledger.last_day() == day
+    assert looks == [0, 100, 200]
+    assert {day for day, _ in ledger._accounts} == {20_001, 20_008}
 
 
 def test_budgets_for_good_and_by_the_day_may_share_a_ledger() -> None:

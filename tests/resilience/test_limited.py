@@ -560,6 +560,28 @@ def test_what_makes_no_sense_is_refused(wrong: Callable[[], Any]) -> None:
         wrong()
 
 
+def test_a_quota_is_not_put_around_itself() -> None:
+    """A call that has a place would wait for another one, and once all have one, for ever."""
+    quota, other = Quota(concurrent=1), Quota(concurrent=1)
+    inner = limited(Toy(), quota)
+    for outer in (inner, fallback(Toy(), inner), limited(inner, other)):
+        with pytest.raises(Misuse, match="limited by this quota already"):
+            limited(outer, quota)
+    with pytest.raises(Misuse, match="limited by this quota already"):
+        evolve(limited(inner, other), quota=quota)
+    with pytest.raises(Misuse, match="limited by this quota already"):
+        limited(fallback(limited(lambda prompt: said(), quota), lambda prompt: said()), quota)
+    assert complete(fallback(inner, limited(Toy(), quota)), "Hi").text == "It is me."  # beside each other they may be
+
+
+@pytest.mark.parametrize("wrong", [1.5, None, "x", -5, True, float("nan")])
+def test_what_is_no_estimate_is_refused(wrong: Any) -> None:
+    quota = Quota(tokens_per_minute=100, concurrent=1)
+    with pytest.raises(Misuse, match="a whole number of tokens from 0"):
+        complete(limited(Toy(), quota, estimate=lambda ask: wrong), "Hi")
+    assert (quota.running, quota.waiting) == (0, 0)
+
+
 def test_a_recorded_run_replays_without_the_quota(tmp_path: Any) -> None:
     """What the quota answered is on the record, so the replay neither asks it nor waits."""
     quota = Quota(requests_per_minute=1)

@@ -45,6 +45,10 @@ def _nowhere() -> str:
     return "redis://127.0.0.1:1/0"
 
 
+def _two() -> RedisQuota:
+    return RedisQuota("a", _nowhere(), concurrent=2)
+
+
 def running(quota: RedisQuota) -> int:
     return int(quota._store.client.zcard(quota._store.keys[3]))
 
@@ -136,6 +140,21 @@ def test_models_of_two_quotas_of_one_name_share_its_limits(world: World, redis_s
         with pytest.raises(Exception, match="tokens_per_minute is used up"):
             world.run(talk(model, stream=world.listening))
     assert running(models[0].quota) == 0
+
+
+def test_tokens_that_may_come_back_are_looked_for_soon(redis_server: RedisServer) -> None:
+    """As in memory: while a call runs, or somebody before needs more, nobody sleeps through half a minute."""
+    quota = RedisQuota(next(NAMES), redis_server.url, tokens_per_minute=1000)
+    quota.enter("before", 900)
+    pause, least, limit = quota.enter("big", 900)
+    assert (pause <= 1.0, least, limit) == (True, 0.0, "tokens_per_minute")
+    quota.settle("before", None, (), None)
+    assert 5 < quota.enter("big", 900)[0] <= 30  # it needed all of it
+    pause, least, _ = quota.enter("small", 10)
+    assert (pause <= 2.0, least) == (True, 0.0)
+    quota.leave("big")
+    while quota.enter("small", 10)[0]:  # a worker tells Redis
+        pass
 
 
 @everywhere
@@ -411,6 +430,8 @@ def test_who_is_gone_leaves_no_connection_open(redis_server: RedisServer) -> Non
         lambda: RedisQuota("a", _nowhere(), concurrent=1, when_away="wait"),  # type: ignore[arg-type]
         lambda: RedisCircuit("a", _nowhere(), CircuitRules(reset=-1)),
         lambda: RedisCircuit("a", _nowhere(), lease=float("inf")),
+        lambda: limited(limited(Toy(), _two()), _two()),
+        lambda: breaker(breaker(Toy(), RedisCircuit("a", _nowhere())), RedisCircuit("a", _nowhere())),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: Callable[[], Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,8 +19,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import complete
-from arshai_kit.errors import Misuse
-from arshai_kit.resilience import MemoryCache, RedisCache, SqliteCache, cached
+from arshai_kit.errors import Misuse, StoreUnreachable
+from arshai_kit.resilience import (
+    MemoryCache,
+    RedisCache,
+    RedisCircuit,
+    RedisLedger,
+    RedisQuota,
+    SqliteCache,
+    breaker,
+    cached,
+    limited,
+)
+from arshai_kit.resilience.reach import REST, Reach
 from tests.resilience.fixed import Fixed, said
 from tests.resilience.redis_server import RedisServer
 
@@ -191,6 +203,13 @@ def test_a_file_that_is_none_is_no_answer(tmp_path: Path) -> None:
     cache.close()
 
 
+def test_a_path_that_leads_nowhere_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = cached(Fixed((said("hello"),)), SqliteCache(tmp_path / "mistyped" / "answers.db"))
+    assert [complete(model, "Hi").text for _ in range(2)] == ["hello"] * 2
+    (told,) = [each.getMessage() for each in caplog.records if each.name == "arshai_kit.resilience"]
+    assert "mistyped" in told
+
+
 def test_nobody_has_to_close_it(tmp_path: Path) -> None:
     code = "import sys; from arshai_kit.resilience import SqliteCache as C; c = C(sys.argv[1]); c.put('k', 't', 1.0)"
     done = subprocess.run(
@@ -232,6 +251,89 @@ def test_a_redis_that_is_killed_is_done_without_until_it_is_back(tmp_path: Path)
         totals += [complete(model, "Hi").usage.total_tokens for _ in range(2)]
         assert totals == [20, 0, 20, 20, 20, 0]
         cache._client.close()
+
+
+@pytest.mark.needs("redis")
+def test_one_call_waits_once_for_a_redis_that_is_silent() -> None:
+    """Whatever asks it, as cache, circuit, quota or ledger: the others do without at once."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        port, sent = silent.getsockname()[1], list[Any]()
+        with Redis(port=port, socket_timeout=0.05, retry=Retry(NoBackoff(), 0)) as client:
+            execute = client.execute_command
+
+            def noting(*args: Any, **more: Any) -> Any:
+                sent.append(args)
+                return execute(*args, **more)
+
+            client.execute_command = noting
+            cache, ledger = RedisCache(client), RedisLedger("c", client)
+            quota = RedisQuota("b", client, concurrent=1, when_away="allow")
+            cache._reach.clock = lambda: 0.0
+            guarded = breaker(limited(Fixed((said("hello"),)), quota), RedisCircuit("a", client, when_away="allow"))
+            for words in ("Hi", "Ho"):
+                assert complete(cached(guarded, cache), words).text == "hello"
+            with pytest.raises(StoreUnreachable, match="a moment ago"):
+                ledger.held((0, ""))
+    assert [args[0] for args in sent] == ["GET"]
+    assert RedisCache("redis://x/0")._reach is not RedisCache("redis://y/0")._reach
+    one = RedisCache("redis://x/0")
+    assert one._reach is RedisQuota("b", "redis://x/0", concurrent=1)._store._reach
+
+
+@pytest.mark.needs("redis")
+def test_a_silent_redis_is_tried_by_one_after_a_moment() -> None:
+    from redis.exceptions import TimeoutError as Silence
+
+    now, asked = [0.0], list[float]()
+    reach = Reach(clock=lambda: now[0])
+
+    def silence() -> None:
+        asked.append(now[0])
+        with pytest.raises(StoreUnreachable, match="a moment ago"):
+            reach.asked("it", lambda: None)  # nobody waits beside who does, once it was silent
+        raise Silence
+
+    def broken() -> None:
+        raise ConnectionError("reset")
+
+    with pytest.raises(StoreUnreachable, match="cannot be asked: TimeoutError"):
+        reach.asked("it", _raising(Silence()))
+    for seconds in (0.0, REST - 1, 1.0, 1.0, REST):
+        now[0] += seconds
+        with pytest.raises(StoreUnreachable):
+            reach.asked("it", silence)
+    assert asked == [REST, 2 * REST + 1]
+    now[0] += REST
+    with pytest.raises(StoreUnreachable, match="reset"):
+        reach.asked("it", broken)
+    assert reach.asked("it", lambda: "well") == "well"  # who is refused at once may come back at once
+
+
+def _raising(error: Exception) -> Callable[[], None]:
+    def ask() -> None:
+        raise error
+
+    return ask
+
+
+@pytest.mark.needs("redis")
+def test_a_client_of_asyncio_is_refused() -> None:
+    from redis.asyncio import Redis
+
+    client = Redis()
+    makers: list[Callable[[], Any]] = [
+        lambda: RedisCache(client),
+        lambda: RedisQuota("a", client, concurrent=1),
+        lambda: RedisCircuit("a", client),
+        lambda: RedisLedger("a", client),
+    ]
+    for make in makers:
+        with pytest.raises(Misuse, match="sync client"):
+            make()
 
 
 @pytest.mark.needs("redis")

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from arshai_kit.models import is_model
-from arshai_kit.resilience.around import AgentAround
 
 __all__ = ["is_within", "within"]
 
 
 def within(value: Any) -> Iterator[Any]:
-    """*value*, a model or an agent, its policy if it has one, and all that it is seen to ask."""
+    """*value*, a model or an agent, its policy if it has one, and all that it is seen to ask; its code is not."""
     yield value
-    yield getattr(value, "policy", None)
-    for inner in (getattr(value, "model", None), getattr(value, "agent", None), *getattr(value, "models", ())):
-        if is_model(inner) or isinstance(value, AgentAround):
-            yield from within(inner)
+    inside = (getattr(value, "model", None), *getattr(value, "models", ()))
+    inner = [each for each in inside if is_model(each)]
+    if type(value).__module__.startswith("arshai_kit.resilience."):
+        yield getattr(value, "policy", None)
+        inner += [each for each in (getattr(value, "agent", None), *getattr(value, "agents", ())) if each is not None]
+    for each in inner:
+        yield from within(each)
 
 
 def is_within(value: Any, name: str, state: Any) -> bool:

@@ -22,7 +22,7 @@ local function dropped(id)
     redis.call('ZREM', WAITING, id)
     redis.call('HDEL', TOKENS, id)
     redis.call('ZREM', SEEN, id)
-    redis.call('ZREM', RUNNING, id)
+    if redis.call('ZREM', RUNNING, id) == 1 then redis.call('HSET', STATE, 'changed', text(now)) end
 end
 local function state(name) return tonumber(redis.call('HGET', STATE, name) or '0') end
 local function forget(from)
@@ -65,22 +65,35 @@ if place > 0 then
 end
 local wait, limit = state('held') - now, 'provider'
 local function longer(seconds, name) if seconds > wait then wait, limit = seconds, name end end
-local begun, spent = redis.call('ZCARD', STARTS), state('spent')
+local begun, spent, running = redis.call('ZCARD', STARTS), state('spent'), redis.call('ZCARD', RUNNING)
+local function room(calls, soonest, latest)
+    local seconds = math.max(state('seconds'), now - state('changed'))
+    return math.min(latest, math.max(soonest, seconds / calls)) + math.min(0.05 * place, place / calls * seconds / 2)
+end
 if requests > 0 and begun + place >= requests then
     local over = begun + place - requests
     local index = over % requests
     local first = redis.call('ZRANGE', STARTS, index, index, 'WITHSCORES')
     longer((tonumber(first[2]) or now) + 60 * (math.floor(over / requests) + 1) - now, 'requests_per_minute')
 end
+local fixed, least = wait, math.max(wait, 0)
 if tokens > 0 and spent + needed > tokens then
-    local over, from, found = spent + needed - tokens, 0, false
+    local over, low, from, found, back = spent + needed - tokens, spent + own - tokens, 0, false, {}
+    for _, each in ipairs(redis.call('ZRANGE', RUNNING, 0, 999)) do
+        back[each] = true
+        low = low - tonumber(redis.call('HGET', SPENT, each) or '0')
+    end
+    local late = low > 0
     while not found and from < begun do
         local some = redis.call('ZRANGE', STARTS, from, from + 99, 'WITHSCORES')
         for index = 1, #some, 2 do
-            over = over - tonumber(redis.call('HGET', SPENT, some[index]) or '0')
+            local used, left = tonumber(redis.call('HGET', SPENT, some[index]) or '0'), some[index + 1] + 60 - now
+            over = over - used
+            if not back[some[index]] then low = low - used end
+            if late and low <= 0 then least, late = math.max(least, left), false end
             if over <= 0 then
                 found = true
-                longer(tonumber(some[index + 1]) + 60 - now, 'tokens_per_minute')
+                longer(left, 'tokens_per_minute')
                 break
             end
         end
@@ -90,17 +103,24 @@ if tokens > 0 and spent + needed > tokens then
 end
 for kind, wanted in pairs({requests = place + 1, tokens = needed}) do
     local till = state('until:' .. kind)
-    if till > now and state('left:' .. kind) < wanted then longer(till - now, 'provider') end
+    if till > now and state('left:' .. kind) < wanted then
+        longer(till - now, 'provider')
+        least = math.max(least, till - now)
+    end
 end
 local pause = wait
 if wait > 0 then
     pause = wait <= 1 and math.max(wait, 0.001) or math.max(1, wait / 2)
-elseif most > 0 and place >= most - redis.call('ZCARD', RUNNING) then
-    local seconds = tonumber(redis.call('HGET', STATE, 'seconds') or '0.1')
-    wait, limit = 0, 'concurrent'
-    pause = 0.02 + math.min(0.05 * place, place / most * seconds / 2)
+    if fixed < wait and running > 0 then
+        pause = math.min(pause, math.max(room(running, 0.05, 0.1), fixed / 2))
+    elseif fixed < wait and place > 0 then
+        pause = math.min(pause, math.max(1 + place / 2, fixed / 2))
+    end
+elseif most > 0 and place >= most - running then
+    limit, pause = 'concurrent', room(most, 0.005, 0.05)
 else
     dropped(id)
+    redis.call('HSET', STATE, 'changed', text(now))
     redis.call('ZADD', RUNNING, text(now + lease), id)
     redis.call('ZADD', STARTS, text(now), id)
     redis.call('HSET', SPENT, id, own)
@@ -114,7 +134,7 @@ else
 end
 redis.call('ZADD', SEEN, text(now + pause + 10), id)
 keep(lease)
-return {text(pause), text(wait), limit}
+return {text(pause), text(least), limit}
 """
 )
 
@@ -124,8 +144,8 @@ SETTLE_QUOTA: Final = (
 local lease, id, used, hold, news = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local begun, spent = redis.call('ZSCORE', STARTS, id), redis.call('HGET', SPENT, id)
 if begun and redis.call('ZSCORE', RUNNING, id) then
-    local seconds = tonumber(redis.call('HGET', STATE, 'seconds') or '0.1')
-    redis.call('HSET', STATE, 'seconds', text(seconds + 0.2 * (now - tonumber(begun) - seconds)))
+    local seconds, took = state('seconds'), now - tonumber(begun)
+    redis.call('HSET', STATE, 'seconds', text(seconds + (took - seconds) * (seconds > 0 and 0.2 or 1)))
 end
 if spent and used >= 0 then
     redis.call('HINCRBY', STATE, 'spent', used - tonumber(spent))

@@ -7,39 +7,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias, get_args
-from weakref import finalize
 
 from arshai_kit._threads import workers
-from arshai_kit.errors import Misuse, StoreUnreachable, need
+from arshai_kit.errors import Misuse, StoreUnreachable
 from arshai_kit.resilience.breakers import Admission, CircuitRules
 from arshai_kit.resilience.quotas import GO, Told, Turn, checked_limits
+from arshai_kit.resilience.reach import client_of, reach_of
 from arshai_kit.resilience.scripts import ENTER_CIRCUIT, ENTER_QUOTA, LEAVE_CIRCUIT, SETTLE_CIRCUIT, SETTLE_QUOTA
 
 __all__ = ["Away", "RedisCircuit", "RedisQuota"]
 
 Away: TypeAlias = Literal["raise", "allow"]
 
-_PATIENCE = 5.0
 _MANY = 100
-
-
-def _client(redis: Any, owner: object) -> Any:
-    """The client that *redis* is, or one for the address that it is, which is closed when its *owner* is no more.
-
-    Left to the garbage collector, for a client is full of cycles, its sockets may be found before it can close them.
-    """
-    if not isinstance(redis, str):
-        return redis
-    try:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-    except ImportError:
-        need("redis", "redis")
-    once = Retry(NoBackoff(), 1)  # an idle connection may have been closed
-    made = Redis.from_url(redis, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=once)
-    finalize(owner, made.close)
-    return made
 
 
 class _Ended:
@@ -58,7 +38,8 @@ class _Store:
         if when_away not in get_args(Away):
             raise Misuse(f"when_away= is one of {', '.join(get_args(Away))}, not {when_away!r}")
         self.redis, self.keys, self.when_away = redis, keys, when_away
-        self.client = _client(redis, self)
+        self.client = client_of(redis, self)
+        self._reach = reach_of(redis)
         self.ended: deque[_Ended] = deque(maxlen=10_000)
         self.gone: deque[str] = deque(maxlen=1_000)
         self._scripts: dict[str, Any] = {}
@@ -71,14 +52,9 @@ class _Store:
 
     def asked(self, script: str, *args: object) -> Any:
         """What *script* answers to *args*."""
-        from redis.exceptions import RedisError
-
         known = self._scripts.get(script) or self._scripts.setdefault(script, self.client.register_script(script))
-        try:
-            return known(keys=self.keys, args=[*map(str, args)])
-        except (RedisError, OSError) as error:
-            why = f"the Redis that holds {self.keys[0]} cannot be asked: {type(error).__name__}: {error}"
-            raise StoreUnreachable(why) from error
+        named = f"the Redis that holds {self.keys[0]}"
+        return self._reach.asked(named, lambda: known(keys=self.keys, args=[*map(str, args)]))
 
     def telling(self, tell: Callable[[Sequence[str]], Any]) -> Any:
         """What *tell* answers, which hands on the names of calls that have ended; they are kept until it has.
@@ -114,7 +90,8 @@ class RedisQuota:
 
     *redis* is its address (`redis://…`) or a client of `redis`. Time is that of the Redis server. A call that has not
     ended after *lease* seconds is taken for dead, and so is who waits in line and does not ask again. When Redis cannot
-    be asked, calls raise `StoreUnreachable`, or are let through: *when_away* says `raise` or `allow`.
+    be asked, calls raise `StoreUnreachable`, or are let through: *when_away* says `raise` or `allow`. One that does not
+    answer is waited for three seconds, and then for five by nobody.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from arshai_kit._threads import workers
 from arshai_kit.cost import Spend
 from arshai_kit.errors import Misuse, StoreUnreachable
 from arshai_kit.resilience.ledgers import Account, Key, Ledger, Ticket
-from arshai_kit.resilience.shared import _client
+from arshai_kit.resilience.reach import client_of, reach_of
 
 __all__ = ["RedisLedger"]
 
@@ -101,7 +101,8 @@ class RedisLedger(Ledger):
         if not 0 < lease < float("inf"):
             raise Misuse(f"lease= is a number of seconds above 0, not {lease!r}")
         self.name, self.redis, self.lease, self.prefix = name, redis, lease, prefix
-        self._client = _client(redis, self)
+        self._client = client_of(redis, self)
+        self._reach = reach_of(redis)
         self._late: deque[tuple[Key, str, Spend]] = deque()
 
     def __repr__(self) -> str:
@@ -214,13 +215,9 @@ class RedisLedger(Ledger):
         return [*[f"{whole}:{key[0]}:{part}:{key[1]}" for part in ("account", "open", "until")], f"{whole}:last"]
 
     def _asked(self, script: str, key: Key, *args: object) -> Any:
-        from redis.exceptions import RedisError
-
-        try:
-            return self._client.register_script(script)(keys=self._keys(key), args=[*map(str, args)])
-        except (RedisError, OSError) as error:
-            why = f"the Redis that holds the budget {self.name!r} cannot be asked: {type(error).__name__}: {error}"
-            raise StoreUnreachable(why) from error
+        known = self._client.register_script(script)
+        named = f"the Redis that holds the budget {self.name!r}"
+        return self._reach.asked(named, lambda: known(keys=self._keys(key), args=[*map(str, args)]))
 
 
 def _made(name: str, redis: Any, lease: float, prefix: str) -> RedisLedger:

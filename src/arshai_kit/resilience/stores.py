@@ -9,14 +9,13 @@ from typing import Any, ClassVar, Final, Protocol
 from weakref import finalize
 
 from arshai_kit.effects import veiled
-from arshai_kit.errors import Misuse, need
+from arshai_kit.errors import Misuse
 from arshai_kit.resilience.flights import Flights
 from arshai_kit.resilience.forks import free_in_forks
+from arshai_kit.resilience.reach import client_of, reach_of
 
 __all__ = ["Cache", "MemoryCache", "RedisCache", "SqliteCache"]
 
-_PATIENCE: Final = 2.0
-"""Seconds that Redis is waited for: a cache is to save time."""
 _OWN: Final = 400
 """Bytes that an entry takes besides its text: its key, and its place in the table."""
 
@@ -134,7 +133,8 @@ create index if not exists answers_until on answers (until) where until is not n
 class SqliteCache:
     """Answers in the SQLite file at *path*, which threads and processes share, each for *ttl* seconds.
 
-    It is opened when it is first asked, and made if it is not there.
+    It is opened when it is first asked, and made if it is not there. That it cannot be is told, once, by the log
+    `arshai_kit.resilience`: whoever asks is answered by the model all the same.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, ttl: float | None = None) -> None:
@@ -145,6 +145,7 @@ class SqliteCache:
         self._opened: Any = None
         self._closing: Any = None
         self._process = 0
+        self._told = False
         free_in_forks(self)
 
     def __repr__(self) -> str:
@@ -186,38 +187,60 @@ class SqliteCache:
     def _connection(self) -> Any:
         """The connection of this process: one that a fork has inherited is neither used nor closed."""
         if self._opened is None or self._process != os.getpid():
-            import sqlite3
-
             if self._opened is not None:
                 self._closing.detach()
-            opened = sqlite3.connect(self.path, timeout=5.0, isolation_level=None, check_same_thread=False)
             try:
-                opened.execute("pragma journal_mode = wal")
-                opened.execute("pragma synchronous = normal")
-                opened.executescript(_TABLE)
-            except BaseException:
-                opened.close()
+                opened = _open(self.path)
+            except Exception as error:
+                self._tell(error)
                 raise
             self._opened, self._process = opened, os.getpid()
             self._closing = finalize(self, opened.close)
         return self._opened
+
+    def _tell(self, error: Exception) -> None:
+        """Who does not listen to a stream would pay for each call without ever hearing of a mistyped path."""
+        if not self._told:
+            import logging  # it imports much: only when there is something to tell
+
+            self._told = True
+            logging.getLogger("arshai_kit.resilience").warning("nothing is kept in %s: %s", self.path, error)
+
+
+def _open(path: str) -> Any:
+    import sqlite3
+
+    opened = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    try:
+        opened.execute("pragma journal_mode = wal")
+        opened.execute("pragma synchronous = normal")
+        opened.executescript(_TABLE)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def _file(path: str, ttl: float | None) -> SqliteCache:
     return SqliteCache(path, ttl=ttl)
 
 
+_NAMED: Final = "the Redis that holds the answers"
+
+
 class RedisCache:
     """Answers in Redis, which processes and machines share, each for *ttl* seconds.
 
-    *redis* is its address (`redis://…`) or a client of `redis`; keys begin with *prefix*.
+    *redis* is its address (`redis://…`) or a client of `redis`; keys begin with *prefix*. When Redis cannot be asked,
+    that is a miss; one that does not answer is waited for three seconds, and then for five by nobody.
     """
 
     def __init__(self, redis: Any, *, ttl: float | None = None, prefix: str = "arshai:cache:") -> None:
         _positive("ttl", ttl)
         self.redis, self.ttl, self.prefix = redis, ttl, prefix
         self.flights = Flights()
-        self._client = _client(redis, self) if isinstance(redis, str) else redis
+        self._client = client_of(redis, self)
+        self._reach = reach_of(redis)
 
     def __repr__(self) -> str:
         where = repr(veiled(self.redis)) if isinstance(self.redis, str) else type(self.redis).__name__
@@ -228,26 +251,13 @@ class RedisCache:
 
     def get(self, key: str, _now: float, /) -> str | None:
         """The text under *key*, `None` if there is none."""
-        found = self._client.get(self.prefix + key)
+        found: Any = self._reach.asked(_NAMED, lambda: self._client.get(self.prefix + key))
         return found.decode() if isinstance(found, bytes) else found
 
     def put(self, key: str, text: str, _now: float, /) -> None:
         """Keep *text* under *key*; Redis lets it go in time."""
-        self._client.set(self.prefix + key, text, px=None if self.ttl is None else max(1, round(self.ttl * 1000)))
-
-
-def _client(url: str, owner: object) -> Any:
-    """A client that is closed when its *owner* is no more: the garbage collector may find its sockets before it."""
-    try:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-    except ImportError:
-        need("redis", "redis")
-    once = Retry(NoBackoff(), 1)  # an idle connection may have been closed
-    made = Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=once)
-    finalize(owner, made.close)
-    return made
+        lasts = None if self.ttl is None else max(1, round(self.ttl * 1000))
+        self._reach.asked(_NAMED, lambda: self._client.set(self.prefix + key, text, px=lasts))
 
 
 def _in_redis(redis: Any, ttl: float | None, prefix: str) -> RedisCache:
