@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from attrs import evolve
 from hypothesis import given
@@ -223,6 +224,28 @@ def test_turns_of_one_key_come_one_after_the_other(store: Store) -> None:
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(speak, range(6)))
     assert sorted(int(answer.partition(":")[0]) for answer in answers) == [1, 3, 5, 7, 9, 11]
+
+
+@on_both
+def test_turns_of_tasks_come_one_after_the_other(store: Store, backend: str) -> None:
+    """Those of two keys beside each other."""
+    memory, answers = store.memory(), list[str]()
+
+    async def slowly(said: tuple[Message, ...]) -> str:
+        await anyio.lowlevel.checkpoint()
+        return last(said)
+
+    async def speak(key: str, number: int) -> None:
+        answers.append(f"{key} {(await aio.run(remembering(slowly, memory), f'{number}', key=key)).text}")
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(5):
+                for key in ("a", "b"):
+                    group.start_soon(speak, key, number)
+
+    anyio.run(main, backend=backend)
+    assert sorted(each.partition(":")[0] for each in answers) == [f"{key} {n}" for key in "ab" for n in (1, 3, 5, 7, 9)]
 
 
 @everywhere

@@ -62,15 +62,18 @@ class SqliteStore:
         self._opened: sqlite3.Connection | None = None
         self._inherited: list[sqlite3.Connection] = []
         self._closing: Any = None
-        self._process = 0
         self._syncs = True
         self.recent = Recent()
         self.lock_anew()
         free_in_forks(self)
 
     def lock_anew(self) -> None:
-        """Have a lock that nobody holds."""
+        """Have a lock that nobody holds, and no connection: one that a fork inherits is neither used nor closed."""
         self._lock = RLock()
+        if self._opened is not None:
+            self._closing.detach()
+            self._inherited.append(self._opened)
+            self._opened = None
 
     def __repr__(self) -> str:
         return f"SqliteStore({self.path!r})"
@@ -197,7 +200,7 @@ class SqliteStore:
     def close(self) -> None:
         """Close the file; it is opened again when it is asked again."""
         with self._lock:
-            if self._opened is not None and self._process == os.getpid():
+            if self._opened is not None:
                 self._closing()
                 self._opened = None
 
@@ -249,12 +252,8 @@ class SqliteStore:
             self._syncs = syncs
 
     def _connection(self) -> sqlite3.Connection:
-        """The connection of this process: one that a fork has inherited is neither used nor closed."""
-        if self._opened is None or self._process != os.getpid():
-            if self._opened is not None:
-                self._closing.detach()
-                self._inherited.append(self._opened)
-            self._opened, self._process, self._syncs = prepared(self.path, self.patience), os.getpid(), True
+        if self._opened is None:
+            self._opened, self._syncs = prepared(self.path, self.patience), True
             self._closing = finalize(self, self._opened.close)
         return self._opened
 

@@ -67,10 +67,11 @@ class Remembering(Record):
             asked: Any = prompt
         else:
             new = _closing(said.messages, new)
-            seen = Recalled(turn.key, said.messages, new, self.memory, said.version)
+            asked = (*said.messages, *new)
             if self.view is not None:
+                seen = Recalled(turn.key, said.messages, new, self.memory, said.version)
                 seen = viewed((yield from run.plan(self.view, seen)), self.view)
-            asked = (*seen.messages, *seen.prompt)
+                asked = (*seen.messages, *seen.prompt)
         try:
             with turn.marked():
                 response = as_response((yield from run.plan(self.agent, asked, *args, **kwargs)))
