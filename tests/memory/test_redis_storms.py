@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from tests.resilience.redis_server import RedisServer
 pytestmark = pytest.mark.needs("redis")
 
 WRITERS = TIMES = 20
+GATE = 15
+"""The number that nobody says before the server was killed."""
 KEY = "all of us"
 
 
@@ -32,6 +34,7 @@ class Told:
     """What writers were told has been kept."""
 
     kept: list[str] = field(factory=list)
+    gate: threading.Event = field(factory=threading.Event)
     _some: threading.Condition = field(factory=threading.Condition)
 
     def add(self, text: str) -> None:
@@ -48,8 +51,10 @@ def texts(memory: Memory) -> list[str]:
     return [message.text for message in memory.load(KEY).messages]
 
 
-def write(memory: Memory, writer: int, told: Told, times: int = TIMES) -> None:
-    for number in range(times):
+def write(memory: Memory, writer: int, told: Told) -> None:
+    for number in range(TIMES):
+        if number == GATE:
+            assert told.gate.wait(LONG)
         memory.append(KEY, [user(f"{writer}:{number}")])
         told.add(f"{writer}:{number}")
 
@@ -78,6 +83,8 @@ def in_tasks(url: str, told: Told, backend: str) -> threading.Thread:
 
     async def write_here(memory: Memory, writer: int) -> None:
         for number in range(TIMES):
+            if number == GATE:
+                await anyio.to_thread.run_sync(told.gate.wait, LONG)
             await aio.run(memory.append, KEY, [user(f"{writer}:{number}")])
             told.add(f"{writer}:{number}")
 
@@ -136,6 +143,7 @@ def test_nothing_is_lost_or_said_twice_when_replies_are_lost_and_the_server_is_k
         told.wait_for(100)
         server.kill()
         known = len(told.kept)
+        told.gate.set()
         server.start()
         ended(thread)
         assert way.lost > 20
@@ -149,14 +157,14 @@ def test_nothing_is_lost_or_said_twice_when_replies_are_lost_and_the_server_is_k
 
 def test_a_client_that_repeats_a_command_by_itself_says_nothing_twice(tmp_path: Path) -> None:
     """redis-py asks again when a reply is lost; the same with a list keeps it twice."""
-    from redis import Redis
+    from redis import Redis, exceptions
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     with ExitStack() as stack:
         way = stack.enter_context(way_to(stack.enter_context(RedisServer(tmp_path))))
-        repeating = Retry(NoBackoff(), 3)
-        with redis_client(Redis.from_url, way.url, retry=repeating) as client:
+        repeating: Any = {"retry": Retry(NoBackoff(), 3), "retry_on_error": [exceptions.ConnectionError]}
+        with redis_client(Redis.from_url, way.url, **repeating) as client:
             memory: Any = redis_memory(client)
             version = memory.append(KEY, [user("one")])
             client.rpush("by hand", "one")
@@ -205,6 +213,7 @@ def test_conversations_go_on_when_a_standby_takes_over(tmp_path: Path) -> None:
             direct.set("a mark", "behind all that was kept before")
             patient(lambda: direct.wait(1, 1000), "the replica does not follow")
         take_over(master, sentinel)
+        told.gate.set()
         for thread in threads:
             ended(thread)
         found = texts(memory)
@@ -278,7 +287,13 @@ def test_a_server_that_does_not_answer_in_time_is_away_and_has_done_it_all_the_s
 ) -> None:
     with RedisServer(tmp_path) as server, way_to(server) as way:
         memory = redis_memory(f"{way.url}?socket_timeout=0.05")
-        assert memory.load(KEY).version == 0
+
+        def is_connected() -> bool:
+            with suppress(StoreUnreachable):
+                return bool(memory.load(KEY).version == 0)
+            return False
+
+        patient(is_connected, "it never answers in time")
         way.hold()
         with pytest.raises(StoreUnreachable, match="Timeout"):
             world.run(lambda: memory.backend.append(KEY, [user("one")], "the same"))
@@ -350,8 +365,7 @@ def test_where_redis_lets_keys_go_a_conversation_goes_as_a_whole(tmp_path: Path)
             memory.append(f"key {number}", words)
             memory.append(f"key {number}", words)
         sizes = {len(memory.load(f"key {number}").messages) for number in range(300)}
-        assert sizes <= {0, 1, 2}
-        assert len(memory.load("key 299").messages) == 2
+        assert {0} < sizes <= {0, 1, 2}  # 1: it went, and began anew
 
 
 def test_a_wrong_password_is_told_and_shown_nowhere(tmp_path: Path) -> None:
