@@ -11,7 +11,7 @@ under a grammar: it chooses whether to call, and with which numbers of the quest
 
 import sys
 
-from arshai_kit import TextDelta, ToolStarted, agent, evolve, model, pipe, stream, tool
+from arshai_kit import Finished, TextDelta, ToolStarted, agent, evolve, model, pipe, stream, tool
 from arshai_kit.agents import Agent, Pipe, to_mermaid
 
 
@@ -42,26 +42,24 @@ def newspaper(name: str) -> Pipe:
 
 
 def main(name: str = "local") -> None:
-    """Ask an agent, watch one, change it, and put it into a line with another."""
+    """Ask an agent, watch one in a line with another, draw them, and change one."""
     guide = agent(model(name, temperature=0, max_tokens=60), system="You answer in one short sentence.", name="guide")
     response = guide("What is the capital of France?")
     print(f"{guide.name}: {response.text}  [{response.usage.total_tokens} tokens]")
 
-    sums = teacher(name)
-    print("teacher: ", end="")
-    for event in stream(sums, "What is 23 times 17?"):
+    paper = newspaper(name)
+    for event in stream(paper, "What is 23 times 17?"):
         match event:
-            case ToolStarted(call):
-                print(f"[{call.name}({', '.join(f'{k}={v}' for k, v in call.arguments.items())})] ", end="")
+            case ToolStarted(call, path=speaker):
+                print(f"{speaker} calls {call.name}({', '.join(f'{k}={v}' for k, v in call.arguments.items())})")
             case TextDelta(text):
                 print(text, end="", flush=True)
-    print()
+            case Finished(response):
+                print(f"\n{response.text}")
+    print(to_mermaid(paper))
 
     # Agents are values: this is another one, which has no tools, and must guess.
-    print(f"without the tool: {evolve(sums, tools=())('What is 23 times 17?').text}")
-
-    print(newspaper(name)("What is 6 times 7?").text)
-    print(to_mermaid(newspaper(name)))
+    print(f"without the tool: {evolve(teacher(name), tools=())('What is 23 times 17?').text}")
 
 
 if __name__ == "__main__":
