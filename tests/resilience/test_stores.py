@@ -336,6 +336,27 @@ def test_a_client_of_asyncio_is_refused() -> None:
             make()
 
 
+def test_a_client_of_another_package_needs_no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It speaks the same, and its errors are those of sockets, or its own."""
+    monkeypatch.setitem(sys.modules, "redis.exceptions", None)
+    kept: dict[str, str] = {}
+
+    class Client:
+        def get(self, key: str) -> str | None:
+            return kept.get(key)
+
+        def set(self, key: str, text: str, px: int | None) -> None:
+            if px:
+                raise ConnectionError("gone")
+            kept[key] = text
+
+    cache = RedisCache(Client())
+    cache.put("k", "text", NOW)
+    assert cache.get("k", NOW) == "text"
+    with pytest.raises(StoreUnreachable, match="gone"):
+        RedisCache(Client(), ttl=1).put("k", "text", NOW)
+
+
 @pytest.mark.needs("redis")
 def test_no_password_shows() -> None:
     assert "secret" not in repr(RedisCache("redis://me:secret@127.0.0.1:1/0"))

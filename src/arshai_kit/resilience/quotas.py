@@ -28,7 +28,7 @@ SHORTEST: Final = 0.001
 """Seconds of the shortest wait: a clock of floats does not see much less."""
 SOON: Final = 0.05
 """Seconds after which whoever waits for tokens that others may turn out not to need looks again, at the earliest."""
-LATE: Final = 5.0
+LATE: Final = 2.0
 """So many seconds after it was to ask again, nobody waits for one in the line any more."""
 
 
@@ -36,7 +36,7 @@ LATE: Final = 5.0
 class _Waiter:
     number: int
     tokens: int
-    looked: int = 0
+    paused: float = 0.0
     due: float = 0.0  # to have asked again
     there: bool = True
 
@@ -256,8 +256,8 @@ class Quota:
 
     def _for_room(self, waiter: _Waiter, place: int, running: int, now: float) -> float:
         """When to look again whether a call has ended: often in front, seldom far behind, or while none ends."""
-        waiter.looked += 1
-        return look_again(waiter.looked, place, running, max(self._seconds, now - self._changed))
+        waiter.paused = look_again(waiter.paused, place, running, max(self._seconds, now - self._changed))
+        return waiter.paused
 
 
 def _quota(limits: dict[str, int]) -> Quota:
@@ -289,11 +289,13 @@ def paused(wait: float) -> float:
     return max(wait, SHORTEST) if wait <= 1.0 else max(1.0, wait / 2)
 
 
-def look_again(looked: int, place: int, concurrent: int, seconds: float) -> float:
-    """Seconds until who has looked so often, from a *place* in the line, looks again; calls take *seconds*.
+def look_again(last: float, place: int, concurrent: int, seconds: float) -> float:
+    """Seconds until who slept for *last* looks again from a *place* in the line, where calls take *seconds*.
 
-    >>> look_again(1, 0, 4, 1.0) < look_again(20, 0, 4, 1.0) < look_again(1, 40, 4, 1.0)
+    Twice as long as before at the most: after a moment in which all stood still, calls seem to take long.
+
+    >>> look_again(0.0, 0, 4, 1.0) < look_again(1.0, 0, 4, 1.0) < look_again(1.0, 40, 4, 1.0)
     True
     """
-    first = min(0.005 * 1.2 ** min(looked, 20), 0.1, max(seconds / concurrent, SHORTEST))
-    return first + min(0.05 * place, place / concurrent * seconds / 2)
+    first = min(max(seconds / concurrent, SHORTEST), 0.1)
+    return min(first + min(0.05 * place, place / concurrent * seconds / 2), max(2 * last, 0.005))

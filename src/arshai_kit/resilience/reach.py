@@ -51,21 +51,27 @@ class Reach:
 
     def asked(self, named: str, ask: Callable[[], T]) -> T:
         """What *ask* answers; `StoreUnreachable` when it fails, or somebody asked in vain a moment ago."""
-        from redis.exceptions import RedisError
-        from redis.exceptions import TimeoutError as Silence
-
         if self._silent_until is not None:
             if self.clock() < self._silent_until:
                 raise StoreUnreachable(f"{named} did not answer a moment ago, and is not waited for again so soon")
             self._silent_until = self.clock() + REST  # the others go on while this one waits
         try:
             answer = ask()
-        except (RedisError, OSError) as error:
-            silent = isinstance(error, Silence | TimeoutError)
+        except _failures() as error:
+            silent = isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError"  # the client has its own
             self._silent_until = self.clock() + REST if silent else None
             raise StoreUnreachable(f"{named} cannot be asked: {type(error).__name__}: {error}") from error
         self._silent_until = None
         return answer
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What says that a Redis cannot be asked; a client of the user's may be of another package."""
+    try:
+        from redis.exceptions import RedisError
+    except ImportError:
+        return (OSError,)
+    return RedisError, OSError
 
 
 _reaches: Final[WeakValueDictionary[Any, Reach]] = WeakValueDictionary()
