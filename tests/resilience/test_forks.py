@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -18,6 +19,7 @@ from arshai_kit.resilience import (
     Budget,
     Circuit,
     CircuitRules,
+    Ledger,
     MemoryCache,
     Quota,
     SqliteCache,
@@ -25,6 +27,7 @@ from arshai_kit.resilience import (
     breaker,
     budgeted,
     cached,
+    forks,
     limited,
 )
 from arshai_kit.resilience.flights import Seat
@@ -147,3 +150,34 @@ def test_caches(tmp_path: Any) -> None:
 
     in_a_child(child, memory._lock, file._lock, memory.flights._lock, file.flights._lock)
     file.close()
+
+
+def test_each_state_is_told_that_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a child does it, but here: nothing is under way, and what was counted stays."""
+    monkeypatch.setattr(forks, "_living", WeakValueDictionary())
+    quota, balance, circuit = (
+        Quota(tokens_per_minute=9, concurrent=1),
+        Balance((1.0,)),
+        Circuit(CircuitRules(failures=1)),
+    )
+    quota.enter("a", 4)
+    circuit.enter("a")
+    balance.enter("a", ())
+    ledger, memory, file, ticket = Ledger(), MemoryCache(), SqliteCache("nowhere"), Ticket()
+    run = Toy
+    ledger.reserve(ticket, (0, ""), None, Spend(5), Spend(9, None))
+    ledger.reserve(Ticket(), (0, ""), run, Spend(5), Spend(9, None))
+    memory.put("k", "kept", 0.0)
+    memory.flights.board(Seat("k"))
+    gone = Quota(concurrent=1)
+    states: list[Any] = [quota, balance, circuit, ledger, memory, memory.flights, file, file.flights]
+    for state in (*states, gone):
+        forks.free_in_forks(state)
+    del gone, state
+    locks = [state._lock for state in states]
+    assert len(forks._living) == len(states)
+    forks._forked()
+    assert all(state._lock is not lock for state, lock in zip(states, locks, strict=True))
+    assert (quota.running, quota._spent, len(balance._members[0].busy)) == (0, 4, 0)
+    assert ledger.held((0, "")) == ledger.held((0, ""), run) == (Spend(), Spend())
+    assert (memory.get("k", 0.0), str(memory.flights)) == ("kept", "Flights(0 under way)")
