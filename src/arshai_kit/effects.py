@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from arshai_kit._json import Json
 from arshai_kit._record import Record
-from arshai_kit.errors import Misuse, NotAPlan
+from arshai_kit.errors import ArshaiError, Misuse, NotAPlan, anew
 from arshai_kit.keys import Secret, hidden, private, veiled
 from arshai_kit.records import Event
 
@@ -367,7 +367,10 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any
     plan = getattr(function, "plan", None)
     if plan is not None:
         return (yield from plan(*args, **kwargs))
-    return (yield from Call(function, *args, **kwargs))
+    try:
+        return (yield from Call(function, *args, **kwargs))
+    except ArshaiError as error:
+        raise anew(error)  # noqa: B904  # it has the cause that it had
 
 
 def intercept(plan: Plan[T], layer: Layer) -> Plan[T]:

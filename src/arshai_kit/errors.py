@@ -44,7 +44,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 __all__ = [
     "ApprovalNeeded",
@@ -85,9 +85,13 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
     "Unsupported",
+    "anew",
     "need",
     "too_large",
 ]
+
+
+T = TypeVar("T", bound="ArshaiError")
 
 
 class ArshaiError(Exception):
@@ -105,7 +109,17 @@ class ArshaiError(Exception):
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
-def _rebuilt(kind: type[ArshaiError], args: tuple[Any, ...], state: dict[str, Any]) -> ArshaiError:
+def anew(error: T) -> T:
+    """*error* as a new object: what a function raises may be raised elsewhere too, with what another run had so far."""
+    own = _rebuilt(type(error), error.args, {**error.__dict__})
+    if (notes := getattr(error, "__notes__", None)) is not None:
+        own.__notes__ = list(notes)
+    own.__cause__, own.__context__ = error.__cause__, error.__context__
+    own.__suppress_context__ = error.__suppress_context__
+    return own.with_traceback(error.__traceback__)
+
+
+def _rebuilt(kind: type[T], args: tuple[Any, ...], state: dict[str, Any]) -> T:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)

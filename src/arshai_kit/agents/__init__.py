@@ -7,6 +7,7 @@ from arshai_kit.agents.guarding import Guarded, guard
 from arshai_kit.agents.handing import HandOff, handoff, whose_turn
 from arshai_kit.agents.insisting import Insisting, insist
 from arshai_kit.agents.making import Agent, agent, placed
+from arshai_kit.agents.prompts import latest
 from arshai_kit.agents.routing import Choice, Route, route
 from arshai_kit.agents.tools import as_tool
 
@@ -28,6 +29,7 @@ __all__ = [
     "guard",
     "handoff",
     "insist",
+    "latest",
     "parallel",
     "pipe",
     "placed",
