@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from inspect import isasyncgen, isgenerator
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -11,7 +11,7 @@ from arshai_kit.effects import Call, Emit, Plan, Request, Step, no_effect
 from arshai_kit.effects import call as calling
 from arshai_kit.errors import ArshaiError, BadAnswer, Misuse
 from arshai_kit.faces import blocking, streaming
-from arshai_kit.models import UNFINISHED, Ask, Model, Prompt, is_model, thread
+from arshai_kit.models import UNFINISHED, Ask, Model, Prompt, is_model, thread, unanswered
 from arshai_kit.output import wanted
 from arshai_kit.records import Event, Finished, Message, Paused, Response, TextDelta, ToolRun, assistant, user
 from arshai_kit.records import system as system_message
@@ -275,8 +275,8 @@ def _shown(value: Any) -> str:
     return f"{value!r:.80}" if isinstance(value, str) else type(value).__name__
 
 
-def as_response(value: Any) -> Response:
-    """What an agent returned, as a response: a string becomes its text, any other value its `output`.
+def as_response(value: Any, giver: str = "the agent") -> Response:
+    """What an agent, called *giver*, returned, as a response: a string becomes its text, any other value its `output`.
 
     >>> as_response("Hello").text, as_response(42).output
     ('Hello', 42)
@@ -288,4 +288,7 @@ def as_response(value: Any) -> Response:
             return Response((assistant(value),))
         case None:
             return Response((assistant(),))
+    several = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    if how := unanswered(value) or next(filter(None, map(unanswered, several)), ""):
+        raise Misuse(f"{giver} gave {how}")
     return Response((assistant(str(value)),), output=value)

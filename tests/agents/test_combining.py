@@ -10,6 +10,7 @@ from threading import Event as Gate
 from threading import Lock
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,10 @@ MODEL = Echo()
 
 def upper(text: str) -> str:
     return text.upper()
+
+
+def upper_of(text: str) -> Any:
+    return (yield from Call(upper, text))
 
 
 def paths(events: list[Any]) -> list[str]:
@@ -71,10 +76,9 @@ SILENT = Response((assistant(ToolCall("c1", "look")),), "tool_calls")
     [
         (None, "gave NoneType"),
         (object(), "gave object"),
-        (upper, "gave function"),
         (SILENT, r"gave a Response without text \(it ended with 'tool_calls'\)"),
     ],
-    ids=["nothing", "object", "agent", "response"],
+    ids=["nothing", "object", "response"],
 )
 @everywhere
 def test_what_the_next_one_cannot_take_is_blamed_on_the_step_that_gave_it(value: Any, kind: str, world: World) -> None:
@@ -104,10 +108,57 @@ def test_an_agent_that_was_meant_to_be_called_is_no_prompt(world: World) -> None
     for make in asking:
         with pytest.raises(Misuse, match=why):
             world.run(make)
+    for plan in (billing.plan("Hi"), upper_of("Hi")):
+        with pytest.raises(Misuse, match="not a plan, which has still to be run"):
+            world.run(lambda plan=plan: billing.plan(plan))  # type: ignore[misc]  # that is the mistake
+    with pytest.raises(Misuse, match="not a stream: a generator tells it on by `yield from"):
+        world.run(lambda: billing.plan(stream(MODEL, "Hi")))  # type: ignore[arg-type]
+    with pytest.raises(Misuse, match="not 'echo' itself, which is a model"):
+        world.run(lambda: billing.plan(MODEL))  # type: ignore[arg-type]
     with pytest.raises(Misuse, match="not 'upper' itself"):
         thread(upper)  # type: ignore[arg-type]
     with pytest.raises(Misuse, match="not type; user"):
         thread(Agent)  # type: ignore[arg-type]
+
+
+@everywhere
+def test_an_agent_that_was_given_where_its_answer_was_meant_becomes_no_text(world: World) -> None:
+    secret = agent(MODEL, name="billing", system="what nobody is to read")
+
+    async def later(prompt: Any) -> Any:
+        return [secret]
+
+    composed: list[Any] = [
+        pipe(lambda _: secret),
+        pipe(upper, lambda _: secret),
+        pipe(upper, lambda _: secret, upper),
+        parallel(lambda _: secret),
+        parallel({"a": later}),
+        route(lambda _: "a", {"a": lambda _: secret}),
+        insist(lambda _: {"of": secret}, lambda _: ""),
+        guard(lambda _: pipe(secret), after=lambda _: ""),
+    ]
+    for each in composed:
+        with pytest.raises(Misuse, match=r"gave '\w+' itself, which is an agent: call it, \w+\(…\)") as caught:
+            world.run(lambda each=each: each.plan("Hi"))  # type: ignore[misc]
+        assert "nobody is to read" not in repr((caught.value, caught.value.partial))
+    with pytest.raises(Misuse, match=r"^step 2, '2', gave 'billing'") as blamed:
+        world.run(lambda: composed[2].plan("Hi"))
+    assert blamed.value.partial.text == "HI"
+    with pytest.raises(Misuse, match="gave 'echo' itself, which is a model"):
+        world.run(lambda: parallel(lambda _: MODEL).plan("Hi"))
+    with pytest.raises(Misuse, match="gave a stream: a generator"):
+        world.run(lambda: pipe(lambda _: stream(MODEL, "Hi")).plan("Hi"))
+
+
+def test_values_that_look_like_agents_are_values() -> None:
+    @attrs.frozen
+    class Trip:
+        plan: str
+        ask: int = 3
+
+    assert pipe(lambda _: Trip("by train"))("?").output == Trip("by train")
+    assert pipe(lambda _: Trip)("?").output is Trip
 
 
 @everywhere

@@ -54,8 +54,15 @@ class Pipe(Record):
             except ArshaiError as error:
                 so_far(error, done)
                 raise
-            done.append(as_response(value))
+            done.append(self._said(place, value, done))
         return summed(done, done[-1]) if done else _nothing_done(prompt)
+
+    def _said(self, place: int, value: Any, done: list[Response]) -> Response:
+        try:
+            return as_response(value, self._step(place))
+        except Misuse as error:
+            so_far(error, done)
+            raise
 
     def _step(self, place: int) -> str:
         return f"step {place + 1}, {named(self.steps[place])!r},"

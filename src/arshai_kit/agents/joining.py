@@ -26,6 +26,7 @@ from arshai_kit.records import (
     ToolRun,
     Usage,
 )
+from arshai_kit.resilience.around import named
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -160,7 +161,7 @@ def _take(following: str) -> str:
 
 def answering(agent: Any, *args: Any, **kwargs: Any) -> Plan[Response]:
     """What *agent*, which stands in its place, answers, as a response."""
-    return as_response((yield from agent.plan(*args, **kwargs)))
+    return as_response((yield from agent.plan(*args, **kwargs)), repr(named(agent)))
 
 
 # What is not told

@@ -1,6 +1,6 @@
 """Models are asked, never looked into: whatever answers an `Ask` with a plan of a `Response` is one."""
 
-from arshai_kit.models.asks import Ask, OutputSpec, Prompt, Reasoning, Settings, ToolChoice, chosen, thread
+from arshai_kit.models.asks import Ask, OutputSpec, Prompt, Reasoning, Settings, ToolChoice, chosen, thread, unanswered
 from arshai_kit.models.endpoint import Dialect, Endpoint, Headers, Token, address, pairs
 from arshai_kit.models.protocol import (
     UNFINISHED,
@@ -44,6 +44,7 @@ __all__ = [
     "pairs",
     "retold",
     "thread",
+    "unanswered",
     "wrapped",
     "written",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -11,7 +12,9 @@ from attrs import field, frozen
 
 from arshai_kit._json import EMPTY, FrozenDict, Json, freeze
 from arshai_kit._record import Record, short
+from arshai_kit.effects import Effect
 from arshai_kit.errors import Misuse
+from arshai_kit.faces import AsyncStream, Awaiting, AwaitingStream, Blocking, Stream, Streaming
 from arshai_kit.keys import Secret, private, veiled
 from arshai_kit.records import Message, Response, ToolSpec, user
 
@@ -28,9 +31,15 @@ __all__ = [
     "masked",
     "shown",
     "thread",
+    "unanswered",
 ]
 
 Prompt: TypeAlias = str | Message | Response | Iterable["str | Message | Response"]
+_FUNCTIONS: Final = (
+    *(FunctionType, BuiltinFunctionType, MethodType, partial),
+    *(Blocking, Streaming, Awaiting, AwaitingStream),
+)
+
 ToolChoice: TypeAlias = Literal["auto", "none", "required"] | str
 Reasoning: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | int
 
@@ -48,14 +57,41 @@ def thread(prompt: Prompt) -> tuple[Message, ...]:
             return (prompt,)
         case Response(messages=messages):
             return messages
-        case Iterable() if not isinstance(prompt, Mapping | bytes):
-            return tuple([message for each in prompt for message in thread(each)])
-    if isinstance(prompt, type) or not (callable(prompt) or hasattr(prompt, "plan")):
-        how = f"not {type(prompt).__name__}; user(…), system(…) and assistant(…) make messages"
-    else:
-        name = getattr(prompt, "__name__", type(prompt).__name__)
-        how = f"not {name!r} itself, which is an agent: call it, {name}(…), or let pipe({name}, …) hand its answer on"
-    raise Misuse(f"a prompt is a string, a message, a response, or a sequence of these, {how}")
+    how = unanswered(prompt)
+    if not how and isinstance(prompt, Iterable) and not isinstance(prompt, Mapping | bytes):
+        return tuple([message for each in prompt for message in thread(each)])
+    if not how and callable(prompt) and not isinstance(prompt, type):
+        how = _itself(prompt)
+    how = how or f"{type(prompt).__name__}; user(…), system(…) and assistant(…) make messages"
+    raise Misuse(f"a prompt is a string, a message, a response, or a sequence of these, not {how}")
+
+
+def unanswered(value: Any) -> str:
+    """What *value* is, and how to have its answer, if it would give one and is none; empty for all others.
+
+    >>> unanswered(len), unanswered(42)
+    ("'len' itself, which is an agent: call it, len(…), or let pipe(len, …) hand its answer on", '')
+    """
+    kind = type(value)
+    match value:
+        case str() | type():
+            return ""
+        case Effect():
+            return "a plan, which has still to be run: call the agent itself, or write `yield from` in a plan of yours"
+        case Stream() | AsyncStream():
+            return "a stream: a generator tells it on by `yield from stream(…)`; its last event holds the response"
+    if callable(getattr(kind, "ask", None)):
+        return f"{getattr(value, 'name', kind.__name__)!r} itself, which is a model: complete(model, …) asks it"
+    if isinstance(value, _FUNCTIONS) or (callable(value) and callable(getattr(kind, "plan", None))):
+        return _itself(value)
+    return ""
+
+
+def _itself(agent: Any) -> str:
+    while isinstance(agent, partial):
+        agent = agent.func
+    name = getattr(agent, "__name__", type(agent).__name__)
+    return f"{name!r} itself, which is an agent: call it, {name}(…), or let pipe({name}, …) hand its answer on"
 
 
 @frozen(eq=False, repr=False)
