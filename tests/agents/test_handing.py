@@ -22,7 +22,7 @@ from arshai_kit import (
     tool_result,
     user,
 )
-from arshai_kit.agents import approve, guard, handoff, placed, whose_turn
+from arshai_kit.agents import approve, guard, handoff, latest, parallel, placed, route, whose_turn
 from arshai_kit.codec import from_json, to_json
 from arshai_kit.errors import Exhausted, Misuse, ServerFailed
 from arshai_kit.models import UNKNOWN, Ask, thread
@@ -169,7 +169,7 @@ def test_who_goes_on_knows_all_and_is_told_its_own(world: World) -> None:
     response = world.run(lambda: front.plan("I have a question."))
     till = response.answered_by
     assert (till, response.text, ran.all) == ("till", "Paid.", [("look", "a")])
-    assert results(response.messages) == ["till goes on with the conversation.", "saw a"]
+    assert results(response.messages) == ["front hands over to till.", "saw a"]
     later = world.run(lambda: front.plan(("I have a question.", response, "And now?")))
     assert (later.text, ran.all) == ("Paid again.", [("look", "a"), ("pay", 3)])
 
@@ -251,6 +251,113 @@ def test_what_there_was_is_told_when_a_later_one_fails(world: World) -> None:
     assert whose_turn(front, ("go", partial)) == "till"
 
 
+# -- whose hand-off it is --
+
+
+def clerk(name: str, gives: bool, target: Any = None) -> Any:
+    """A desk with a till of its own, to which it hands over or not."""
+    till = target or agent(Speaker((f"the till of {name}",)), name="till")
+    return agent(Speaker((to("till") if gives else f"{name} itself",)), name=name, tools=[handoff(till)])
+
+
+@everywhere
+def test_a_hand_off_of_one_is_none_of_another(world: World) -> None:
+    """Both have a till, and the conversation was given to that of one of them."""
+    both = parallel(clerk("ann", gives=False), clerk("bob", gives=True))
+    first = world.run(lambda: both.plan("go"))
+    assert [each.text for each in first.output] == ["ann itself", "the till of bob"]
+    later = world.run(lambda: both.plan(("go", from_json(to_json(first)), "and now?")))
+    assert [each.text for each in later.output] == ["ann itself", "the till of bob"]
+
+
+def test_who_was_not_asked_has_not_handed_over() -> None:
+    ann, bob = clerk("ann", gives=True), clerk("bob", gives=False)
+    desk = route(lambda prompt: "ann" if "money" in latest(prompt) else "bob", {"ann": ann, "bob": bob})
+    first = desk("money")
+    assert first.text == "the till of ann"
+    later = desk(("money", first, "a crash"))
+    assert later.text == "bob itself"
+    assert desk(("money", first, "a crash", later, "more money")).text == "the till of ann"
+
+
+def test_two_may_hand_over_to_the_same_one() -> None:
+    till = agent(Speaker(("the till",)), name="till")
+    ann, bob = clerk("ann", gives=True, target=till), clerk("bob", gives=False, target=till)
+    said = ("go", ann("go"), "and now?")
+    assert (whose_turn(ann, said), whose_turn(bob, said)) == ("till", "bob")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a hands over to b", "billing."])
+def test_it_is_found_by_whatever_name(name: str) -> None:
+    ann = clerk(name, gives=True)
+    said = ("go", ann("go"), "and now?")
+    assert (whose_turn(ann, said), whose_turn(clerk("bob", gives=True), said)) == ("till", "bob")
+
+
+def test_what_was_said_by_an_older_version_is_understood() -> None:
+    (call,) = to("till")
+    said = (user("a"), assistant(call), tool_result(call, "till goes on with the conversation."), user("b"))
+    assert whose_turn(clerk("ann", gives=True), said) == "till"
+
+
+# -- what is made late --
+
+
+def front_to(late: Any, *, gives: bool = True) -> Any:
+    """An agent that hands over to what *late* makes."""
+    return agent(Speaker((to("late") if gives else "I stay.",)), name="front", tools=[handoff(late, name="late")])
+
+
+def test_who_is_not_handed_to_is_not_made() -> None:
+    made: list[Any] = []
+    front = front_to(lambda: made.append(1), gives=False)
+    assert front("go").text == "I stay."
+    assert whose_turn(front, ("go", front("go"))) == "front"
+    (call,) = calling(("look", {"at": "a"}))
+    assert whose_turn(front, (user("go"), assistant(call), tool_result(call, "seen"))) == "front"
+    assert made == []
+
+
+def test_each_is_made_once_to_find_whose_turn_it_is() -> None:
+    made: list[Any] = []
+
+    def late() -> Any:
+        made.append(1)
+        return agent(Speaker(("?", "Here.")), name="late", tools=[handoff(lambda: front, name="front")])
+
+    front = front_to(late)
+    there, back = assistant(*to("late")), assistant(*to("front", 1))
+    gone = (there, tool_result(to("late")[0], "front hands over to late."))
+    come = (back, tool_result(to("front", 1)[0], "late hands over to front."))
+    assert whose_turn(front, (user("go"), *gone, *come, *gone, *come, *gone)) == "late"
+    assert made == [1]
+
+
+def test_agents_without_end_are_not_looked_through() -> None:
+    made: list[Any] = []
+
+    def more() -> Any:
+        made.append(1)
+        other = f"n{len(made)}"
+        return agent(Speaker(("?",)), name=other, tools=[handoff(more, name=f"after {other}")])
+
+    front = front_to(more, gives=False)
+    said = (user("go"), assistant(*to("till")), tool_result(to("till")[0], "nobody hands over to till."))
+    assert whose_turn(front, said) == "front"
+    assert len(made) <= 100
+
+
+def test_one_that_cannot_be_made_is_no_matter_before_its_turn() -> None:
+    def fails() -> Any:
+        raise LookupError("not there yet")
+
+    (call,) = to("till")
+    said = (user("go"), assistant(call), tool_result(call, "bob hands over to till."))
+    assert front_to(fails, gives=False)((*said, "more")).text == "I stay."
+    with pytest.raises(LookupError, match="not there yet"):
+        front_to(fails)("go")
+
+
 # -- misuse --
 
 MODEL = openai_compatible("any", base_url="http://localhost", api_key="")
@@ -265,7 +372,7 @@ MODEL = openai_compatible("any", base_url="http://localhost", api_key="")
         (lambda: handoff(lambda: agent(MODEL)), "has a name: handoff"),
         (lambda: handoff(lambda prompt: "a"), "has a name: handoff"),
         (lambda: agent(MODEL, max_handoffs=-1), "max_handoffs= is a whole number from 0"),
-        (lambda: agent(MODEL, tools=[handoff(lambda: 5, name="five")])("go"), "leads to int, which is no agent"),
+        (lambda: front_to(lambda: 5)("go"), "leads to int, which is no agent"),
     ],
 )
 def test_what_cannot_work_is_refused(make: Any, why: str) -> None:

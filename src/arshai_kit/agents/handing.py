@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from inspect import isfunction, signature
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -19,11 +21,13 @@ from arshai_kit.resilience.around import named
 from arshai_kit.rounds import Total
 from arshai_kit.tools import Tool, tool
 
-__all__ = ["Answer", "HandOff", "conversing", "handoff", "handoffs", "takes_part", "whose_turn"]
+__all__ = ["Answer", "HandOff", "conversing", "given_by", "handoff", "handoffs", "takes_part", "whose_turn"]
 
 Answer: TypeAlias = Callable[[Any, tuple[Message, ...]], Plan[Any]]
 """How an agent answers what has been said."""
 
+_FURTHEST: Final = 100
+"""So many agents are looked through for one who has handed over; whatever makes agents without end ends here."""
 _PARAMETERS = {
     "type": "object",
     "properties": {"reason": {"type": "string", "description": "Why, and what is known so far."}},
@@ -34,11 +38,15 @@ _PARAMETERS = {
 
 @frozen(eq=False, repr=False)
 class HandOff(Record):
-    """What a tool of `handoff` does: *target*, or if *late* what that returns, goes on under the name *name*."""
+    """What a tool of `handoff` does: *target*, or if *late* what that returns, goes on under the name *name*.
+
+    *giver* is the name of whose tool it is, so that nobody takes it for a hand-off of another's.
+    """
 
     target: Any
     name: str
     late: bool = field(default=False, kw_only=True)
+    giver: str = field(default="", kw_only=True)
 
     @property
     def __name__(self) -> str:
@@ -58,7 +66,14 @@ class HandOff(Record):
 
     def __call__(self, **_: Any) -> str:
         """What the model is told."""
-        return f"{self.name} goes on with the conversation."
+        if self.giver:
+            return f"{self.giver}{_GIVES}{self.name}."
+        return f"{self.name}{_GOES_ON}"
+
+
+_NAMED: Final = "hand_off_to_"
+_GIVES: Final = " hands over to "
+_GOES_ON: Final = " goes on with the conversation."
 
 
 def handoff(agent: Any, *, name: str = "", description: str = "") -> Tool:
@@ -80,7 +95,7 @@ def handoff(agent: Any, *, name: str = "", description: str = "") -> Tool:
     return evolve(
         tool(
             HandOff(agent, called, late=late),
-            name=f"hand_off_to_{re.sub('[^a-zA-Z0-9_-]+', '_', called)}",
+            name=f"{_NAMED}{re.sub('[^a-zA-Z0-9_-]+', '_', called)}",
             description=description or f"Hand the conversation over to {called}, who goes on with it.",
             parameters=_PARAMETERS,
         ),
@@ -103,6 +118,22 @@ def handoffs(agent: Any) -> dict[str, HandOff]:
     return {each.name: each.function for each in agent.tools if isinstance(each.function, HandOff)}
 
 
+def given_by(name: str, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+    """*tools*, of which those that hand over say that it is *name* who does."""
+    return tuple([_given(name, each, each.function) for each in tools])
+
+
+def _given(name: str, tool: Tool, function: Any) -> Tool:
+    if not isinstance(function, HandOff):
+        return tool
+    return evolve(tool, function=evolve(function, giver=_spelled(name)))
+
+
+def _spelled(name: str) -> str:
+    """*name*, in one line."""
+    return " ".join(name.split())
+
+
 def whose_turn(agent: Any, prompt: Prompt) -> str:
     """The name of who goes on when *agent* is given *prompt*: found from the hand-offs in it, by nothing else.
 
@@ -116,27 +147,64 @@ def whose_turn(agent: Any, prompt: Prompt) -> str:
 
 def _turn(first: Any, messages: tuple[Message, ...]) -> tuple[str, Any]:
     """Who goes on, and under which name; of a history whose beginning is gone, the last hand-off is enough."""
-    name, now, known = named(first), first, _reachable(first)
-    for called in _made(messages):
-        hand = handoffs(now).get(called) or known.get(called)
+    name, now, made = named(first), first, _Made()
+    for called, told in _succeeded(messages):
+        hand = handoffs(now).get(called) if _may_give(now, told) else None
+        if hand is None and _tells(called, told):
+            hand = _found(first, called, told, made)
         if hand is not None:
-            name, now = hand.name, hand.agent()
+            name, now = hand.name, made.agent(hand)
     return name, now
 
 
-def _reachable(first: Any) -> dict[str, HandOff]:
-    found: dict[str, HandOff] = {}
-    left = [first]
+class _Made:
+    """The agents that hand-offs lead to, each of which is made once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[HandOff, Any]] = {}
+
+    def agent(self, hand: HandOff) -> Any:
+        """The agent that *hand* leads to."""
+        if id(hand) not in self._known:
+            self._known[id(hand)] = hand, hand.agent()
+        return self._known[id(hand)][1]
+
+
+def _found(first: Any, called: str, told: str, made: _Made) -> HandOff | None:
+    """A hand-off that tells what was *told*, of the nearest agent behind *first* that has one."""
+    left, seen = deque([first]), set[tuple[str, str]]()
     while left:
-        for called, hand in handoffs(left.pop()).items():
-            if called not in found:
-                found[called] = hand
-                left.append(hand.agent())
-    return found
+        now = left.popleft()
+        known = handoffs(now)
+        if called in known and _may_give(now, told):
+            return known[called]
+        for hand in known.values():
+            place = _giver(now), hand.name
+            if place not in seen and len(seen) < _FURTHEST:
+                seen.add(place)
+                with suppress(Exception):  # nobody is handed over to: should it be its turn, it says so itself
+                    left.append(made.agent(hand))
+    return None
 
 
-def _made(messages: tuple[Message, ...]) -> Iterator[str]:
-    """The names of the calls in *messages* that succeeded, in the order of their results."""
+def _giver(agent: Any) -> str:
+    return _spelled(agent.name) if takes_part(agent) else ""
+
+
+def _may_give(agent: Any, told: str) -> bool:
+    """Whether it may be *agent* that handed over by a call whose result is *told*; it is where nobody is named."""
+    said = told.rpartition("\n")[2]
+    own, name = _giver(agent), said.partition(_GIVES)[0]
+    return name == said or own == name or said.startswith(f"{own}{_GIVES}")
+
+
+def _tells(called: str, told: str) -> bool:
+    """Whether the result of a call looks like that of a hand-off: for others, nobody is looked for."""
+    return called.startswith(_NAMED) or _GIVES in told or told.endswith(_GOES_ON)
+
+
+def _succeeded(messages: tuple[Message, ...]) -> Iterator[tuple[str, str]]:
+    """The names of the calls in *messages* that succeeded and what was told of each, in the order of their results."""
     calls: dict[str, str] = {}
     for message in messages:
         for part in message.parts:
@@ -144,7 +212,7 @@ def _made(messages: tuple[Message, ...]) -> Iterator[str]:
                 case ToolCall():
                     calls[part.id] = part.name
                 case ToolResult(is_error=False):
-                    yield calls.get(part.id, part.name)
+                    yield calls.get(part.id, part.name), part.content if isinstance(part.content, str) else ""
 
 
 # Going on
@@ -166,7 +234,7 @@ def conversing(
             _tell(error, now, said, total, count)
             raise
         total, said = _plus(total, response), (*said, *response.messages)
-        hand = next((hand for each in _made(response.messages) if (hand := handoffs(now).get(each))), None)
+        hand = next((hand for each, _ in _succeeded(response.messages) if (hand := handoffs(now).get(each))), None)
         if hand is None:
             return evolve(total.response(response), answered_by=response.answered_by or name)
         if count >= first.max_handoffs:

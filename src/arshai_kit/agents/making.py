@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.agents.handing import conversing, handoffs
+from arshai_kit.agents.handing import conversing, given_by, handoffs
 from arshai_kit.completion import conversation, run
 from arshai_kit.effects import Plan, Step
 from arshai_kit.errors import Misuse
@@ -76,7 +76,7 @@ class Agent(Record):
         """Its own answer to *prompt*, told by nobody's name; calls may be said to wait, and a *resumed* run goes on."""
         limits = (self.max_rounds, self.max_tool_calls, self.side_by_side, self.eager)
         bounds = (self.max_total_tokens, self.max_cost)
-        loop = Loop(self.model, toolbox(self.tools), wanted(self.output), *limits, *bounds, waits)
+        loop = Loop(self.model, toolbox(given_by(self.name, self.tools)), wanted(self.output), *limits, *bounds, waits)
         return loop.run(conversation(self.model, prompt, self.system), resumed)
 
     def __call__(self, prompt: Prompt) -> Response:
