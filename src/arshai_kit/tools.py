@@ -258,11 +258,19 @@ def _answered(call: ToolCall, box: Toolbox, note: str) -> Plan[ToolRun]:
             raise ending  # noqa: B904  # as it is; out of a group, it alone
         why = note + _cut(_blamed(error), longest)
         yield from Emit((ToolFailed(call, why),))
-        spent += [error.partial] if isinstance(error, ArshaiError) and isinstance(error.partial, Response) else []
+        spent += _lost(error, found)
         return ToolRun(call, why, why, (yield from Now()) - began, in_background, **_used(spent))
     if not in_background:
         yield from Emit((ToolFinished(call, result),))
     return ToolRun(call, result, None, (yield from Now()) - began, in_background, **_used(spent))
+
+
+def _lost(error: Exception, found: Tool | None) -> list[Response]:
+    """What an agent used that failed, as *error* tells it; nobody knows it if that is of a kind that cannot."""
+    if isinstance(error, ArshaiError):
+        return [error.partial] if isinstance(error.partial, Response) else []
+    asked = found is not None and getattr(found.function, "is_agent", False) is True
+    return [Response(())] if asked and type(error) is not _Told else []
 
 
 def _used(spent: list[Response]) -> dict[str, Any]:

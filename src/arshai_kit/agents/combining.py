@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from attrs import Factory, evolve, field, frozen
 
@@ -101,6 +101,8 @@ def pipe(*agents: Any) -> Pipe:
 
 # Side by side
 
+_UNKNOWN: Final = Response((), "error")
+
 
 @frozen(eq=False, repr=False)
 class Parallel(Record):
@@ -152,7 +154,8 @@ class Parallel(Record):
                 first.add_note(note)
         if isinstance(first, ArshaiError):
             parts = [part for each in outcomes if (part := _part(each)) is not None]
-            first.partial = evolve(_together(parts, self._output(outcomes)), finish_reason="error") if parts else None
+            known = any(part is not _UNKNOWN for part in parts)
+            first.partial = evolve(_together(parts, self._output(outcomes)), finish_reason="error") if known else None
         return first
 
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
@@ -161,7 +164,9 @@ class Parallel(Record):
 
 
 def _part(outcome: Outcome[Response]) -> Response | None:
-    """What there is of an answer."""
+    """What there is of an answer; an error that is none of ours cannot tell."""
+    if outcome.error is not None and not isinstance(outcome.error, ArshaiError):
+        return _UNKNOWN
     found = getattr(outcome.error, "partial", None) if outcome.value is None else outcome.value
     return found if isinstance(found, Response) else None
 

@@ -149,10 +149,13 @@ class Guarded(Record):
         if self.before:
             gate.check = yield from Start(_checked(self.before, "before", asked, asked, spent), ("before",))
         plan = gate.doing(run.plan(self.agent, prompt, *args, **kwargs))
+        response: Response | None = None
         try:
             response = as_response((yield from (self._beside(gate, plan) if self.before else plan)))
             yield from _checked(self.after, "after", response, response.text, spent)
         except ArshaiError as error:
+            if response is not None:
+                _answered(error, response)
             so_far(error, spent)
             raise
         yield from gate.let_out()
@@ -170,6 +173,15 @@ class Guarded(Record):
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
         """The answer, if the checks pass."""
         return drive(self.plan(prompt, *args, **kwargs))
+
+
+def _answered(error: ArshaiError, response: Response) -> None:
+    """Have the *error* of a check that fails tell of the answer, and of what the check used."""
+    failed = error.partial
+    if failed is None:
+        error.partial = response
+    elif failed is not response and isinstance(failed, Response):
+        error.partial = summed((response, failed), response, response.messages)
 
 
 def _checked(checks: tuple[Any, ...], side: str, value: Any, words: Any, spent: list[Response]) -> Plan[None]:

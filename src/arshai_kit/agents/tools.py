@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import getdoc
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import evolve, frozen
 
@@ -28,6 +28,7 @@ class Asking(Record):
     """The function of a tool that asks an *agent*, in its place; see `as_tool`."""
 
     agent: Any
+    is_agent: ClassVar[bool] = True  # whose failure has used something
 
     @property
     def __name__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.completion import run
+from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Emit, Here, Plan, Sleep
 from arshai_kit.errors import (
     ArshaiError,
@@ -40,6 +40,8 @@ _ELSEWHERE: Final = (
 )
 _TOLD: Final = (TextDelta, ThinkingDelta, ToolCallDelta, PartialOutput)
 """What an answer is told by."""
+_UNKNOWN: Final = Response((), "error")
+"""What is left of an agent that failed with an error that tells of nothing."""
 
 
 def worth_another(error: BaseException) -> bool:
@@ -186,7 +188,12 @@ class FallbackAgents(Record):
         names = apart([*map(named, self.agents)], [""] * len(self.agents))
         spent: list[Response] = []
         plans = [_calling(each, args, kwargs, spent) for each in self.agents]
-        return _counted(answered(*(yield from self.policy.among(plans, names))), spent)
+        try:
+            answer, name = yield from self.policy.among(plans, names)
+        except ArshaiError as error:
+            _before(error, spent)
+            raise
+        return _counted(answered(answer, name), spent)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the first that does not fail."""
@@ -204,16 +211,32 @@ def _calling(
         except ArshaiError as error:
             spent.extend([error.partial] if isinstance(error.partial, Response) else [])
             raise
+        except Exception:
+            spent.append(_UNKNOWN)
+            raise
 
     return noted
 
 
 def _counted(answer: Any, spent: Sequence[Response]) -> Any:
-    """*answer*, with what those that failed before have used, as far as their errors tell."""
+    """*answer*, with what those that failed before have used; as a response, if that is known of any of them."""
+    if any(each is not _UNKNOWN for each in spent):
+        answer = as_response(answer)
     for each in spent if isinstance(answer, Response) else ():
         cost = None if answer.cost is None or each.cost is None else answer.cost + each.cost
         answer = evolve(answer, usage=answer.usage + each.usage, cost=cost)
     return answer
+
+
+def _before(error: ArshaiError, spent: Sequence[Response]) -> None:
+    """Have *error*, of the last that failed, tell what those before it have used too."""
+    last = error.partial
+    spent = [each for each in spent if each is not last]
+    if spent and last is None:
+        first, *spent = spent
+        last = Response((), "error", usage=first.usage, cost=first.cost)
+    if isinstance(last, Response):
+        error.partial = _counted(last, spent)
 
 
 def fallback(*models: Any, on: Any = worth_another, restart: bool = False) -> Any:
@@ -223,7 +246,8 @@ def fallback(*models: Any, on: Any = worth_another, restart: bool = False) -> An
     that are `worth_another`. Any other is raised at once, and the last one as it is, with what failed before in its
     notes. Once part of an answer has been told, nobody else is asked, unless *restart* allows it: then
     `Notice("restarted", …)` says that it begins anew. It never does after a tool has been called while it came.
-    `Response.answered_by` says who answered; of agents, it counts what those before have used.
+    `Response.answered_by` says who answered. Of agents, what those before have used counts: if it is known of any, even
+    what is no response becomes one, and the `partial` of an error tells of all.
 
     >>> from arshai_kit import openai
     >>> fast, wise = openai("gpt-5.6-luna", api_key="sk-1"), openai("gpt-5.6", api_key="sk-1")
