@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from tests.resilience.redis_server import RedisServer
 
-collect_ignore = ["typing"]  # read by a type checker, never run: see test_typing.py
+collect_ignore = ["typing", "memory/minilm.py"]  # read by a type checker, see test_typing.py; it imports NumPy
 
 # A shared machine is slow at times, and that is no failure: hence no deadline. "ci" draws the same examples each time.
 settings.register_profile("quick", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
