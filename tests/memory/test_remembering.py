@@ -16,9 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import aio, openai_compatible, run, stream, using
-from arshai_kit.agents import agent, approve, pipe, route, to_mermaid
+from arshai_kit.agents import agent, approve, handoff, pipe, route, to_mermaid
 from arshai_kit.effects import Emit, Plan, Step, Where, side_by_side
-from arshai_kit.errors import ApprovalNeeded, ArshaiError, Misuse, ServerFailed, StoreUnreachable, TimedOut, TurnTaken
+from arshai_kit.errors import (
+    ApprovalNeeded,
+    ArshaiError,
+    Misuse,
+    PauseRefused,
+    ServerFailed,
+    StoreUnreachable,
+    TimedOut,
+    TurnTaken,
+)
 from arshai_kit.faces import drive
 from arshai_kit.memory import Conversation, Memory, Recalled, in_memory, remembering
 from arshai_kit.records import (
@@ -456,7 +465,64 @@ def test_a_run_that_waited_for_a_person_is_kept_once_it_has_gone_on(store: Store
     texts = [message.text for message in said]
     assert texts == ["Hi", "Hello.", "Something else.", "Meanwhile.", "So?", "1 + 2?", "", "", "Three."]
     assert close_open_calls(said) == said
-    assert drive(memory.asked(memory.noted, "k", "paused")).value == {}  # type: ignore[arg-type]
+    assert drive(memory.asked(memory.noted, "k", "paused")).value == {raised.paused.id: ""}  # type: ignore[arg-type]
+    with scripted(), pytest.raises(PauseRefused, match="of 'k' was taken up already, and its run has gone on"):
+        chat(raised.paused, decisions=True, key="k")
+    assert drive(memory.asked(memory.load, "k")).messages == said
+
+
+def test_of_a_run_that_waited_twice_each_pause_is_taken_up_once() -> None:
+    chat = remembering(approve(agent(MODEL, tools=[add], name="desk")), in_memory())
+    first = waits(chat, "1 + 2?").paused
+    with scripted(ToolCall("c2", "add", {"a": 3, "b": 3})), pytest.raises(ApprovalNeeded) as raised:
+        chat(first, decisions=True, key="k")
+    with scripted(), pytest.raises(PauseRefused, match="taken up already"):
+        chat(first, decisions=True, key="k")
+    with scripted("Six."):
+        assert chat(raised.value.paused, decisions=True, key="k").text == "Six."
+    texts = [message.text for message in chat.memory.load("k").messages]
+    assert texts == ["Hi", "Hello.", "1 + 2?", "", "", "", "", "Six."]
+
+
+def test_a_run_that_failed_after_a_pause_may_be_tried_again() -> None:
+    chat = remembering(approve(agent(MODEL, tools=[add], name="desk")), in_memory())
+    paused = waits(chat, "1 + 2?").paused
+    with scripted(StoreUnreachable("away")), pytest.raises(StoreUnreachable):
+        chat(paused, decisions=True, key="k")
+    with scripted("Three."):
+        assert chat(paused, decisions=True, key="k").text == "Three."
+
+
+def test_many_runs_that_have_gone_on_push_out_none_that_waits() -> None:
+    chat = remembering(approve(agent(MODEL, tools=[add], name="desk")), in_memory())
+    waiting = waits(chat, "1 + 2?").paused
+    for number in range(20):
+        with scripted(ToolCall("c1", "add", {"a": number, "b": 0})), pytest.raises(ApprovalNeeded) as raised:
+            chat(f"{number}?", key="k")
+        with scripted("So."):
+            chat(raised.value.paused, decisions=True, key="k")
+    note = drive(chat.memory.asked(chat.memory.noted, "k", "paused")).value  # type: ignore[arg-type]
+    assert len(note) == 17
+    assert note[waiting.id]
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_after_a_hand_off_the_words_of_the_user_are_kept_without_the_note_too(forgotten: bool) -> None:
+    memory = in_memory() if forgotten else evolve(in_memory(), note=None, noted=None)
+    desk = agent(MODEL, tools=[add], name="desk")
+    chat = remembering(approve(agent(MODEL, tools=[handoff(desk)], name="front"), tools="add"), memory)
+    calls = ToolCall("h", "hand_off_to_desk", {"reason": "sums"}), ToolCall("c", "add", {"a": 1, "b": 2})
+    with scripted("Hello.", *calls):
+        chat("Hi", key="k")
+        with pytest.raises(ApprovalNeeded) as raised:
+            chat("1 + 2?", key="k")
+    if forgotten:
+        memory.forget("k")
+    with scripted("Three."):
+        assert chat(raised.value.paused, decisions=True, key="k").text == "Three."
+    said = memory.load("k").messages
+    assert [message.role for message in said][-6:] == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert said[-6].text == "1 + 2?"
 
 
 def test_without_notes_the_prompt_of_such_a_run_is_what_came_last() -> None:

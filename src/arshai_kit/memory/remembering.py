@@ -10,7 +10,7 @@ from attrs import frozen
 from arshai_kit._record import Record
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Plan
-from arshai_kit.errors import ApprovalNeeded, ArshaiError, Conflict, Misuse
+from arshai_kit.errors import ApprovalNeeded, ArshaiError, Conflict, Misuse, PauseRefused
 from arshai_kit.faces import drive
 from arshai_kit.memory.encoding import checked, decoded, encoded
 from arshai_kit.memory.records import Memory, Note
@@ -25,6 +25,8 @@ __all__ = ["Remembering", "remembering"]
 _PAUSES: Final = "paused"
 _MOST_PAUSES: Final = 16
 """So many runs of one conversation may wait for a person; the oldest one's prompt is no longer known then."""
+_OVER: Final = ""
+"""What is noted of one that has gone on; of as many it is known."""
 _TRIES: Final = 100
 
 
@@ -77,7 +79,7 @@ class Remembering(Record):
                 response = as_response((yield from run.plan(self.agent, asked, *args, **kwargs)))
         except ApprovalNeeded as error:
             with suppress(ArshaiError):  # the pause is what counts
-                yield from _keep(self.memory, turn.key, error.paused, new)
+                yield from _keep(self.memory, turn.key, error.paused, new, prompt)
             raise
         try:
             yield from turn.end((*new, *response.messages))
@@ -85,7 +87,7 @@ class Remembering(Record):
             error.partial = response if error.partial is None else error.partial
             raise
         if isinstance(prompt, Paused):
-            yield from _changed(self.memory, turn.key, {prompt.id: None})
+            yield from _changed(self.memory, turn.key, {prompt.id: _OVER})
         return response
 
 
@@ -100,19 +102,24 @@ def _closing(said: tuple[Message, ...], new: tuple[Message, ...]) -> tuple[Messa
 # Runs that wait for a person
 
 
-def _keep(memory: Memory, key: str, paused: Any, new: tuple[Message, ...]) -> Plan[None]:
+def _keep(memory: Memory, key: str, paused: Any, new: tuple[Message, ...], prompt: Any) -> Plan[None]:
     """Note what was *new* in the prompt of the *paused* run: it is added to what was said when that has gone on."""
+    over = {prompt.id: _OVER} if isinstance(prompt, Paused) else {}
     if isinstance(paused, Paused):
-        yield from _changed(memory, key, {paused.id: encoded(new).decode()})
+        yield from _changed(memory, key, {**over, paused.id: encoded(new).decode()})
 
 
 def _asked_before(memory: Memory, key: str, paused: Paused) -> Plan[tuple[Message, ...]]:
-    """What was new in the prompt of a *paused* run, as far as that is known."""
+    """What was new in the prompt of a *paused* run, as far as that is known; one that has gone on does not again."""
     if memory.noted is None:
-        return _latest(paused.prompt)
+        return _latest(paused.asked)
     note: Note = yield from memory.asked(memory.noted, key, _PAUSES)
     text = (note.value or {}).get(paused.id)
-    return _latest(paused.prompt) if text is None else decoded(text.encode(), key)
+    if text == _OVER:
+        raise PauseRefused(
+            f"this pause of {key!r:.80} was taken up already, and its run has gone on; nothing was called"
+        )
+    return _latest(paused.asked) if text is None else decoded(text.encode(), key)
 
 
 def _latest(messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -121,15 +128,17 @@ def _latest(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages[places[-1] :] if places else messages
 
 
-def _changed(memory: Memory, key: str, changes: dict[str, str | None]) -> Plan[None]:
+def _changed(memory: Memory, key: str, changes: dict[str, str]) -> Plan[None]:
     """Make *changes* to what is noted about runs that wait."""
     if memory.noted is None or memory.note is None:
         return
     for _ in range(_TRIES):
         note: Note = yield from memory.asked(memory.noted, key, _PAUSES)
-        kept = [(name, text) for name, text in {**(note.value or {}), **changes}.items() if text is not None]
+        kept = {name: text for name, text in (note.value or {}).items() if name not in changes} | changes
+        over, waiting = ([each for each in kept.items() if (each[1] == _OVER) is gone] for gone in (True, False))
         with suppress(Conflict):
-            yield from memory.asked(memory.note, key, _PAUSES, dict(kept[-_MOST_PAUSES:]), note.version)
+            latest = dict((*over[-_MOST_PAUSES:], *waiting[-_MOST_PAUSES:]))
+            yield from memory.asked(memory.note, key, _PAUSES, latest, note.version)
             return
 
 

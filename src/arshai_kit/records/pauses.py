@@ -39,3 +39,9 @@ class Paused(Record):
     handoffs: int = field(default=0, kw_only=True)
     id: str = field(default="", kw_only=True)
     seal: str = field(default="", kw_only=True)
+
+    @property
+    def asked(self) -> tuple[Message, ...]:
+        """What the run was asked: the *prompt*, but for what it had added itself before the agent was handed it."""
+        added = 0 if self.earlier is None else len(self.earlier.messages)
+        return self.prompt[: len(self.prompt) - added]
