@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from arshai_kit import Image, Response, StepStarted, Text, ToolCall, Usage, assistant, complete, run, stream, user
 from arshai_kit.agents import Agent, agent, as_tool, guard, insist, parallel, pipe, placed, route
+from arshai_kit.agents.joining import in_place
 from arshai_kit.codec import from_json, to_json
 from arshai_kit.effects import Call
 from arshai_kit.errors import ArshaiError, Misuse, OverBudget, ServerFailed
@@ -190,7 +191,17 @@ def test_what_a_pipe_had_so_far_is_on_its_error(world: World) -> None:
 def test_each_of_a_pipe_speaks_under_its_own_name(world: World) -> None:
     named, unnamed = agent(MODEL, name="ann"), agent(MODEL)
     events = events_of(world, pipe(named, unnamed, upper, lambda text: text, placed(parallel(named, named), "both")))
-    assert paths(events) == ["ann", "2", "both", "both/ann"]
+    assert paths(events) == ["ann", "2", "both", "both/ann#1", "both/ann#2"]
+
+
+@listening
+def test_those_of_one_name_are_told_apart_by_their_places(world: World) -> None:
+    voter = agent(Echo(), name="voter")
+    for votes in (parallel(voter, upper, voter), pipe(voter, upper, voter)):
+        assert set(paths(events_of(world, votes))) == {"voter#1", "voter#3"}
+    wrapped = guard(voter, after=lambda _: "")
+    assert set(paths(events_of(world, parallel(wrapped, voter)))) == {"voter#1", "voter#1/voter", "voter#2"}
+    assert in_place([upper, len, upper])[1].name == "len"
 
 
 def test_pipe_of_nothing_hands_on_what_it_is_given() -> None:

@@ -13,6 +13,7 @@ from arshai_kit import (
     Message,
     Notice,
     Response,
+    TextDelta,
     Usage,
     agent,
     assistant,
@@ -22,7 +23,7 @@ from arshai_kit import (
     tool_result,
     user,
 )
-from arshai_kit.agents import approve, guard, handoff, latest, parallel, placed, route, whose_turn
+from arshai_kit.agents import approve, as_tool, guard, handoff, latest, parallel, placed, route, whose_turn
 from arshai_kit.codec import from_json, to_json
 from arshai_kit.errors import Exhausted, Misuse, ServerFailed
 from arshai_kit.models import UNKNOWN, Ask, thread
@@ -152,7 +153,34 @@ def test_who_speaks_is_told(world: World) -> None:
     events = world.events(lambda: stream.plan(pipe(lambda prompt: prompt, placed(front, "desk")), "go"))
     (notice,) = [event for event in events if isinstance(event, Notice)]
     assert (notice.kind, notice.name, notice.data) == ("handed_off", "desk", {"to": "till"})
-    assert {event.path for event in events if event.path} >= {"desk", "till"}
+    assert {event.path for event in events if event.path} == {"desk", "desk/till"}
+    assert notice.path == "desk"
+
+
+@listening
+def test_whoever_goes_on_stands_in_the_place_of_whom_it_is_handed_over_by(world: World) -> None:
+    def told(composed: Any) -> dict[str, str]:
+        events = world.events(lambda: stream.plan(composed, "go"))
+        found: dict[str, str] = {}
+        for event in events:
+            if isinstance(event, TextDelta):
+                found[event.path] = found.get(event.path, "") + event.text
+        return found
+
+    guarded = guard(shop(), before=lambda _: "")
+    asking = agent(Speaker((calling(("worker", {"prompt": "go"})), "Done.")), tools=[as_tool(shop(), name="worker")])
+    for composed, paths in [
+        (shop(), {"till"}),
+        (parallel({"a": shop(), "b": shop()}), {"a/till", "b/till"}),
+        (parallel(shop(), shop()), {"front#1/till", "front#2/till"}),
+        (parallel({"a": guarded, "b": shop()}), {"a/till", "b/till"}),
+        (pipe(lambda prompt: prompt, guarded), {"front/till"}),
+        (route(lambda _: "a", {"a": shop()}), {"a/till"}),
+        (route(lambda _: "", {"a": shop()}, default=shop()), {"front/till"}),
+        (asking, {"", "worker/till"}),
+    ]:
+        assert set(told(composed)) == paths, composed
+        assert all(told(composed)[path] == "Paid." for path in paths - {""})
 
 
 @listening

@@ -9,8 +9,17 @@ from attrs import Factory, evolve, field, frozen
 
 from arshai_kit._json import FrozenDict
 from arshai_kit._record import Record
-from arshai_kit.agents.joining import answering, by_name, callable_agent, handed_on, in_place, kept, so_far, summed
-from arshai_kit.agents.making import placed
+from arshai_kit.agents.joining import (
+    answering,
+    by_name,
+    callable_agent,
+    handed_on,
+    in_place,
+    kept,
+    so_far,
+    standing,
+    summed,
+)
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Outcome, Plan, Step, side_by_side
 from arshai_kit.errors import ArshaiError, Misuse
@@ -122,7 +131,7 @@ class Parallel(Record):
     def _placed(self) -> tuple[Any, ...]:
         if self.names is None:
             return in_place(self.agents)
-        return tuple([placed(each, name) for each, name in zip(self.agents, self.names, strict=True)])
+        return tuple([standing(each, name) for each, name in zip(self.agents, self.names, strict=True)])
 
     def plan(self, prompt: Any, *args: Any, **kwargs: Any) -> Plan[Response]:
         """What calling it does, as a plan; a step, for its limit is its own."""

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.completion import as_response, run
-from arshai_kit.effects import Emit, Plan, Step
+from arshai_kit.effects import Emit, Here, Plan, Step
 from arshai_kit.errors import ApprovalNeeded, ArshaiError, Exhausted, Misuse
 from arshai_kit.models import Prompt, is_model, thread
 from arshai_kit.records import Message, Notice, Response, ToolCall, ToolResult
@@ -246,7 +246,9 @@ def conversing(
 
 
 def _answered(name: str, now: Any, said: tuple[Message, ...], answer: Answer) -> Plan[Any]:
-    spoken = now.name if takes_part(now) else name
+    spoken, tag = now.name if takes_part(now) else name, (yield from Here()).tag
+    if tag == spoken or tag.endswith(f"/{spoken}"):
+        spoken = ""  # it speaks under the name of its place
     return (yield from Step("agent", spoken, said, lambda: answer(now, said)))
 
 

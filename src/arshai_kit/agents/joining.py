@@ -10,6 +10,7 @@ from attrs import evolve
 
 from arshai_kit._json import dumps
 from arshai_kit._record import Record
+from arshai_kit.agents.handing import handoffs, takes_part
 from arshai_kit.agents.making import Agent, Placed, placed
 from arshai_kit.completion import as_response
 from arshai_kit.effects import Emit, Here, Layer, Owner, Plan, Start, Step, Where, intercept
@@ -26,7 +27,7 @@ from arshai_kit.records import (
     ToolRun,
     Usage,
 )
-from arshai_kit.resilience.around import named
+from arshai_kit.resilience.around import apart, named
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -42,6 +43,7 @@ __all__ = [
     "kept",
     "own_name",
     "so_far",
+    "standing",
     "summed",
     "used",
 ]
@@ -103,10 +105,34 @@ def own_name(value: Any) -> str:
 def in_place(agents: Sequence[Any]) -> tuple[Any, ...]:
     """*agents*, each of which speaks under its own name, else under that of its function, else under its number.
 
+    Those of one name are told apart by their places.
+
     >>> [each.name for each in in_place([len, placed(len, "size"), lambda prompt: prompt])]
     ['len', 'size', '3']
+    >>> [each.name for each in in_place([len, len])]
+    ['len#1', 'len#2']
     """
-    return tuple([each if own_name(each) else placed(each, _name(each, n)) for n, each in enumerate(agents, 1)])
+    names = [own_name(each) or _name(each, n) for n, each in enumerate(agents, 1)]
+    both = zip(agents, apart(names, [""] * len(names)), strict=True)
+    return tuple(
+        [each if own_name(each) == name and not _hands_over(each) else standing(each, name) for each, name in both]
+    )
+
+
+def standing(value: Any, name: str) -> Any:
+    """*value*, an agent, in a place called *name*: whoever it hands the conversation to stands there too.
+
+    >>> standing(len, "size")
+    Placed(<built-in function len>, name='size')
+    """
+    found = placed(value, name)
+    return Placed(found, name) if isinstance(found, Agent) and _hands_over(found) else found
+
+
+def _hands_over(value: Any) -> bool:
+    while isinstance(value, Record) and not takes_part(value):
+        value = getattr(value, "agent", None)
+    return bool(handoffs(value))
 
 
 def _name(value: Any, number: int) -> str:

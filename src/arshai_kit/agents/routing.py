@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from attrs import Factory, evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.agents.joining import answering, by_name, callable_agent, cost, hushed, kept, own_name, used
+from arshai_kit.agents.joining import answering, by_name, callable_agent, cost, hushed, kept, own_name, standing, used
 from arshai_kit.agents.making import placed
 from arshai_kit.agents.tools import about
 from arshai_kit.completion import complete, run
@@ -104,7 +104,7 @@ class Route(Record):
         return " / ".join(self.names)
 
     def _places(self) -> Mapping[str, Any]:
-        return {name: placed(each, name) for name, each in zip(self.names, self.agents, strict=True)}
+        return {name: standing(each, name) for name, each in zip(self.names, self.agents, strict=True)}
 
     def plan(self, prompt: Any, *args: Any, **kwargs: Any) -> Plan[Response]:
         """What calling it does, as a plan."""
@@ -142,7 +142,7 @@ class Route(Record):
             return self.default, self.places[self.default]
         if self.default is not None:
             name = own_name(self.default) or "default"
-            return name, placed(self.default, name)
+            return name, standing(self.default, name)
         why = f"{choice.name!r}, and there is no such route; there are: {', '.join(self.names)}"
         if known:
             why = f"{choice.name!r} with a confidence of {choice.confidence:g}, and sure= is {self.sure:g}"

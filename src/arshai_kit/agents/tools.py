@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from attrs import evolve, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.agents.joining import answering, callable_agent, own_name
-from arshai_kit.agents.making import Agent, placed
+from arshai_kit.agents.joining import answering, callable_agent, own_name, standing
+from arshai_kit.agents.making import Agent
 from arshai_kit.effects import Plan
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
@@ -72,7 +72,9 @@ def as_tool(agent: Any, *, name: str = "", description: str = "") -> Tool:
         raise Misuse(
             f"an agent that is a tool has a name that a model can ask by, not {called!r}: as_tool(agent, name=…)"
         )
-    return tool(Asking(placed(agent, called)), name=called, description=description or about(agent) or f"Ask {called}.")
+    return tool(
+        Asking(standing(agent, called)), name=called, description=description or about(agent) or f"Ask {called}."
+    )
 
 
 def about(agent: Any) -> str:
