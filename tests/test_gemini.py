@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -126,6 +128,22 @@ def test_what_is_no_key_of_a_service_account_is_refused_and_not_shown(credential
     with pytest.raises(Misuse, match="not the JSON of a service account's key") as caught:
         AccessToken(credentials)()
     assert "ya29" not in str(caught.value)
+
+
+@pytest.mark.needs("google")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_waits_for_no_token_that_its_parent_was_getting() -> None:
+    class Theirs:
+        token, valid = "ya29.mine", True
+
+    giving = AccessToken(Theirs())
+    with giving._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(30)
+            os._exit(0 if giving() == "ya29.mine" else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_what_a_model_is_known_to_take() -> None:

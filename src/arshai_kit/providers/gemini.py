@@ -101,14 +101,14 @@ class AccessToken:
     A pickle holds the path of a key, never the key.
     """
 
-    __slots__ = ("_found", "_lock", "_source")
+    __slots__ = ("_found", "_lock", "_process", "_source")
 
     def __init__(self, source: Credentials | None = None) -> None:
         if isinstance(source, Mapping):
             source = Secret(_as_json(source))
         self._source = source
         self._found: Any = None
-        self._lock = Lock()
+        self._lock, self._process = Lock(), os.getpid()
         if not (source is None or isinstance(source, str | os.PathLike | Secret) or hasattr(source, "token")):
             raise Misuse(
                 "credentials= is the key of a service account, as its path or its JSON, or an object of google-auth's, "
@@ -119,6 +119,8 @@ class AccessToken:
 
     def __call__(self) -> str:
         """The token of now."""
+        if self._process != os.getpid():  # who held the lock when the process was forked is not in the child
+            self._lock, self._process = Lock(), os.getpid()
         with self._lock:
             credentials = self._credentials()
             if not credentials.valid:
