@@ -7,8 +7,10 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event as Gate
+from threading import Lock
 from typing import Any
 
 import anyio
@@ -18,14 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arshai_kit import Response, ToolCall, aio, assistant, background, openai_compatible, stream, tool
-from arshai_kit.agents import agent, approve, as_tool, guard, handoff, parallel, pipe
+from arshai_kit.agents import agent, approve, as_tool, guard, handoff, insist, parallel, pipe, placed, route
 from arshai_kit.codec import from_json, to_json, to_plain
 from arshai_kit.completion import run
 from arshai_kit.effects import Call, Emit, Here, Plan, Step
 from arshai_kit.errors import ApprovalNeeded, ArshaiError, GuardTripped, Misuse, PauseRefused
+from arshai_kit.keys import Secret
+from arshai_kit.memory import in_memory, remembering
 from arshai_kit.models import Ask, retold
 from arshai_kit.records import Notice, Paused, ToolFailed, ToolFinished, ToolStarted
-from arshai_kit.resilience import deadline
+from arshai_kit.resilience import deadline, fallback
 from arshai_kit.testing import recorded, replayed, scripted, strategies
 from arshai_kit.tools import drain
 from tests.agents.speakers import BOTH, PAY, Ran, Speaker, calling, desk, results, teller
@@ -241,8 +245,100 @@ def test_it_reaches_through_whatever_is_composed(world: World, kind: str) -> Non
     world.run(lambda: run.plan(approve(nested(ran, kind), person, tools=lambda call: call.name == "pay"), "go"))
     assert (ran.all, asked.all) == ([("pay", 1)], ["pay"])
     ran.all.clear()
-    world.run(lambda: run.plan(approve(nested(ran, kind), lambda call: False, tools="pay"), "go"))
+    world.run(lambda: run.plan(approve(nested(ran, kind), lambda call: call.name != "pay"), "go"))
     assert ran.all == []
+
+
+def inside(one: Any, kind: str) -> Any:
+    """Two runs of *one* at a time, in functions."""
+
+    def asks(prompt: str) -> str:
+        """Ask it."""
+        return str(one(prompt).text)
+
+    async def asks_too(prompt: str) -> str:
+        """Ask it."""
+        return str((await aio.run(one, prompt)).text)
+
+    both = calling(("asks", {"prompt": "a"}), ("asks_too", {"prompt": "b"}))
+    return {
+        "functions": parallel(lambda prompt: asks(prompt), lambda prompt: asks(prompt), asks_too, one),
+        "tools": agent(Speaker((both, "Done.")), tools=[asks, asks_too]),
+    }[kind]
+
+
+@everywhere
+@pytest.mark.parametrize("kind", ["functions", "tools"])
+def test_one_is_asked_after_the_other_of_runs_inside_too(world: World, kind: str) -> None:
+    ran, busy = Ran(), Lock()
+    asked = Ran()
+
+    def person(call: ToolCall) -> bool:
+        assert busy.acquire(blocking=False), "two are asked at a time"
+        asked.note(call.id)
+        busy.release()
+        return True
+
+    one = approve(inside(desk((BOTH, "Done."), ran), kind), person, tools=lambda call: call.name == "pay")
+    world.run(lambda: one.plan("go"))
+    runs = 4 if kind == "functions" else 2
+    assert sorted(asked.all) == sorted(["c0", "c2"] * runs)
+    assert sum(each[0] == "pay" for each in ran.all) == 2 * runs
+
+
+@everywhere
+def test_a_question_of_a_run_inside_waits_for_the_one_before_it(world: World) -> None:
+    """The first is not answered before the second has been seen to wait; each is of a run of its own."""
+    first, second, told = Gate(), Gate(), list[str]()
+
+    def person(call: ToolCall) -> bool:
+        told.append("asked")
+        assert len(told) % 2, "two are asked at a time"
+        if not first.is_set():
+            first.set()
+            assert second.wait(SOON), "the other run never came to its question"
+        told.append("answered")
+        return True
+
+    def comes(call: ToolCall) -> bool:
+        """Whether it waits: said of each call, just before it does."""
+        if first.is_set():
+            second.set()
+        return True
+
+    def later(prompt: str) -> str:
+        assert first.wait(SOON)
+        return str(desk((PAY, "Done."), Ran())(prompt).text)
+
+    one = parallel(lambda prompt: desk((PAY, "Done."), Ran())(prompt).text, later)
+    world.run(lambda: approve(one, person, tools=comes).plan("go"))
+    assert told == ["asked", "answered"] * 2
+
+
+@everywhere
+@pytest.mark.parametrize("kind", ["function", "agent"])
+def test_who_decides_may_ask_an_agent_whose_calls_are_asked_about(world: World, kind: str) -> None:
+    ran = Ran()
+    judge = agent(Speaker((calling(("look", {"at": "a"})), "yes")), tools=[ran.look])
+
+    def person(call: ToolCall) -> bool:
+        return call.name == "look" or judge("May it?").text == "yes"
+
+    def runs(prompt: str) -> str:
+        return str(desk((PAY, "Done."), ran)(prompt).text)
+
+    one = approve(runs if kind == "function" else desk((PAY, "Done."), ran), person)
+    world.run(lambda: run.plan(one, "go"))
+    assert ran.all == [("look", "a"), ("pay", 5)]
+
+
+def test_a_question_that_is_given_up_holds_up_nobody() -> None:
+    def fails(call: ToolCall) -> bool:
+        raise OSError("the line is dead")
+
+    one = approve(parallel(*[lambda prompt: desk((PAY, "Done."), Ran())(prompt).text] * 3), fails)
+    with pytest.raises(OSError, match="the line is dead"):
+        one("go")
 
 
 @everywhere
@@ -601,6 +697,65 @@ def test_a_guard_looks_at_what_the_run_was_asked() -> None:
 MODEL = openai_compatible("any", base_url="http://localhost", api_key="")
 
 
+async def soon(call: ToolCall) -> bool:
+    return True
+
+
+def front(*, late: bool = False) -> Any:
+    """An agent that hands over to one that pays."""
+    till = agent(Speaker((PAY, PAY, "Paid.")), name="till", tools=[Ran().pay])
+    hand = handoff(lambda: till, name="till") if late else handoff(till)
+    return agent(Speaker((calling(("hand_off_to_till", {"reason": "?"})),)), name="front", tools=[Ran().look, hand])
+
+
+def whole() -> Any:
+    """A composition of ours alone, in which an agent looks, hands over, and asks another, who pays."""
+    asks = as_tool(desk((PAY, "Done."), Ran()), name="desk")
+    one = agent(MODEL, name="one", tools=[Ran().look, handoff(front(), name="till"), asks])
+    routed = route(lambda prompt: "a", {"a": insist(one, bool)}, default=fallback(placed(one, "two")))
+    return pipe(guard(deadline(routed, 9), before=bool), parallel({"b": remembering(one, in_memory())}))
+
+
+def test_a_name_is_looked_for_wherever_tools_can_be_seen() -> None:
+    for name in ("look", "pay", "desk", "hand_off_to_till"):
+        assert approve(whole(), bool, tools=name).unseen == frozenset()
+    assert approve(front(), tools="pay").unseen == frozenset()
+
+
+def test_what_is_hidden_in_functions_may_have_any_name() -> None:
+    def asks(prompt: str) -> str:
+        return "asked"
+
+    hidden: list[Any] = [asks, pipe(whole(), asks), agent(MODEL, tools=[handoff(asks)]), partial(asks), Own()]
+    for one in hidden:
+        assert approve(one, bool, tools=["pay", "fly"]).unseen >= {"fly"}
+    assert approve(asks, bool, tools="fly")("go") == "asked"
+    with pytest.raises(Misuse, match="of 'fly'"):
+        approve(partial(whole()), bool, tools="fly")
+
+
+def test_who_is_made_late_is_looked_through_before_the_first_call() -> None:
+    assert approve(front(late=True), lambda call: False, tools="pay")("go").text == "Paid."
+    with pytest.raises(ApprovalNeeded):
+        approve(front(late=True), tools="pay")("go")
+
+    def fails() -> Any:
+        raise LookupError("not there yet")
+
+    lost = agent(Speaker(("I stay.",)), name="lost", tools=[handoff(fails, name="late")])
+    assert approve(lost, tools="pay")("go").text == "I stay."
+
+
+def test_a_choice_that_is_made_later_is_none() -> None:
+    ran = Ran()
+    one = desk((PAY, "Done."), ran)
+    later: Any = partial(lambda call: soon(call))
+    for waiting in (approve(one, tools=later), approve(one, bool, tools=later)):
+        with pytest.raises(Misuse, match="it is no async function"):
+            waiting("go")
+    assert ran.all == []
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -608,6 +763,20 @@ MODEL = openai_compatible("any", base_url="http://localhost", api_key="")
         (lambda: approve(pipe(spoken, spoken)), "only what agent.* makes can go on later, not Pipe"),
         (lambda: approve(agent(MODEL), tools=5), "tools= names the tools that wait"),  # type: ignore[call-overload]  # tested
         (lambda: approve(agent(MODEL, tools=[Ran().pay]), tools=["pai"]), "has no such tool; it has pay"),
+        (lambda: approve(agent(MODEL, tools=[Ran().pay]), bool, tools=["pai"]), "has no such tool; it has pay"),
+        (
+            lambda: approve(whole(), bool, tools=["pay", "pai"]),
+            r"of 'pai', .*; it has look, hand_off_to_till, desk, pay",
+        ),
+        (lambda: approve(front(), tools=["pay", "pai"]), "of 'pai', and front has no such tool; it has .*pay"),
+        (lambda: approve(front(late=True), tools=["pay", "pai"])("go"), "of 'pai', and front has no such tool"),
+        (lambda: approve(pipe(front(late=True)), bool, tools=["pai"])("go"), "of 'pai', .*call.name == 'pai' is asked"),
+        (lambda: approve(agent(MODEL), tools=[]), "names the tools that wait, at least one"),
+        (lambda: approve(agent(MODEL), tools=[3]), "names the tools that wait, at least one"),  # type: ignore[list-item]  # tested
+        (lambda: approve(agent(MODEL), tools=soon), "it is no async function"),  # type: ignore[arg-type]  # tested
+        (lambda: approve(agent(MODEL), secret=""), "secret= is empty, so that it protects nothing"),
+        (lambda: approve(agent(MODEL), secret=Secret(" ")), "secret= is empty, so that it protects nothing"),
+        (lambda: approve(agent(MODEL), secret=3), "secret= is a string, or a Secret, not int"),  # type: ignore[call-overload]  # tested
         (lambda: approve(agent(MODEL), "yes"), "takes a function of a ToolCall"),  # type: ignore[call-overload]  # tested
         (lambda: approve(agent(MODEL), str, secret="a"), "secret= is for"),  # type: ignore[call-overload]  # tested
         (lambda: approve(agent(MODEL))("go", decisions=True), "decisions= goes with a Paused"),

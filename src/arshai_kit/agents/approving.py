@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar, overload
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from inspect import iscoroutine, iscoroutinefunction
+from typing import Any, Final, TypeAlias, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.agents.handing import Answer, conversing, handoffs, takes_part
+from arshai_kit.agents.handing import Answer, conversing, takes_part
 from arshai_kit.agents.joining import callable_agent, hushed
 from arshai_kit.agents.making import Agent
+from arshai_kit.agents.within import tools_within
 from arshai_kit.approvals import Decision, asking, changing, decided, refused, runnable
 from arshai_kit.codec import to_plain
 from arshai_kit.completion import run
-from arshai_kit.effects import Handle, Here, Join, Layer, Owner, Plan, Start, Step, Where, intercept
+from arshai_kit.effects import Handle, Here, Instant, Join, Layer, Owner, Plan, Sleep, Start, Step, Where, intercept
 from arshai_kit.errors import ApprovalNeeded, Misuse, PauseRefused
 from arshai_kit.faces import drive
 from arshai_kit.keys import Secret
@@ -39,26 +43,44 @@ def _is_chosen(chosen: Chosen, call: ToolCall, box: Toolbox) -> bool:
     """Whether *call* is one that waits; without a choice, all are but hand-offs, which do nothing to the world."""
     if chosen is None:
         return call.name not in box or not box[call.name].ends
-    return bool(chosen(call)) if callable(chosen) else call.name in chosen
+    if not callable(chosen):
+        return call.name in chosen
+    waits: Any = chosen(call)
+    if iscoroutine(waits):
+        waits.close()
+        raise _at_once()
+    return bool(waits)
+
+
+def _at_once() -> Misuse:
+    return Misuse("tools= says at once whether a call waits: it is no async function; ask= may be one")
 
 
 # In line
 
+_A_LOOK: Final = (0.01, 0.25)
+"""So many seconds pass, at first and at most, until it is looked again whether another run's question is answered."""
+
 
 @frozen(eq=False, repr=False)
 class _Watch:
-    """Asks a *person* about calls, in each run one after the other; *last* is the last question of each run."""
+    """Asks a *person* about calls, one after the other, whichever run they are of.
+
+    *last* is the last question of each run, and *line* those that are next, of each run one. *outer* answers for the
+    runs that foreign functions start inside.
+    """
 
     person: Callable[..., Any]
     chosen: Chosen
     last: WeakKeyDictionary[Any, Handle[Any]] = field(factory=WeakKeyDictionary)
+    line: deque[object] = field(factory=deque)
+    outer: Layer = field(init=False, default=Factory(lambda self: self._layer(), takes_self=True))
 
     def plan(self, plan: Plan[T]) -> Plan[T]:
         """*plan*, none of whose calls is run unasked, neither in its steps nor in what it starts."""
         return intercept(plan, {Here: _on_here, Step: self._on_step, Start: self._on_start})
 
-    def layer(self) -> Layer:
-        """The same, for the runs that foreign functions start inside."""
+    def _layer(self) -> Layer:
         return {Here: _on_here, Step: self._on_outer_step}
 
     def _on_step(self, effect: Step[Any], _: Where) -> Plan[Any]:
@@ -98,8 +120,33 @@ class _Watch:
 
     def _in_turn(self, call: ToolCall, before: tuple[Handle[Any], ...]) -> Plan[Any]:
         yield from Join(before)
-        yield from asking(call)
-        return (yield from hushed(run.plan(self.person, call)))
+        place, seconds = object(), _A_LOOK[0]
+
+        def is_next() -> bool:
+            return self.line[0] is place
+
+        self.line.append(place)
+        try:
+            while not (yield from Instant(is_next)):
+                yield from Sleep(seconds)
+                seconds = min(2 * seconds, _A_LOOK[1])
+            yield from asking(call)
+            with self._apart():
+                return (yield from hushed(run.plan(self.person, call)))
+        finally:
+            self.line.remove(place)
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """What is asked while a question is answered, about calls of whoever answers it, does not wait for that."""
+        outer, inner = current(), _Watch(self.person, self.chosen)
+        token = enter(
+            evolve(outer, layers=tuple([inner.outer if each is self.outer else each for each in outer.layers]))
+        )
+        try:
+            yield
+        finally:
+            leave(token)
 
 
 def _on_here(effect: Here, _: Where) -> Plan[Owner]:
@@ -113,6 +160,9 @@ class Approving(Record):
     agent: Any
     person: Callable[..., Any]
     tools: Chosen = None
+    unseen: frozenset[str] = field(
+        init=False, eq=False, repr=False, default=Factory(lambda self: _unseen(self.agent, self.tools), takes_self=True)
+    )
 
     @property
     def __name__(self) -> str:
@@ -120,8 +170,9 @@ class Approving(Record):
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
         """What calling it does, as a plan."""
+        _unseen(self.agent, self.unseen, late=True)
         watch, outer = _Watch(self.person, self.tools), current()
-        token = enter(evolve(outer, layers=(watch.layer(), *outer.layers)))
+        token = enter(evolve(outer, layers=(watch.outer, *outer.layers)))
         try:
             return (yield from watch.plan(run.plan(self.agent, *args, **kwargs)))
         finally:
@@ -142,6 +193,9 @@ class Pausing(Record):
     agent: Agent
     tools: Chosen = None
     secret: Secret | None = field(default=None, repr=False)
+    unseen: frozenset[str] = field(
+        init=False, eq=False, repr=False, default=Factory(lambda self: _unseen(self.agent, self.tools), takes_self=True)
+    )
 
     @property
     def __name__(self) -> str:
@@ -149,6 +203,7 @@ class Pausing(Record):
 
     def plan(self, prompt: Prompt | Paused, *, decisions: Any = None) -> Plan[Response]:
         """What calling it does, as a plan."""
+        _unseen(self.agent, self.unseen, late=True)
         try:
             if isinstance(prompt, Paused):
                 return (yield from self._going_on(prompt, decisions))
@@ -238,9 +293,9 @@ def approve(
     """*agent*, none of whose tools is called before a person has said so.
 
     *ask* is a function, sync or async, of the `ToolCall`. It gives `True` or `False`, or the words of why not, which
-    the model is told, or the call with other arguments. In a run it is asked one call after the other, wherever in
-    *agent* they come from, tools that are agents and functions that run agents included; what needs no decision goes on
-    meanwhile.
+    the model is told, or the call with other arguments. In one call of the agent it is asked one thing after the other,
+    wherever in *agent* that comes from, tools that are agents and functions that run agents included; what needs no
+    decision goes on meanwhile.
 
     Without *ask*, the agent, which is then one made by `agent(…)`, ends by `ApprovalNeeded` once the other calls of the
     round have been answered. Its `.paused` is a record with JSON (`codec.to_json`), to be kept for as long as it takes.
@@ -248,15 +303,16 @@ def approve(
     one decision may stand for all. With a *secret*, no pause is taken that was not made with it; without, only damage
     is noticed.
 
-    *tools* names those that wait, or is a function of the call; by default all do but hand-offs. No tool is called
-    before the reply that asks for it is complete.
+    *tools* names those that wait, or is a function of the call; by default all do but hand-offs. A name that no tool
+    has is refused, but for what is hidden in functions. No tool is called before the reply that asks for it is
+    complete.
 
     >>> from arshai_kit import openai
     >>> from arshai_kit.agents.making import agent
-    >>> approve(agent(openai("gpt-5.6-luna", api_key="sk-1"), name="desk"), tools="refund")
+    >>> approve(agent(openai("gpt-5.6-luna", api_key="sk-1"), name="desk"), tools="refund")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    arshai_kit.errors.Misuse: approve(tools=…) speaks of 'refund', and desk has no such tool; it has none
+    arshai_kit.errors.Misuse: approve(tools=…) speaks of 'refund', and desk has no such tool; it has none (of ...
     """
     callable_agent(agent, "approve()")
     chosen = _chosen(tools)
@@ -269,23 +325,46 @@ def approve(
             f"only what agent(…) makes can go on later, not {type(agent).__name__}: approve it inside, as in "
             "pipe(approve(one), other), or give ask=, which reaches through"
         )
-    if isinstance(chosen, frozenset) and not handoffs(agent):
-        _known(chosen, agent)
-    return Pausing(agent, chosen, Secret(secret) if isinstance(secret, str) else secret)
+    return Pausing(agent, chosen, _secret(secret))
 
 
 def _chosen(tools: Any) -> Chosen:
     """Which calls wait."""
     if tools is None or callable(tools):
+        if iscoroutinefunction(tools):
+            raise _at_once()
         return tools  # type: ignore[no-any-return]  # a function of a call
     if not isinstance(tools, Iterable):
         raise Misuse(f"tools= names the tools that wait, or is a function of a call, not {type(tools).__name__}")
-    return frozenset([tools] if isinstance(tools, str) else tools)
+    names = frozenset([tools] if isinstance(tools, str) else tools)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise Misuse(f"tools= names the tools that wait, at least one, not {tools!r:.80}; without it, all do")
+    return names
 
 
-def _known(names: frozenset[str], agent: Agent) -> None:
-    """Refuse a name that *agent* has no tool of: what it was meant for would not wait."""
-    known = [each.name for each in agent.tools]
-    for name in sorted(names.difference(known)):
+def _unseen(agent: Any, names: Any, *, late: bool = False) -> frozenset[str]:
+    """Those of *names* that no tool in *agent* has, and that may be inside of what cannot be looked into.
+
+    Where all can be seen, they are refused: what they were meant for would not wait. What is made *late* is looked for
+    when it can be made.
+    """
+    if not isinstance(names, frozenset) or not names:
+        return frozenset()
+    known, whole = tools_within(agent, late=late)
+    missing = names.difference(known)
+    if missing and whole:
         what = f"{named(agent)} has no such tool; it has {', '.join(known) or 'none'}"
-        raise Misuse(f"approve(tools=…) speaks of {name!r}, and {what}")
+        name = min(missing)
+        way = f"of tools that functions of yours call inside, tools=lambda call: call.name == {name!r} is asked"
+        raise Misuse(f"approve(tools=…) speaks of {name!r}, and {what} ({way})")
+    return missing
+
+
+def _secret(given: Any) -> Secret | None:
+    """What pauses are sealed with."""
+    secret = Secret(given) if isinstance(given, str) else given
+    if secret is not None and type(secret) is not Secret:
+        raise Misuse(f"secret= is a string, or a Secret, not {type(given).__name__}")
+    if secret is not None and not secret.reveal().strip():
+        raise Misuse("secret= is empty, so that it protects nothing: give one, or leave it out")
+    return secret
