@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import sys
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -245,6 +246,61 @@ def test_a_fork_has_a_copy_and_a_lock_of_its_own() -> None:
     process.join(60)
     assert process.exitcode == 0
     assert kept.load("k") == Conversation((user("before"),), 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_has_none_of_the_turns_of_its_parent() -> None:
+    """Nobody in the child would give them back."""
+    kept, _ = store()
+    assert kept.enter("k", "a thread of the parent", 900.0) == 0.0
+
+    def child() -> None:
+        assert kept.enter("k", "child", 900.0) == 0.0
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    assert kept.enter("k", "another", 900.0) > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_waits_for_who_is_in_the_midst_of_something() -> None:
+    """What a thread holds, such as a lock of SQLite, is held in the child for ever."""
+    kept, _ = store()
+    busy, asked, over = threading.Event(), threading.Event(), list[str]()
+
+    class Told:
+        """A lock that tells when somebody else asks for it."""
+
+        def __init__(self, lock: Any) -> None:
+            self.lock = lock
+
+        def acquire(self, **how: Any) -> bool:
+            asked.set()
+            return bool(self.lock.acquire(**how))
+
+        def release(self) -> None:
+            self.lock.release()
+
+    lock = kept._lock
+    kept._lock = Told(lock)  # type: ignore[assignment]
+
+    def work() -> None:
+        with lock:
+            busy.set()
+            asked.wait(60)
+            over.append("done")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert busy.wait(60)
+    process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(0 if over else 1))
+    process.start()
+    asked.set()
+    worker.join(60)
+    process.join(60)
+    assert process.exitcode == 0
 
 
 # -- turns --

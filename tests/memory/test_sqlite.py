@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import pickle
+import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -125,7 +127,141 @@ def test_a_fork_opens_the_file_anew(tmp_path: Path) -> None:
         assert [message.text for message in memory.load("k").messages] == ["before", "1 in the fork", "after"]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_beside_threads_that_write_and_read_holds_up_nobody(tmp_path: Path) -> None:
+    """SQLite has locks of its own, which a child would inherit from whichever thread held them."""
+    with opened(tmp_path / "m.db", synchronous="normal", patience=120.0) as memory, ThreadPoolExecutor(3) as pool:
+        memory.append("k", [user("before")])
+        over = threading.Event()
+
+        def work(number: int) -> None:
+            while not over.is_set():
+                memory.append(f"{number}", [user("x")])
+                memory.load("k")
+                memory.forget(f"{number}")
+
+        working = [pool.submit(work, number) for number in range(3)]
+        try:
+            children = []
+            for _ in range(15):
+                children.append(multiprocessing.get_context("fork").Process(target=memory.load, args=("k",)))
+                children[-1].start()
+                children[-1].join(60)
+        finally:
+            over.set()
+        assert [child.exitcode for child in children] == [0] * 15
+        assert [each.result(60) for each in working] == [None] * 3
+
+
+# -- what is forgotten --
+
+
+def on_disk(folder: Path) -> bytes:
+    return b"".join([path.read_bytes() for path in folder.iterdir()])
+
+
+def grow(memory: Memory, seed: int) -> None:
+    """Many conversations that grow beside one another, so that SQLite moves what is in them from page to page."""
+    draw = random.Random(seed)
+    for number in range(400):
+        own = draw.randrange(30)
+        said = f"MARK-{own}-KRAM " + "x" * draw.choice([5, 50, 500, 3000, 9000])
+        memory.append(f"MARK-{own}-KRAM", [user(said)], f"MARK-{own}-KRAM {number}")
+        if not number % 4:
+            assert memory.note is not None
+            memory.note(f"MARK-{own}-KRAM", f"MARK-{own}-KRAM {number % 5}", said)
+
+
+def left(folder: Path) -> set[int]:
+    """Whose words are in the files of *folder*."""
+    return {int(own) for own in re.findall(rb"MARK-(\d+)-KRAM", on_disk(folder))}
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_no_copy_of_what_was_forgotten_is_left_on_any_page(tmp_path: Path, seed: int) -> None:
+    with opened(tmp_path / "m.db", synchronous="normal") as memory:
+        grow(memory, seed)
+        assert left(tmp_path) == set(range(30))
+        memory.backend.forget_all([f"MARK-{own}-KRAM" for own in range(0, 30, 2)])
+        assert left(tmp_path) == set(range(1, 30, 2))
+        memory.forget("MARK-1-KRAM")
+        assert left(tmp_path) == set(range(3, 30, 2))
+        assert all(memory.load(f"MARK-{own}-KRAM").messages for own in range(3, 30, 2))
+        with pytest.raises(Misuse, match="keys"):
+            memory.backend.forget_all("MARK-3-KRAM")
+
+
+def test_who_still_reads_what_was_forgotten_is_told_of(tmp_path: Path) -> None:
+    """It holds the log, and with it the words; later they are gone."""
+    with opened(tmp_path / "m.db", patience=0.2) as memory:
+        memory.append("k", [user("MARK-1-KRAM")])
+        with closing(sqlite3.connect(tmp_path / "m.db", isolation_level=None)) as reader:
+            reader.execute("begin")
+            reader.execute("select count(*) from records").fetchall()
+            for _ in range(2):
+                with pytest.raises(StoreUnreachable, match=r"is forgotten, but .*clean\(\) tries again"):
+                    memory.forget("k")
+            assert memory.load("k") == Conversation()
+            assert left(tmp_path) == {1}
+        memory.backend.clean()
+        assert left(tmp_path) == set()
+
+
+def test_what_who_was_killed_has_forgotten_is_overwritten_by_the_next(tmp_path: Path) -> None:
+    with opened(tmp_path / "m.db") as memory:
+        memory.append("k", [user("MARK-1-KRAM")])
+        memory.backend._changed(lambda file: in_sqlite._forgotten(file, [b"k"]))  # and no more than that
+    with opened(tmp_path / "m.db") as memory:
+        memory.append("other", [user("MARK-2-KRAM")])
+        memory.forget("nobody")
+        assert left(tmp_path) == {2}
+
+
+def test_of_what_is_forgotten_meanwhile_somebody_is_left_to_see_to(tmp_path: Path) -> None:
+    with opened(tmp_path / "m.db") as memory, opened(tmp_path / "m.db") as other:
+        for key in ("a", "b"):
+            memory.append(key, [user("MARK-1-KRAM")])
+        cut = memory.backend._cut
+
+        def late(until: float) -> None:
+            cut(until)
+            other.backend._changed(lambda file: in_sqlite._forgotten(file, [b"b"]))
+
+        memory.backend._cut = late
+        memory.forget("a")
+        assert other.backend._asked(in_sqlite._marked) > 0
+        other.forget("b")
+        assert left(tmp_path) == set()
+        assert other.backend._asked(in_sqlite._marked) == 0
+
+
+def test_the_key_of_who_died_in_its_turn_goes_with_the_next_turn_of_anybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000_000.0]
+    monkeypatch.setattr(in_sqlite, "time", lambda: now[0])
+    with opened(tmp_path / "m.db") as memory:
+        assert memory.enter is not None
+        memory.append("MARK-1-KRAM", [user("Hello")])
+        memory.enter("MARK-1-KRAM", "dead", 60.0)
+        memory.forget("MARK-1-KRAM")
+        now[0] += 61
+        memory.enter("other", "alive", 60.0)
+        rows = memory.backend._asked(lambda file: file.execute("select key from turns").fetchall())
+        assert rows == [(b"other",)]
+
+
 # -- opening and closing --
+
+
+def test_a_path_is_where_it_was_when_the_memory_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with opened(Path("m.db")) as memory:
+        memory.append("k", [user("Hello")])
+        memory.backend.close()
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert memory.load("k").messages == (user("Hello"),)
 
 
 def test_a_file_that_nobody_closed_is_closed_without_a_word(tmp_path: Path) -> None:
@@ -249,12 +385,13 @@ def test_what_is_no_file_of_sqlite_is_left_as_it_is(tmp_path: Path) -> None:
         (b'[1,{"role":"user","te', BadRecord),
         (b'[1,{"role":"robot","text":"hi"}]', BadRecord),
         (b"\xff\xfe", BadRecord),
+        ('[1,{"role":"user","te', BadRecord),
         (b'[2,{"role":"user","words":["hi"]}]', ForeignFormat),
         (b'{"role":"user"}', ForeignFormat),
     ],
 )
 def test_a_record_that_cannot_be_read_is_told_and_left_as_it_is(
-    tmp_path: Path, record: bytes, error: type[Exception]
+    tmp_path: Path, record: bytes | str, error: type[Exception]
 ) -> None:
     with opened(tmp_path / "m.db") as memory:
         for key in ("k", "neighbour"):

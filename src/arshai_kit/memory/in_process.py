@@ -79,7 +79,6 @@ class InProcess:
         self.cleanup_interval = _limit("cleanup_interval", cleanup_interval, _number(_CLEANUP, _INTERVAL))
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # what was used longest ago is first
-        self._turns = Turns()
         self._changes = 0
         self._bytes = self._messages = self._notes = self._dropped = self._expired = 0
         self._next_cleanup = clock() + self.cleanup_interval
@@ -87,7 +86,8 @@ class InProcess:
         free_in_forks(self)
 
     def lock_anew(self) -> None:
-        """Have a lock that nobody holds."""
+        """Have a lock that nobody holds, and no turns: of a parent's threads, which are not in a forked child."""
+        self._turns = Turns()
         self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it
 
     def __repr__(self) -> str:

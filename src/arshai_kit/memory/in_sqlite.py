@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from threading import RLock
-from time import time
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 from weakref import finalize
 
@@ -38,6 +39,11 @@ _FIND: Final = "select conversation, version, bytes from conversations where key
 _NOTED: Final = (
     "select notes.version, record from notes join conversations using (conversation) where key = ? and name = ?"
 )
+_MARK: Final = b""
+"""No key, so nobody's turn: its row says that something was forgotten of which a copy may be left, since when."""
+_AT_ONCE: Final = 100
+_PAUSE: Final = 0.02
+_NEVER: Final = 9e99
 _STAND: Final = "insert or replace into turns (key, id, place, until, span, held) values (?, ?, ?, ?, ?, ?)"
 
 
@@ -52,6 +58,8 @@ class SqliteStore:
         patience: float = 30.0,
         synchronous: Literal["full", "normal"] = "full",
     ) -> None:
+        import sqlite3  # noqa: F401  # here, so that no fork finds a thread in the midst of it
+
         self.path, self.max_bytes, self.patience, self.synchronous = _path(path), max_bytes, patience, synchronous
         if not (type(max_bytes) is int and max_bytes > 0):
             raise Misuse(f"max_bytes= is a whole number above zero, not {max_bytes!r}")
@@ -96,7 +104,7 @@ class SqliteStore:
         if not rows:
             self.recent.drop(key)
             return Conversation()
-        records = [record for _, record in rows if record is not None]
+        records = [_written(record) for _, record in rows if record is not None]
         return Conversation(self.recent.joined(records, key), rows[0][0])
 
     def append(self, key: str, messages: Iterable[Message], id: str = "") -> int:  # noqa: A002  # as Memory says
@@ -136,23 +144,60 @@ class SqliteStore:
 
     def forget(self, key: str) -> None:
         """Keep nothing under *key*, nor in what is left of it in the file; who has its turn still does."""
-        name = _bytes(key)
+        self.forget_all([key])
 
-        def change(file: sqlite3.Connection) -> None:
-            conversation, _, _ = _found(file, name)
-            for table in ("records", "ids", "notes", "conversations"):
-                file.execute(f"delete from {table} where conversation = ?", (conversation,))  # noqa: S608  # ours
-            file.execute("delete from turns where key = ? and until <= ?", (name, time()))
+    def forget_all(self, keys: Iterable[str]) -> None:
+        """`forget` each of *keys*; the file is written anew once for all of them."""
+        if isinstance(keys, str):
+            raise Misuse("forget_all takes keys, not one of them: forget does")
+        names = {_bytes(key): key for key in keys}
+        self._changed(lambda file: _forgotten(file, list(names)))
+        for key in names.values():
+            self.recent.drop(key)
+        self.clean()
 
-        self.recent.drop(key)
-        self._changed(change)
-        self._asked(lambda file: file.execute("pragma wal_checkpoint(truncate)").fetchall())
+    def clean(self) -> None:
+        """Leave no byte of what was forgotten in the file, nor in its log: both are written anew.
+
+        SQLite overwrites what it deletes, and no copy that it left behind when it moved it from page to page.
+        """
+        mark = self._asked(_marked)
+        if not mark:
+            return
+        until = monotonic() + self.patience
+        try:
+            self._cut(until)
+            self._asked(lambda file: file.execute("vacuum"))
+            self._cut(until)
+        except StoreUnreachable as error:
+            why = f"it is forgotten, but its file could not be written anew, so a copy may be left there: {error}"
+            raise StoreUnreachable(
+                f"{why}; memory.backend.clean() tries again, and so does who forgets next"
+            ) from error
+        done = "delete from turns where key = ? and place = ?"  # unless somebody has forgotten more since
+        self._changed(lambda file: file.execute(done, (_MARK, mark)))
+
+    def _cut(self, until: float) -> None:
+        """Put the log into the file and leave nothing in it; who reads what was there before is waited for."""
+
+        def cut(file: sqlite3.Connection) -> tuple[int, int, int]:
+            file.execute(f"pragma busy_timeout = {_AT_ONCE}")  # whoever writes waits for no longer than that
+            try:
+                found: tuple[int, int, int] = file.execute("pragma wal_checkpoint(truncate)").fetchone()
+            finally:
+                file.execute(f"pragma busy_timeout = {int(1000 * self.patience)}")
+            return found
+
+        while self._asked(cut)[0]:
+            if monotonic() >= until:
+                raise StoreUnreachable(f"somebody has been reading or writing {self.path} for {self.patience:g} s")
+            sleep(_PAUSE)
 
     def noted(self, key: str, name: str) -> Note:
         """The note of that *name*."""
         names = _bytes(key), name.encode("utf-8", "surrogatepass")
         rows = self._asked(lambda file: file.execute(_NOTED, names).fetchall())
-        return Note(note_decoded(rows[0][1], key), rows[0][0]) if rows else Note()
+        return Note(note_decoded(_written(rows[0][1]), key), rows[0][0]) if rows else Note()
 
     def note(self, key: str, name: str, value: Any, version: int | None = None) -> int:
         """Put *value* in place of the note of *version* (`None`: of any); the new version."""
@@ -292,10 +337,34 @@ def _found(file: sqlite3.Connection, name: bytes) -> tuple[int, int, int]:
     return file.execute(_FIND, (name,)).fetchone() or (0, 0, 0)
 
 
+def _forgotten(file: sqlite3.Connection, names: list[bytes]) -> None:
+    """Delete what is kept under *names*, and note that a copy may be left."""
+    gone = 0
+    for name in names:
+        conversation, _, _ = _found(file, name)
+        for table in ("records", "ids", "notes", "conversations"):
+            delete = f"delete from {table} where conversation = ?"  # noqa: S608  # ours
+            gone += file.execute(delete, (conversation,)).rowcount
+        gone += file.execute("delete from turns where key = ? and until <= ?", (name, time())).rowcount
+    if gone:
+        (version,) = file.execute("update counter set value = value + 1 returning value").fetchone()
+        file.execute(_STAND, (_MARK, b"", version, _NEVER, _NEVER, 0))
+
+
+def _marked(file: sqlite3.Connection) -> int:
+    """Since which version something was forgotten of which a copy may be left; 0 where there is none."""
+    return int((file.execute("select place from turns where key = ?", (_MARK,)).fetchone() or (0,))[0])
+
+
+def _written(record: Any) -> bytes:
+    """A *record*, also where somebody has put text in its place."""
+    return record if type(record) is bytes else str(record).encode("utf-8", "surrogatepass")
+
+
 def _entered(file: sqlite3.Connection, name: bytes, own: bytes, seconds: float) -> float:
     """Let *own* have the turn, or stand in line; whose time is over, or was set by a clock since put back, has gone."""
     now = time()
-    file.execute("delete from turns where key = ? and (until <= ? or until > ? + span)", (name, now, now + 1))
+    file.execute("delete from turns where until <= ? or until > ? + span", (now, now + 1))  # of all keys, forgotten too
     line = file.execute("select id, place, held from turns where key = ? order by held desc, place", (name,)).fetchall()
     place = next((place for who, place, _ in line if who == own), 1 + max([place for _, place, _ in line], default=0))
     if not line or line[0][0] == own:
@@ -315,7 +384,7 @@ def _path(path: str | os.PathLike[str]) -> str:
     found = os.fspath(path)
     if not isinstance(found, str) or not found or found == ":memory:" or found.startswith("file:"):
         raise Misuse(f"sqlite_memory takes the path of a file, not {found!r}; in_memory() needs none")
-    return found
+    return str(Path(found).absolute())  # it is opened later, and again in a fork, wherever the process is then
 
 
 def _again(path: str, max_bytes: int, patience: float, synchronous: Literal["full", "normal"]) -> SqliteStore:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
-from weakref import ref
+from threading import local
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakValueDictionary
 
 from arshai_kit.errors import Conflict, TooLarge
+
+if TYPE_CHECKING:
+    from threading import RLock
 
 __all__ = ["conflict", "free_in_forks", "too_large"]
 
@@ -25,20 +30,53 @@ def too_large(key: str, size: int, limit: float) -> TooLarge:
 
 
 class Locked(Protocol):
-    """Whatever has a lock."""
+    """Whatever has a lock, under which alone it calls what has locks of its own, such as SQLite."""
+
+    _lock: RLock
 
     def lock_anew(self) -> None:
-        """Have a lock that nobody holds."""
+        """Be that of a forked child: with a lock that nobody holds, and without what the parent's threads were at."""
         ...
 
 
+_LONGEST: Final = 5.0
+"""A fork waits so many seconds for who is at it; who takes longer waits for somebody, and holds nothing meanwhile."""
+
+
+class _Forks(local):
+    """What the thread that forks holds meanwhile."""
+
+    def __init__(self) -> None:
+        self.held: list[RLock] = []
+
+    def before(self) -> None:
+        """Wait until no other thread is in the midst of something: its locks would never be given back in the child."""
+        until = monotonic() + _LONGEST
+        for store in list(_living.values()):
+            lock = store._lock  # noqa: SLF001  # which it shows to nobody else
+            if lock.acquire(timeout=max(0.0, until - monotonic())):
+                self.held.append(lock)
+
+    def in_parent(self) -> None:
+        """Let the others go on."""
+        while self.held:
+            self.held.pop().release()
+
+    def in_child(self) -> None:
+        """Have locks that nobody holds."""
+        self.held.clear()
+        for store in list(_living.values()):
+            store.lock_anew()
+
+
+_living: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
+"""By their ids, for some are equal."""
+_forks: Final = _Forks()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_forks.before, after_in_parent=_forks.in_parent, after_in_child=_forks.in_child)
+
+
 def free_in_forks(store: Locked) -> None:
-    """Give *store* a new lock in a forked child: another thread may have held the old one, and is not there."""
-    here = ref(store)
-
-    def after() -> None:
-        if (found := here()) is not None:
-            found.lock_anew()
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=after)
+    """Fork when no thread is at *store*, and have it told that it is in a forked child: other threads are not there."""
+    _living[id(store)] = store
