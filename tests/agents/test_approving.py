@@ -671,6 +671,14 @@ def test_a_tool_that_waits_ends_the_run_that_it_is_in() -> None:
     assert inner(caught.value.paused, decisions=True).text == "Paid."
 
 
+def test_nobody_answers_in_place_of_a_run_that_waits() -> None:
+    waiting = approve(desk((PAY, "Done."), Ran()))
+    for on in (Exception, ArshaiError, lambda error: True, (OSError, Exception)):
+        with pytest.raises(ApprovalNeeded):
+            fallback(waiting, spoken, on=on)("go")
+    assert fallback(waiting, spoken, on=(OSError, ApprovalNeeded))("go").text == "go"
+
+
 def test_a_tool_that_waits_has_its_own_pause_though_its_call_was_decided() -> None:
     inner = approve(desk((PAY, "Paid."), Ran()))
     boss = agent(

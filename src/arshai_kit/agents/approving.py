@@ -314,7 +314,7 @@ def approve(
         ...
     arshai_kit.errors.Misuse: approve(tools=…) speaks of 'refund', and desk has no such tool; it has none (of ...
     """
-    callable_agent(agent, "approve()")
+    agent = callable_agent(agent, "approve()")
     chosen = _chosen(tools)
     if ask is not None:
         if not callable(ask) or secret is not None:

@@ -11,6 +11,7 @@ from arshai_kit._record import Record
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Emit, Here, Plan, Sleep
 from arshai_kit.errors import (
+    ApprovalNeeded,
     ArshaiError,
     BadReply,
     CircuitOpen,
@@ -83,9 +84,14 @@ class Falling(Record):
         raise AssertionError("the last one answers or fails")  # pragma: no cover
 
     def names(self, error: Exception) -> bool:
-        """Whether *error* is one of those that the next one is for; what a test or a journal has to say never is."""
+        """Whether *error* is one of those that the next one is for; what a test or a journal has to say never is.
+
+        Nor is a run that waits for a person, unless that is named itself: it has not failed.
+        """
         if isinstance(error, RunError):
             return False
+        if isinstance(error, ApprovalNeeded):
+            return any(isinstance(each, type) and issubclass(each, ApprovalNeeded) for each in self.on)
         return any(isinstance(error, each) if isinstance(each, type) else each(error) for each in self.on)
 
     def _goes_on(self, error: Exception, name: str, other: str, told: list[bool]) -> Plan[None]:
