@@ -53,6 +53,7 @@ __all__ = [
     "hidden",
     "intercept",
     "no_effect",
+    "planned",
     "private",
     "side_by_side",
     "veiled",
@@ -365,12 +366,26 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any
     Call(len)
     """
     plan = getattr(function, "plan", None)
+    if plan is None and isinstance(function, partial):
+        plan = planned(function)
     if plan is not None:
         return (yield from plan(*args, **kwargs))
     try:
         return (yield from Call(function, *args, **kwargs))
     except ArshaiError as error:
         raise anew(error)  # noqa: B904  # it has the cause that it had
+
+
+def planned(function: Any) -> Callable[..., Plan[Any]] | None:
+    """How the plan of *function* is made, if it has one, also where part of its arguments is given already.
+
+    >>> planned(partial(len, "abc")) is None
+    True
+    """
+    if not isinstance(function, partial):
+        return getattr(function, "plan", None)
+    plan = planned(function.func)
+    return None if plan is None else partial(plan, *function.args, **function.keywords)
 
 
 def intercept(plan: Plan[T], layer: Layer) -> Plan[T]:

@@ -15,7 +15,22 @@ from arshai_kit._json import dumps
 from arshai_kit._record import Record
 from arshai_kit._steps import AsyncSteps, Steps
 from arshai_kit._threads import BackgroundTask
-from arshai_kit.effects import Call, Emit, Now, Open, Plan, Send, Sleep, Spawn, Start, Step, Where, intercept, no_effect
+from arshai_kit.effects import (
+    Call,
+    Emit,
+    Now,
+    Open,
+    Plan,
+    Send,
+    Sleep,
+    Spawn,
+    Start,
+    Step,
+    Where,
+    intercept,
+    no_effect,
+    planned,
+)
 from arshai_kit.errors import ArshaiError, BadSchema, Misuse
 from arshai_kit.faces import blocking
 from arshai_kit.models import wrapped
@@ -333,7 +348,7 @@ def _fitting(call: ToolCall, found: Tool) -> tuple[tuple[Any, ...], dict[str, An
 def _called(call: ToolCall, found: Tool, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan[Any]:
     """What the function gives: of a generator, the last value or what it returns."""
     until = None if found.timeout is None else (yield from Now()) + found.timeout
-    plan = getattr(found.function, "plan", None)
+    plan = planned(found.function)
     if plan is not None:
         made = plan(*args, **kwargs)
         return (yield from made if until is None else _until(made, until))

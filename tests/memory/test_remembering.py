@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import aio, openai_compatible, run, stream, using
-from arshai_kit.agents import agent, approve, handoff, pipe, route, to_mermaid
+from arshai_kit.agents import agent, approve, as_tool, guard, handoff, parallel, pipe, placed, route, to_mermaid
 from arshai_kit.effects import Emit, Plan, Step, Where, side_by_side
 from arshai_kit.errors import (
     ApprovalNeeded,
@@ -42,7 +43,8 @@ from arshai_kit.records import (
     user,
 )
 from arshai_kit.resilience import deadline, fallback
-from arshai_kit.testing import recorded, replayed, scripted
+from arshai_kit.testing import played_by, recorded, replayed, scripted
+from tests.agents.toys import Echo
 from tests.core.worlds import World, everywhere, listening, on_both
 from tests.memory.backends import Store
 
@@ -584,8 +586,40 @@ def test_what_cannot_work_is_refused() -> None:
     for how in ({"view": "window"}, {"turns": "both"}, {"lease": 0}, {"lease": True}):
         with pytest.raises(Misuse, match=f"{next(iter(how))}="):
             remembering(last, memory, **how)
-    with pytest.raises(TypeError):
-        remembering(last, memory)("Hi")  # type: ignore[call-arg]
+    with pytest.raises(Misuse, match="cannot be left out"):
+        remembering(last, memory)("Hi")
     with pytest.raises(Misuse, match="key="):
         remembering(last, memory)("Hi", key="")
     assert remembering(last, memory).__name__ == "last"
+
+
+# -- a key that is given in advance, or not at all --
+
+
+@everywhere
+def test_an_agent_with_its_key_is_one_like_any_other(world: World) -> None:
+    memory = in_memory()
+    chat = remembering(agent(Echo(), name="echo"), memory)
+    ann = partial(chat, key="ann")
+    for composed in (ann, pipe(ann, str.upper), parallel(ann), route(lambda _: "a", {"a": ann}), placed(ann, "desk")):
+        memory.forget("ann")
+        world.run(lambda composed=composed: run.plan(composed, "Hi"))  # type: ignore[misc]
+        assert memory.load("ann").messages[0].text == "Hi"
+    if world.listening:
+        paths = [event.path for event in world.events(lambda: stream.plan(pipe(ann, str.upper), "Hi"))]
+        assert "echo" in paths, "it is streamed, and speaks under its own name"
+    assert "echo" in to_mermaid(pipe(ann, ann))
+    assert "partial" not in to_mermaid(parallel(ann, guard(ann, after=ann)))
+
+
+@everywhere
+def test_no_tool_loop_tells_a_model_that_a_key_is_missing(world: World) -> None:
+    chat = remembering(agent(Echo(), name="echo"), in_memory())
+    calls = played_by(lambda ask: ToolCall("c", "echo", {"prompt": "Hi"}) if len(ask.messages) < 2 else "Sorry.")
+    for composed in (chat, pipe(chat), parallel(chat), agent(calls, tools=[as_tool(chat)])):
+        with pytest.raises(Misuse, match=r"key= says .* cannot be left out.*functools.partial\(chat, key='user-7'\)"):
+            world.run(lambda composed=composed: run.plan(composed, "Hi"))  # type: ignore[misc]
+    kept = agent(calls, tools=[as_tool(partial(chat, key="k"))])
+    assert world.run(lambda: kept.plan("Hi")).text == "Sorry."
+    with pytest.raises(Misuse, match="an agent as as_tool"):
+        agent(calls, tools=[partial(chat, key="k")])

@@ -16,7 +16,7 @@ from arshai_kit.agents.combining import Parallel, Pipe
 from arshai_kit.agents.handing import HandOff
 from arshai_kit.agents.insisting import Insisting
 from arshai_kit.agents.joining import callable_agent, own_name
-from arshai_kit.agents.making import Agent, Placed
+from arshai_kit.agents.making import Agent, Given, Placed
 from arshai_kit.agents.routing import Route
 from arshai_kit.agents.tools import Asking
 from arshai_kit.errors import Misuse
@@ -120,8 +120,8 @@ class _Sketch:
         match value:
             case Agent():
                 return self._of_a_model(value, name)
-            case Placed(agent=inner, name=place):
-                return self.agent(inner, name or place)
+            case Placed() | Given():
+                return self.agent(value.agent, name or getattr(value, "name", ""))
             case Pipe(agents=agents):
                 return self._named(name, lambda: self._pipe(agents))
             case Parallel():

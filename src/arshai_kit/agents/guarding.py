@@ -237,7 +237,7 @@ def guard(agent: Any, *, before: Checks = (), after: Checks = (), hold: bool = T
         ...
     arshai_kit.errors.GuardTripped: <lambda> stopped it before the answer: rude
     """
-    callable_agent(agent, "guard()")
+    agent = callable_agent(agent, "guard()")
     if not (_checks(before) or _checks(after)):
         raise Misuse("guard() takes a check: guard(agent, before=…), guard(agent, after=…)")
     return Guarded(agent, before=_checks(before), after=_checks(after), hold=hold)
@@ -245,6 +245,4 @@ def guard(agent: Any, *, before: Checks = (), after: Checks = (), hold: bool = T
 
 def _checks(given: Any) -> tuple[Any, ...]:
     checks = (given,) if callable(given) or hasattr(given, "plan") or not isinstance(given, Iterable) else tuple(given)
-    for check in checks:
-        callable_agent(check, "guard(), as a check,")
-    return checks
+    return tuple([callable_agent(check, "guard(), as a check,") for check in checks])

@@ -106,8 +106,8 @@ def insist(agent: Any, check: Any, *, times: int = 2) -> Insisting:
     >>> insist(lambda prompt: next(answers), lambda response: "" if response.text == "Yes." else "say yes")("?").text
     'Yes.'
     """
-    callable_agent(agent, "insist()")
-    callable_agent(check, "insist(), as its check,")
+    agent = callable_agent(agent, "insist()")
+    check = callable_agent(check, "insist(), as its check,")
     if type(times) is not int or times < 0:
         raise Misuse(f"times= is a whole number from 0, not {times!r}")
     return Insisting(agent, check, times)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -11,7 +12,7 @@ from attrs import evolve
 from arshai_kit._json import dumps
 from arshai_kit._record import Record
 from arshai_kit.agents.handing import handoffs, takes_part
-from arshai_kit.agents.making import Agent, Placed, placed
+from arshai_kit.agents.making import Agent, Given, Placed, given, placed
 from arshai_kit.completion import as_response
 from arshai_kit.effects import Emit, Here, Layer, Owner, Plan, Start, Step, Where, intercept
 from arshai_kit.errors import ArshaiError, Misuse
@@ -71,7 +72,7 @@ def callable_agent(value: Any, where: str) -> Any:
         raise Misuse(f"{wanted}, not the class {value.__name__} itself")
     if not (callable(value) or hasattr(value, "plan")):
         raise Misuse(f"{wanted}, not {type(value).__name__}")
-    return value
+    return given(value) if isinstance(value, partial) else value
 
 
 def by_name(agents: Any, where: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
@@ -136,6 +137,8 @@ def _hands_over(value: Any) -> bool:
 
 
 def _name(value: Any, number: int) -> str:
+    while isinstance(value, partial | Given):
+        value = value.agent if isinstance(value, Given) else value.func
     name = "" if isinstance(value, Record) else str(getattr(value, "__name__", ""))
     return name if name and not name.startswith("<") else str(number)
 

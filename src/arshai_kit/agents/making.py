@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
@@ -23,7 +24,7 @@ from arshai_kit.tools import Tool, ToolLike, toolbox
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["Agent", "Placed", "agent", "placed"]
+__all__ = ["Agent", "Given", "Placed", "agent", "given", "placed"]
 
 
 def _tools(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
@@ -34,7 +35,8 @@ def _tools(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
 
 def _no_agent(value: Any) -> Any:
     """*value*, unless it is an agent of ours: as a tool, that has a name and words of its own."""
-    if isinstance(value, Record) and not isinstance(value, Tool | ToolSpec) and hasattr(value, "plan"):
+    agent = value.func if isinstance(value, partial) else value
+    if isinstance(agent, Record) and not isinstance(agent, Tool | ToolSpec) and hasattr(agent, "plan"):
         raise Misuse(f"tools= takes functions, and an agent as as_tool({getattr(value, '__name__', '…')})")
     return value
 
@@ -159,3 +161,34 @@ def placed(value: Any, name: str) -> Any:
         case Agent():
             return evolve(value, name=name)
     return Placed(value, name)
+
+
+@frozen(eq=False, repr=False)
+class Given(Record):
+    """An agent that is given part of what it is called with, as `functools.partial` does; it speaks as itself."""
+
+    agent: Any
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def __name__(self) -> str:
+        return named(self.agent)
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan[Any]:
+        """What calling it does, as a plan."""
+        return run.plan(self.agent, *self.args, *args, **{**dict(self.kwargs), **kwargs})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer of the agent."""
+        return drive(self.plan(*args, **kwargs))
+
+
+def given(value: partial[Any]) -> Any:
+    """*value*, a function that is given part of its arguments: an agent of ours stays one.
+
+    >>> given(partial(placed(len, "size"), "abc")).agent
+    Placed(<built-in function len>, name='size')
+    """
+    agent = given(value.func) if isinstance(value.func, partial) else value.func
+    return Given(agent, value.args, tuple(value.keywords.items())) if hasattr(agent, "plan") else value

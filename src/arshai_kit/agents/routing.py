@@ -212,11 +212,11 @@ def route(chooser: Any, agents: Mapping[str, Any], *, default: Any = None, sure:
     """
     names, each = by_name(agents, "route()")
     if not is_model(chooser):
-        callable_agent(chooser, "route(), as its chooser,")
+        chooser = callable_agent(chooser, "route(), as its chooser,")
     if isinstance(default, str) and default not in names:
         raise Misuse(f"default= is an agent or one of {', '.join(names)}, not {default!r}")
     if default is not None and not isinstance(default, str):
-        callable_agent(default, "route(), as its default=,")
+        default = callable_agent(default, "route(), as its default=,")
     if isinstance(sure, bool) or not isinstance(sure, int | float) or not 0 <= sure <= 1:
         raise Misuse(f"sure= is a number from 0 to 1, not {sure!r}")
     return Route(chooser, each, names, default, sure)

@@ -66,7 +66,7 @@ def as_tool(agent: Any, *, name: str = "", description: str = "") -> Tool:
     >>> as_tool(capital).spec.name, as_tool(capital).spec.description
     ('capital', 'Knows the capitals of the world.')
     """
-    callable_agent(agent, "as_tool()")
+    agent = callable_agent(agent, "as_tool()")
     called = name or own_name(agent) or ("" if isinstance(agent, Record) else getattr(agent, "__name__", ""))
     if not called.isidentifier():
         raise Misuse(

@@ -44,8 +44,10 @@ class Remembering(Record):
     def __name__(self) -> str:
         return named(self.agent)
 
-    def plan(self, prompt: Prompt | Paused, *args: Any, key: str, **kwargs: Any) -> Plan[Response]:
+    def plan(self, prompt: Prompt | Paused, *args: Any, key: str = "", **kwargs: Any) -> Plan[Response]:
         """What calling it does, as a plan."""
+        if key == "":
+            raise _keyless(named(self.agent))
         turn = Turn(self.memory, checked(key), (yield from drawn()), lease=self.lease, name=named(self.agent))
         try:
             try:
@@ -57,7 +59,7 @@ class Remembering(Record):
             turn.drop()
         return response
 
-    def __call__(self, prompt: Prompt | Paused, *args: Any, key: str, **kwargs: Any) -> Response:
+    def __call__(self, prompt: Prompt | Paused, *args: Any, key: str = "", **kwargs: Any) -> Response:
         """The answer of the agent."""
         return drive(self.plan(prompt, *args, key=key, **kwargs))
 
@@ -89,6 +91,16 @@ class Remembering(Record):
         if isinstance(prompt, Paused):
             yield from _changed(self.memory, turn.key, {prompt.id: _OVER})
         return response
+
+
+def _keyless(name: str) -> Misuse:
+    """What is wrong with a call without a key: the programmer's, so that no tool loop tells a model."""
+    error = Misuse(
+        "key= says whose conversation it is, so it is no empty text, and cannot be left out: remembering(…)(prompt, "
+        f"key='user-7'); where nobody passes one on to {name!r}, functools.partial(chat, key='user-7') has it"
+    )
+    error.ends_run = True  # type: ignore[misc]  # of this one alone
+    return error
 
 
 def _closing(said: tuple[Message, ...], new: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from inspect import unwrap
 from typing import Any, Protocol, TypeVar
 
@@ -113,6 +114,8 @@ def named(value: Any) -> str:
     >>> named(len)
     'len'
     """
+    while isinstance(value, partial):
+        value = value.func
     return str(getattr(value, "name", None) or getattr(value, "__name__", None) or type(value).__name__)
 
 
