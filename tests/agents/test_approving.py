@@ -7,6 +7,8 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from threading import Event as Gate
@@ -330,6 +332,26 @@ def test_who_decides_may_ask_an_agent_whose_calls_are_asked_about(world: World, 
     one = approve(runs if kind == "function" else desk((PAY, "Done."), ran), person)
     world.run(lambda: run.plan(one, "go"))
     assert ran.all == [("look", "a"), ("pay", 5)]
+
+
+@everywhere
+def test_threads_of_ones_own_are_asked_about_in_their_context_or_inside(world: World) -> None:
+    """The page says what has to be done; without, nobody is asked."""
+    ran = Ran()
+    inner = desk((PAY, "Done."), ran)
+    safe = approve(inner, lambda call: False)
+
+    def pooled(prompt: str) -> str:
+        with ThreadPoolExecutor() as pool:
+            return str(pool.submit(copy_context().run, inner, prompt).result().text)
+
+    def unaware(prompt: str) -> str:
+        with ThreadPoolExecutor() as pool:
+            return str(pool.submit(safe, prompt).result().text)
+
+    for one in (approve(pooled, lambda call: False), unaware):
+        assert world.run(lambda: run.plan(one, "go")) == "Done."  # noqa: B023  # run at once
+    assert ran.all == []
 
 
 def test_a_question_that_is_given_up_holds_up_nobody() -> None:

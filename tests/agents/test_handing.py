@@ -408,6 +408,15 @@ def test_what_cannot_work_is_refused(make: Any, why: str) -> None:
         make()
 
 
+def test_names_of_other_letters_are_told_apart() -> None:
+    targets = [handoff(lambda prompt: "Here.", name=name) for name in ("فروش", "حساب", "販売")]
+    assert len({each.name for each in targets}) == 3
+    front = agent(Speaker(((ToolCall("h", targets[1].name, {"reason": "?"}),),)), name="front", tools=targets)
+    assert front("go").answered_by == "حساب"
+    assert "حساب" in targets[1].spec.description
+    assert whose_turn(front, ("go", front("go"))) == "حساب"
+
+
 def test_a_name_is_made_fit_for_models() -> None:
     made = handoff(agent(MODEL, name="technical support!"), description="When it crashes.")
     assert (made.name, made.spec.description) == ("hand_off_to_technical_support_", "When it crashes.")

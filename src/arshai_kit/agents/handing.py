@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from inspect import isfunction, signature
 from typing import Any, Final, TypeAlias
+from zlib import crc32
 
 from attrs import evolve, field, frozen
 
@@ -95,12 +96,22 @@ def handoff(agent: Any, *, name: str = "", description: str = "") -> Tool:
     return evolve(
         tool(
             HandOff(agent, called, late=late),
-            name=f"{_NAMED}{re.sub('[^a-zA-Z0-9_-]+', '_', called)}",
+            name=f"{_NAMED}{_callable(called)}",
             description=description or f"Hand the conversation over to {called}, who goes on with it.",
             parameters=_PARAMETERS,
         ),
         ends=True,
     )
+
+
+def _callable(name: str) -> str:
+    """*name* in the letters that providers take; where it has none of them, something that tells it from others.
+
+    >>> _callable("technical support!"), _callable("فروش")
+    ('technical_support_', 'b04c6857')
+    """
+    made = re.sub("[^a-zA-Z0-9_-]+", "_", name)
+    return made if made.strip("_-") else f"{crc32(name.encode()):08x}"
 
 
 # Whose turn it is
@@ -236,7 +247,8 @@ def conversing(
         total, said = _plus(total, response), (*said, *response.messages)
         hand = next((hand for each, _ in _succeeded(response.messages) if (hand := handoffs(now).get(each))), None)
         if hand is None:
-            return evolve(total.response(response), answered_by=response.answered_by or name)
+            by = "" if takes_part(now) else response.answered_by  # of an agent's own it is the model's
+            return evolve(total.response(response), answered_by=by or name)
         if count >= first.max_handoffs:
             why = f"handed over more than {count} times, and no final answer"
             raise Exhausted(why, bound="max_handoffs", partial=total.response(response))
