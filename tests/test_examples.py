@@ -113,7 +113,8 @@ def test_the_help_desk_says_the_same_in_every_world(world: World) -> None:
     with using():  # what runs in the background has ended at its end
         for words in example["REQUESTS"]:
             answers.append(world.run(partial(run.plan, desk, words, key="k")))
-    assert [answer.answered_by for answer in answers] == ["general", "technical", "escalation", "billing", "technical"]
+    by = ["general", "technical", "escalation", "billing", "technical/escalation"]
+    assert [answer.answered_by for answer in answers] == by
     assert [answer.output.resolved for answer in answers] == [False, True, False, True, False]
     said = [message for answer in answers for message in answer.messages]
     remembered = memory.load("k").messages

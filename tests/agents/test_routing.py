@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from typing import Any, Literal, TypedDict
 
 import pytest
@@ -21,14 +22,15 @@ from arshai_kit import (
     ToolStarted,
     Usage,
     assistant,
+    evolve,
     openai_compatible,
     stream,
     tool,
 )
-from arshai_kit.agents import Choice, agent, as_tool, parallel, pipe, placed, route
+from arshai_kit.agents import Choice, agent, as_tool, guard, handoff, parallel, pipe, placed, route
 from arshai_kit.errors import BadAnswer, Misuse, NoRoute, ServerFailed
-from arshai_kit.resilience import deadline
-from arshai_kit.testing import scripted
+from arshai_kit.resilience import deadline, fallback
+from arshai_kit.testing import played_by, scripted
 from tests.agents.toys import ended, events_of
 from tests.core.worlds import World, everywhere, listening
 
@@ -186,15 +188,75 @@ def test_what_a_chooser_may_give(choice: Any, name: str) -> None:
 
 @everywhere
 def test_an_error_says_which_routes_there_are_and_what_to_do(world: World) -> None:
-    with pytest.raises(
-        NoRoute, match=r"'sales', and there is no such route; there are: billing, technical; .*default="
-    ):
+    with pytest.raises(NoRoute, match=r"gave 'sales', which names no route; there are: billing, technical; .*default="):
         world.run(lambda: route(lambda _: "sales", ROUTES).plan("?"))
-    with pytest.raises(NoRoute, match=r"'billing' with a confidence of 0\.3, and sure= is 0.5") as caught:
+    with pytest.raises(NoRoute, match=r"'billing' with a confidence of 0\.3 \(of 1\), and sure= is 0.5") as caught:
         world.run(lambda: route(lambda _: Choice("billing", 0.3, "a guess"), ROUTES, sure=0.5).plan("?"))
     assert (caught.value.choice.why, caught.value.partial) == ("a guess", None)
     spending = Response((assistant("sales"),), **SPENT)  # type: ignore[arg-type]
     assert ended(world, route(lambda _: spending, ROUTES))[2].usage == Usage(7, 3)
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("gave", "shown"),
+    [(("a", 0.9), r"\('a', 0\.9\)"), (None, "None"), (3, "3"), (frozenset("a"), "a frozenset"), (["a"], r"\['a'\]")],
+    ids=str,
+)
+def test_an_error_says_what_the_chooser_gave(gave: Any, shown: str, world: World) -> None:
+    with pytest.raises(NoRoute, match=rf"^the chooser gave {shown}, which names no route; there are: billing"):
+        world.run(lambda: route(lambda _: gave, ROUTES).plan("?"))
+
+
+@pytest.mark.parametrize(
+    ("confidence", "sure"),
+    [
+        ("0.9", 0.9),
+        (Decimal("0.9"), 0.9),
+        (Fraction(1, 2), 0.5),
+        (1, 1.0),
+        (1 + 1e-9, 1.0),
+        (30, 0.0),
+        (90.0, 0.0),
+        (1.1, 0.0),
+        (-0.1, 0.0),
+        (10**400, 0.0),
+        ("30%", 0.0),
+        ("high", 0.0),
+        (None, 0.0),
+        (float("nan"), 0.0),
+        (float("inf"), 0.0),
+    ],
+    ids=str,
+)
+def test_only_a_share_of_one_says_how_sure_somebody_is(confidence: Any, sure: float) -> None:
+    assert Choice("billing", confidence).confidence == sure
+    desk = route(lambda _: {"name": "billing", "confidence": confidence}, {"billing": str.upper}, sure=0.4)
+    if sure:
+        assert desk("hi").text == "HI"
+        return
+    with pytest.raises(NoRoute, match=r"^the chooser gave \{.*with a confidence of 0 \(of 1\), and sure= is 0.4"):
+        desk("hi")
+
+
+@everywhere
+def test_who_really_answered_is_told_where_a_conversation_was_handed_on(world: World) -> None:
+    def plays(ask: Any) -> Any:
+        words = ask.messages[-1].text
+        return ToolCall("h", "hand_off_to_boss", {"reason": "it is hard"}) if words == "Hard." else "Easy."
+
+    boss = agent(played_by(lambda _: "Done."), name="boss")
+    model = fallback(played_by(plays), played_by(plays))
+    desk = agent(model, tools=[handoff(boss)])
+    for each in (desk, evolve(desk, name="desk"), guard(desk, before=lambda _: ""), deadline(desk, 900)):
+        for routed in (route(lambda _: "a", {"a": each}), route(lambda _: "", {"b": desk}, default=placed(each, "a"))):
+            assert world.run(lambda routed=routed: routed.plan("Hard.")).answered_by == "a/boss"  # type: ignore[misc]
+            assert world.run(lambda routed=routed: routed.plan("Easy?")).answered_by == "a"  # type: ignore[misc]
+    later = world.run(lambda: route(lambda _: "a", {"a": desk}).plan("Hard."))
+    assert route(lambda _: "a", {"a": desk})(("Hard.", later, "And?")).answered_by == "a/boss", "it is still its turn"
+    assert route(lambda _: "a", {"a": agent(model)})("Easy?").answered_by == "a", (
+        "what a model is called is another thing"
+    )
 
 
 def test_an_agent_chooses_by_its_output_type() -> None:
@@ -233,7 +295,7 @@ def test_routes_in_routes_are_told_by_their_paths() -> None:
     with scripted("Hi."):
         events = list(stream(desk, "?"))
     assert [event.path for event in events if isinstance(event, TextDelta)] == ["inner/technical"]
-    assert events[-1].response.answered_by == "inner"  # type: ignore[union-attr]  # the last one is Finished
+    assert events[-1].response.answered_by == "inner/technical"  # type: ignore[union-attr]  # the last one is Finished
 
 
 # -- values and mistakes --

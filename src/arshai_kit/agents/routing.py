@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 from attrs import Factory, evolve, field, frozen
 
 from arshai_kit._record import Record
+from arshai_kit.agents.handing import handoffs, takes_part
 from arshai_kit.agents.joining import answering, by_name, callable_agent, cost, hushed, kept, own_name, standing, used
 from arshai_kit.agents.making import placed
 from arshai_kit.agents.tools import about
@@ -19,19 +20,30 @@ from arshai_kit.errors import ArshaiError, BadAnswer, Misuse, NoRoute
 from arshai_kit.faces import drive
 from arshai_kit.models import is_model
 from arshai_kit.records import Notice, Response
+from arshai_kit.resilience.around import named
 
 __all__ = ["Choice", "Route", "route"]
 
+_ROUNDED: Final = 1e-6
+"""So much above 1 is a share that was added up."""
+
 
 def _share(value: Any) -> float:
-    """*value* as a number from 0.0 to 1.0; whatever is none is not sure at all."""
-    known = isinstance(value, int | float) and value == value  # which no NaN does
-    return float(min(1.0, max(0.0, value))) if known else 0.0
+    """*value* as a number from 0.0 to 1.0; whatever is none is not sure at all, for nobody knows what it is out of.
+
+    >>> _share("0.9"), _share(30)
+    (0.9, 0.0)
+    """
+    try:
+        share = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return min(share, 1.0) if 0.0 <= share <= 1.0 + _ROUNDED else 0.0
 
 
 @frozen(eq=False, repr=False)
 class Choice(Record):
-    """Who is to answer: the *name* of a route, how sure that is (from 0.0 to 1.0), and why."""
+    """Who is to answer: the *name* of a route, how sure that is (from 0.0 to 1.0; else not at all), and why."""
 
     name: str
     confidence: float = field(default=1.0, converter=_share)
@@ -109,8 +121,8 @@ class Route(Record):
     def plan(self, prompt: Any, *args: Any, **kwargs: Any) -> Plan[Response]:
         """What calling it does, as a plan."""
         prompt = kept(prompt)
-        choice, spent = yield from self._choice(prompt)
-        name, agent = self._found(choice, spent)
+        choice, spent, gave = yield from self._choice(prompt)
+        name, agent = self._found(choice, spent, gave)
         figures = {"confidence": choice.confidence, "choice": choice.name}
         yield from Emit((Notice("routed", name, choice.why, figures),))
         try:
@@ -118,11 +130,11 @@ class Route(Record):
         except ArshaiError as error:
             error.partial = _counted(error.partial, spent)
             raise
-        response: Response = evolve(_counted(answer, spent), answered_by=name)
+        response: Response = evolve(_counted(answer, spent), answered_by=_whose(name, agent, answer))
         return response
 
-    def _choice(self, prompt: Any) -> Plan[tuple[Choice, Response | None]]:
-        """What the chooser says, and what it used, if that is known."""
+    def _choice(self, prompt: Any) -> Plan[tuple[Choice, Response | None, str]]:
+        """What the chooser says, what it used, if that is known, and in which words it said it."""
         try:
             value = yield from hushed(run.plan(self.asked, prompt))
         except BadAnswer as error:
@@ -131,9 +143,9 @@ class Route(Record):
             value, spent = Choice("", 0.0, str(error)), error.partial
         else:
             spent = value
-        return _read(value, self.names), spent if isinstance(spent, Response) else None
+        return _read(value, self.names), spent if isinstance(spent, Response) else None, _given(value)
 
-    def _found(self, choice: Choice, spent: Response | None) -> tuple[str, Any]:
+    def _found(self, choice: Choice, spent: Response | None, gave: str) -> tuple[str, Any]:
         """The name and the agent that *choice* leads to."""
         known = choice.name in self.places
         if known and choice.confidence >= self.sure:
@@ -143,10 +155,11 @@ class Route(Record):
         if self.default is not None:
             name = own_name(self.default) or "default"
             return name, standing(self.default, name)
-        why = f"{choice.name!r}, and there is no such route; there are: {', '.join(self.names)}"
+        why = f"which names no route; there are: {', '.join(self.names)}"
         if known:
-            why = f"{choice.name!r} with a confidence of {choice.confidence:g}, and sure= is {self.sure:g}"
-        why = f"the chooser names {why}; whatever is not sure is answered by default=, if there is one"
+            how = f"a confidence of {choice.confidence:g} (of 1), and sure= is {self.sure:g}"
+            why = f"which is {choice.name!r} with {how}"
+        why = f"the chooser gave {gave}, {why}; whatever is not sure is answered by default=, if there is one"
         raise NoRoute(why, choice=choice, partial=_counted(None, spent))
 
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
@@ -161,6 +174,23 @@ def _counted(answer: Any, spent: Response | None) -> Any:
     if answer is None:
         return Response((), "error", usage=spent.usage, cost=spent.cost)
     return evolve(answer, usage=used((spent, answer)), cost=cost((spent, answer)))
+
+
+def _whose(name: str, agent: Any, answer: Response) -> str:
+    """Who answered, in the place called *name*: whom the conversation was handed to there, or who was chosen there."""
+    inner = agent
+    while isinstance(inner, Record) and not (isinstance(inner, Route) or takes_part(inner)):
+        inner = getattr(inner, "agent", None)
+    by = answer.answered_by if isinstance(inner, Route) or handoffs(inner) else ""
+    return name if by in ("", name, named(inner)) else f"{name}/{by}"
+
+
+def _given(value: Any) -> str:
+    """What a chooser gave, as it can be told."""
+    if isinstance(value, Response):
+        value = value.text if value.output is None else value.output
+    told = value is None or isinstance(value, str | int | float | tuple | list | dict | Choice)
+    return f"{value!r:.80}" if told else f"a {type(value).__name__}"
 
 
 def _read(value: Any, names: tuple[str, ...]) -> Choice:
@@ -202,8 +232,9 @@ def route(chooser: Any, agents: Mapping[str, Any], *, default: Any = None, sure:
     or without such a name, *default* answers: an agent, or one of the names; without it, that raises `NoRoute`.
 
     What the chooser used counts; what it said is told to nobody, and is no part of the conversation.
-    `Notice("routed", …)` tells who is chosen, and `Response.answered_by` who was. What is passed besides the prompt
-    goes to the one that is chosen.
+    `Notice("routed", …)` tells who is chosen, and `Response.answered_by` who was: `"technical"`, or
+    `"technical/escalation"` where that one has given the conversation away, or has chosen again. What is passed besides
+    the prompt goes to the one that is chosen.
 
     >>> def asks(text): return "how" if text.endswith("?") else "do"
     >>> desk = route(asks, {"how": lambda text: "Like this.", "do": lambda text: "Done."})
