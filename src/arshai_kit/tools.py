@@ -221,7 +221,8 @@ def toolbox(tools: Iterable[ToolLike]) -> Toolbox:
     for each in tools:
         made = tool(each)
         if made.name in box:
-            raise Misuse(f"two tools are called {made.name!r}; give one of them another name: tool(function, name=…)")
+            way = "tool(handoff(…), name=…)" if made.ends else "tool(function, name=…)"
+            raise Misuse(f"two tools are called {made.name!r}; give one of them another name: {way}")
         box[made.name] = made
     return box
 

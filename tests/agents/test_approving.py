@@ -722,6 +722,31 @@ def test_a_guard_looks_at_what_the_run_was_asked() -> None:
         guard(inner, before=lambda prompt: False)(pause, decisions=True)
 
 
+@everywhere
+@pytest.mark.parametrize("hands", [True, False])
+def test_an_answer_after_a_pause_may_be_asked_for_again(world: World, hands: bool) -> None:
+    ran = Ran()
+    hand = (calling(("hand_off_to_till", {"reason": "?"}), first=8),)
+    till = agent(Speaker((*(hand if hands else ()), PAY, "No.", "Done.")), name="till", tools=[ran.pay])
+    front = agent(Speaker(hand), name="front", tools=[handoff(till)])
+    one = insist(approve(front if hands else till, tools="pay"), lambda response: response.text == "Done.")
+    pause = paused(one, "go", world=world)
+    assert [message.text for message in pause.asked] == ["go"]
+    response = world.run(lambda: one.plan(pause, decisions=True))
+    assert (response.text, ran.all) == ("Done.", [("pay", 5)])
+    told = [message.text for message in till.model.asked[-1].messages if message.role == "user"]
+    assert told == ["go", "That will not do: it did not pass\nAnswer again."]
+    assert [each.call.name for each in response.tool_runs] == [*(["hand_off_to_till"] if hands else []), "pay"]
+
+
+@pytest.mark.parametrize("hands", [True, False])
+def test_a_check_is_given_what_was_asked_and_not_what_was_done_since(hands: bool) -> None:
+    inner = approve(front() if hands else desk((PAY, "Done."), Ran()), tools="pay")
+    seen: list[Any] = []
+    guard(inner, before=seen.append)(paused(inner, "go"), decisions=True)
+    assert [message.text for message in seen[0]] == ["go"]
+
+
 # -- misuse --
 
 MODEL = openai_compatible("any", base_url="http://localhost", api_key="")

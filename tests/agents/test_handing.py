@@ -399,6 +399,10 @@ MODEL = openai_compatible("any", base_url="http://localhost", api_key="")
         (lambda: handoff(agent(MODEL)), "has a name: handoff"),
         (lambda: handoff(lambda: agent(MODEL)), "has a name: handoff"),
         (lambda: handoff(lambda prompt: "a"), "has a name: handoff"),
+        (
+            lambda: agent(MODEL, tools=[handoff(front_to(int), name="a!"), handoff(front_to(int), name="a?")]),
+            r"name: tool.handoff",
+        ),
         (lambda: agent(MODEL, max_handoffs=-1), "max_handoffs= is a whole number from 0"),
         (lambda: front_to(lambda: 5)("go"), "leads to int, which is no agent"),
     ],

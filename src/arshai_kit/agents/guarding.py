@@ -29,10 +29,9 @@ from arshai_kit.effects import (
     intercept,
 )
 from arshai_kit.errors import ArshaiError, GuardTripped, Misuse
-from arshai_kit.faces import drive
 from arshai_kit.models import wrapped
 from arshai_kit.records import Event, Paused, Response, StepFinished, StepStarted, tagged
-from arshai_kit.resilience.around import named
+from arshai_kit.resilience.around import blocked, named
 
 __all__ = ["Guarded", "guard"]
 
@@ -145,7 +144,7 @@ class Guarded(Record):
     def _guarded(self, prompt: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan[Response]:
         here, spent = (yield from Here()), list[Response]()
         gate = _Gate(here.tag, holds=self.hold and here.listening)
-        asked = prompt.prompt if isinstance(prompt, Paused) else prompt
+        asked = prompt.asked if isinstance(prompt, Paused) else prompt
         if self.before:
             gate.check = yield from Start(_checked(self.before, "before", asked, asked, spent), ("before",))
         plan = gate.doing(run.plan(self.agent, prompt, *args, **kwargs))
@@ -172,7 +171,7 @@ class Guarded(Record):
 
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
         """The answer, if the checks pass."""
-        return drive(self.plan(prompt, *args, **kwargs))
+        return blocked(self.plan, (self,), (prompt, *args), kwargs)
 
 
 def _answered(error: ArshaiError, response: Response) -> None:

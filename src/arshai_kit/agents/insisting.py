@@ -12,10 +12,9 @@ from arshai_kit.agents.making import placed
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import ArshaiError, BadAnswer, Misuse
-from arshai_kit.faces import drive
 from arshai_kit.models import UNFINISHED, thread
-from arshai_kit.records import Notice, Response, Usage, close_open_calls, user
-from arshai_kit.resilience.around import named
+from arshai_kit.records import Message, Notice, Paused, Response, Usage, close_open_calls, user
+from arshai_kit.resilience.around import blocked, named
 
 __all__ = ["Insisting", "insist"]
 
@@ -49,7 +48,8 @@ class Insisting(Record):
                 return summed(done, response)
             if left:
                 done.append(_correcting(wrong))
-                said = (*thread(prompt), *[message for each in done for message in each.messages])
+                said, kwargs = _asked(prompt, kwargs)
+                said = (*said, *[message for each in done for message in each.messages])
                 yield from Emit((Notice("insisted", named(self.agent), wrong, {"left": left}),))
         why = f"no answer of {named(self.agent)} would do, of {self.times + 1}; the last one: {wrong}"
         raise BadAnswer(why, text=response.text, partial=summed(done, response))
@@ -84,7 +84,14 @@ class Insisting(Record):
 
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
         """An answer that will do."""
-        return drive(self.plan(prompt, *args, **kwargs))
+        return blocked(self.plan, (self,), (prompt, *args), kwargs)
+
+
+def _asked(prompt: Any, kwargs: dict[str, Any]) -> tuple[tuple[Message, ...], dict[str, Any]]:
+    """What *prompt* asks, and what goes with it; of a run that waited, what was decided is done once it has gone on."""
+    if isinstance(prompt, Paused):
+        return prompt.asked, {name: value for name, value in kwargs.items() if name != "decisions"}
+    return thread(prompt), kwargs
 
 
 def _correcting(wrong: str) -> Response:
