@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from threading import Event as Gate
 from threading import Lock
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arshai_kit import Image, Response, StepStarted, Text, ToolCall, Usage, assistant, complete, run, stream, user
+from arshai_kit import Image, Response, StepStarted, Text, ToolCall, Usage, aio, assistant, complete, run, stream, user
 from arshai_kit.agents import Agent, agent, as_tool, guard, insist, parallel, pipe, placed, route
 from arshai_kit.agents.joining import in_place
 from arshai_kit.codec import from_json, to_json
@@ -434,3 +435,38 @@ def test_errors_of_ours_are_what_partial_is_for() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         pipe(agent(MODEL), fails(ZeroDivisionError, "no"))("Hi")
     assert not isinstance(caught.value, ArshaiError)
+
+
+# -- event loops --
+
+
+def _insisted(one: Any) -> Any:
+    return insist(partial(one), upper)
+
+
+@pytest.mark.anyio
+async def test_a_call_never_blocks_the_event_loop_that_it_may_have_to_wait_for(anyio_backend: str) -> None:
+    async def later(text: str) -> str:
+        return f"{text}!"
+
+    inner: list[Any] = [
+        pipe(upper, later),
+        parallel({"a": upper, "b": later}),
+        route(later, {"a": upper}),
+        route(upper, {"A": upper}, default=later),
+        insist(upper, later),
+        guard(upper, before=[upper, later]),
+        guard(later, after=upper),
+        placed(later, "a"),
+        fallback(upper, later),
+        fallback(upper, pipe(upper, later)),
+    ]
+    for each in [
+        *inner,
+        *[pipe(upper, parallel(one)) for one in inner],
+        *[insist(partial(one), upper) for one in inner],
+    ]:
+        with pytest.raises(Misuse, match=r"later is async, .*`await aio.run\(wrapped, prompt\)`"):
+            each("a")
+    assert (await aio.run(inner[0], "a")).text == "A!"
+    assert pipe(upper, route(upper, {"A": upper}))("a").text == "A", "what is not async may be called anywhere"

@@ -23,10 +23,9 @@ from arshai_kit.agents.joining import (
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Outcome, Plan, Step, side_by_side
 from arshai_kit.errors import ArshaiError, Misuse
-from arshai_kit.faces import drive
 from arshai_kit.models import thread
 from arshai_kit.records import Message, Opaque, Part, Response, Text, Thinking, ToolCall, Usage, assistant
-from arshai_kit.resilience.around import apart, named
+from arshai_kit.resilience.around import apart, blocked, named
 
 __all__ = ["Parallel", "Pipe", "parallel", "pipe"]
 
@@ -78,7 +77,7 @@ class Pipe(Record):
 
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
         """The answer of the last one."""
-        return drive(self.plan(prompt, *args, **kwargs))
+        return blocked(self.plan, (self,), (prompt, *args), kwargs)
 
 
 def _nothing_done(prompt: Any) -> Response:
@@ -169,7 +168,7 @@ class Parallel(Record):
 
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
         """The answers of all."""
-        return drive(self.plan(prompt, *args, **kwargs))
+        return blocked(self.plan, (self,), (prompt, *args), kwargs)
 
 
 def _part(outcome: Outcome[Response]) -> Response | None:

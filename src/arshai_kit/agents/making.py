@@ -17,7 +17,7 @@ from arshai_kit.faces import drive
 from arshai_kit.models import Prompt, is_model
 from arshai_kit.output import wanted
 from arshai_kit.records import Response, ToolCall, ToolSpec
-from arshai_kit.resilience.around import named
+from arshai_kit.resilience.around import blocked, named
 from arshai_kit.rounds import Loop, Resumed
 from arshai_kit.tools import Tool, ToolLike, toolbox
 
@@ -146,7 +146,7 @@ class Placed(Record):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the agent."""
-        return drive(self.plan(*args, **kwargs))
+        return blocked(self.plan, (self,), args, kwargs)
 
 
 def placed(value: Any, name: str) -> Any:
@@ -181,7 +181,7 @@ class Given(Record):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the agent."""
-        return drive(self.plan(*args, **kwargs))
+        return blocked(self.plan, (self,), args, kwargs)
 
 
 def given(value: partial[Any]) -> Any:

@@ -17,10 +17,9 @@ from arshai_kit.agents.tools import about
 from arshai_kit.completion import complete, run
 from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import ArshaiError, BadAnswer, Misuse, NoRoute
-from arshai_kit.faces import drive
 from arshai_kit.models import is_model
 from arshai_kit.records import Notice, Response
-from arshai_kit.resilience.around import named
+from arshai_kit.resilience.around import blocked, named
 
 __all__ = ["Choice", "Route", "route"]
 
@@ -164,7 +163,7 @@ class Route(Record):
 
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
         """The answer of the one that is chosen."""
-        return drive(self.plan(prompt, *args, **kwargs))
+        return blocked(self.plan, (self,), (prompt, *args), kwargs)
 
 
 def _counted(answer: Any, spent: Response | None) -> Any:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import unwrap
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from attrs import evolve, frozen
 
@@ -82,12 +82,30 @@ class AgentAround(Record):
 
 def blocked(plan: Callable[..., Plan[T]], agents: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
     """What *plan* gives for these arguments, driven by blocking; who would await one of *agents* is told how."""
-    if in_event_loop() and any(is_async(unwrap(agent)) for agent in agents):
+    if in_event_loop() and (found := _awaited(agents)) is not None:
         raise Misuse(
-            f"{named(agents[0])} is async, and what is called like this blocks the event loop that runs here: "
+            f"{named(found)} is async, and what is called like this blocks the event loop that runs here: "
             "`await aio.run(wrapped, prompt)` instead of `await wrapped(prompt)`"
         )
     return drive(plan(*args, **kwargs))
+
+
+_INSIDE: Final = ("agent", "agents", "chooser", "default", "check", "before", "after", "ask")
+"""Where records of ours hold agents, and other functions that are asked in their run."""
+
+
+def _awaited(agents: Sequence[Any]) -> Any:
+    """The first that is async of *agents*, and of what they are composed of."""
+    left = [*reversed(agents)]
+    while left:
+        agent = left.pop()
+        ours = isinstance(agent, Record)
+        if is_async(agent if ours else unwrap(agent)):
+            return agent
+        for name in _INSIDE if ours else ():
+            inside = getattr(agent, name, None)
+            left += inside if isinstance(inside, tuple) else () if inside is None else (inside,)
+    return None
 
 
 def asking(state: Any, method: Callable[..., T], *args: Any) -> Call[T]:
