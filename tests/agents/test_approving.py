@@ -857,5 +857,9 @@ async def test_a_person_is_asked_by_a_coroutine_of_this_loop() -> None:
         here.set()
         return True
 
-    response = await aio.run(approve(desk((PAY, "Done."), Ran()), person), "go")
+    one = approve(desk((PAY, "Done."), Ran()), person)
+    with pytest.raises(Misuse, match=r"is async, and what is called like this blocks .* `await aio.run"):
+        one("go")
+    assert not here.is_set()
+    response = await aio.run(one, "go")
     assert (response.text, here.is_set()) == ("Done.", True)

@@ -25,7 +25,7 @@ from arshai_kit.faces import drive
 from arshai_kit.keys import Secret
 from arshai_kit.models import Prompt, wrapped
 from arshai_kit.records import Message, Paused, Response, ToolCall, ToolRun
-from arshai_kit.resilience.around import named
+from arshai_kit.resilience.around import blocked, named
 from arshai_kit.rounds import Resumed
 from arshai_kit.scope import current, enter, leave
 from arshai_kit.tools import Answering, Toolbox, toolbox
@@ -180,7 +180,7 @@ class Approving(Record):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the agent."""
-        return drive(self.plan(*args, **kwargs))
+        return blocked(self.plan, (self, self.person), args, kwargs)
 
 
 # Later
