@@ -354,6 +354,31 @@ def test_threads_of_ones_own_are_asked_about_in_their_context_or_inside(world: W
     assert ran.all == []
 
 
+@pytest.mark.anyio
+async def test_a_question_may_be_cancelled() -> None:
+    """Of several agents that one call runs, each is asked about; who stops waiting is no longer in line."""
+    asked, ran, order = anyio.Event(), Ran(), list[str]()
+
+    async def person(call: ToolCall) -> bool:
+        order.append(call.id)
+        asked.set()
+        await anyio.sleep_forever()
+        return True
+
+    one = desk((BOTH, "Done."), ran)
+
+    async def inside(prompt: Any) -> str:
+        return str((await aio.run(one, prompt)).text)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(aio.run, approve(parallel(one, inside), person, tools=lambda call: call.name == "pay"), "go")
+        with anyio.fail_after(SOON):
+            await asked.wait()
+        group.cancel_scope.cancel()
+    assert (order, [each for each in ran.all if each[0] == "pay"]) == (["c0"], [])
+    assert (await aio.run(approve(one, lambda call: True), "go")).text == "Done."
+
+
 def test_a_question_that_is_given_up_holds_up_nobody() -> None:
     def fails(call: ToolCall) -> bool:
         raise OSError("the line is dead")
