@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit import Response, aio, complete, run_tools
+from arshai_kit import Response, aio, complete, run, run_tools
 from arshai_kit._drive import drive
 from arshai_kit._json import freeze
 from arshai_kit.effects import (
@@ -43,6 +44,7 @@ from arshai_kit.effects import (
 )
 from arshai_kit.errors import Diverged, Exhausted, Misuse, RateLimited, RunError
 from arshai_kit.records import ToolCall, assistant
+from arshai_kit.resilience import fallback
 from arshai_kit.testing import RecordedError, recorded, replayed, scripted, strategies
 from arshai_kit.testing._asks import answer_data, answer_of, ask_data, difference, masked, secrets_of
 from arshai_kit.testing._values import data_of, value_of
@@ -275,13 +277,77 @@ def test_an_error_of_ours_or_pythons_own_comes_back_as_it_was(error: Exception) 
     assert data_of(again) == data
 
 
-@pytest.mark.parametrize("error", [OutOfStock("no tea"), TeaOutOfStock("green"), OutOfStock()])
-def test_any_other_error_says_what_it_was(error: Exception) -> None:
-    again = value_of(data_of(error))
+class Refused(Exception):
+    """With arguments and words of its own."""
+
+    def __init__(self, code: int, *, why: str) -> None:
+        super().__init__(code)
+        self.code, self.why = code, why
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.why}"
+
+
+class Moody(Exception):
+    """With words that no recording can make again."""
+
+    def __str__(self) -> str:
+        return f"{id(self)}"
+
+
+OTHERS = [OutOfStock("no tea"), TeaOutOfStock("green"), OutOfStock(), Refused(3, why="no")]
+
+
+@pytest.mark.parametrize("error", OTHERS)
+def test_any_other_error_comes_back_as_it_was_if_its_type_is_there(error: Exception) -> None:
+    again = value_of(json.loads(json.dumps(data_of(error))))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    assert data_of(again) == data_of(error)
+
+
+@pytest.mark.parametrize("error", OTHERS)
+def test_any_other_error_says_what_it_was(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = data_of(error)
+    monkeypatch.delitem(sys.modules, __name__)
+    again = value_of(data)
+    assert __name__ not in sys.modules, "nothing is imported for it"
     assert isinstance(again, RecordedError)
     assert (type(again).__name__, str(again)) == (type(error).__name__, str(error))
     assert isinstance(again, KeyError) == isinstance(error, KeyError)
     assert data_of(again) == data_of(error)
+
+
+def test_an_error_whose_words_cannot_be_made_again_is_of_its_type_all_the_same() -> None:
+    class Local(OutOfStock):
+        pass
+
+    moody = Moody()
+    again = value_of(data_of(moody))
+    assert isinstance(again, Moody)
+    assert isinstance(again, RecordedError)
+    assert str(again) == str(moody)
+    local = value_of(data_of(Local("no tea")))
+    assert not isinstance(local, OutOfStock), "a type inside of a function cannot be found"
+    assert (type(local).__name__, str(local)) == ("Local", "no tea")
+    evil = data_of(OutOfStock("x"))
+    evil["$error"]["of"] = ["os", "system"]
+    assert isinstance(value_of(evil), RecordedError), "whatever is no error is not looked at"
+
+
+@everywhere
+def test_a_fallback_on_an_error_of_ones_own_is_replayed(world: World, tmp_path: Path) -> None:
+    def out(_: str) -> str:
+        raise Refused(3, why="no tea")
+
+    def is_refused(error: Exception) -> bool:
+        return isinstance(error, Refused) and error.code == 3
+
+    for number, on in enumerate((Refused, is_refused)):
+        either = fallback(out, str.upper, on=on)
+        with recorded(tmp_path / f"{number}.jsonl"):
+            first = world.run(lambda either=either: run.plan(either, "hi"))  # type: ignore[misc]
+        with replayed(tmp_path / f"{number}.jsonl"):
+            assert world.run(lambda either=either: run.plan(either, "hi")) == first == "HI"  # type: ignore[misc]
 
 
 def test_an_error_that_cannot_be_made_again_is_told_all_the_same() -> None:
