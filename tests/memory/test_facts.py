@@ -318,3 +318,38 @@ def test_what_cannot_work_is_refused(make: Callable[[], Any], words: str) -> Non
 def test_a_view_is_a_value() -> None:
     assert evolve(view(), wait=False).wait is False
     assert drive(run.plan(composed(), Store().recalled("k"))).messages == ()
+
+
+def test_much_that_is_new_is_read_in_pieces() -> None:
+    """A message that no model can read is told without its middle, and what else is new is read all the same."""
+    store = Store()
+    store.append("ann/1", (user("I am Ann. " + "word " * 5000), assistant("Long!"), *[user("x " * 300)] * 9))
+
+    def small(ask: Ask) -> str:
+        assert len(ask.messages[-1].text) < 8000
+        return found(name="Ann" if "I am Ann." in said(ask) else "", likes=["tea"] if "tea" in said(ask) else [])
+
+    with scripted(*[small] * 3) as script:
+        view(at_once=1000)(store.recalled("ann/1", user("I like tea.")))
+    assert len(script.asked) == 3
+    assert known(store.memory, "ann", Profile) == Profile("Ann", likes=["tea"])
+    with pytest.raises(Misuse, match="at_once="):
+        view(at_once=0)
+
+
+def test_what_another_version_of_the_type_knows_stays() -> None:
+    """As while a new one is rolled out: neither breaks what the other noted."""
+
+    @dataclass
+    class Older:
+        name: str = ""
+
+    Older.__name__ = "Profile"
+    store = Store()
+    with scripted(found(name="Ann", likes=["tea"])):
+        view()(store.recalled("ann/1", user("I am Ann, I like tea.")))
+    with scripted(json.dumps({"name": "Anna"})):
+        older = facts(MODEL, Older, about=person, wait=True)
+        assert older(store.recalled("ann/2", user("No, Anna."))).messages[0].text.endswith('{"name":"Anna"}')
+    assert known(store.memory, "ann", Older) == Older("Anna")
+    assert known(store.memory, "ann", Profile) == Profile("Anna", likes=["tea"])

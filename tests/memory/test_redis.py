@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from arshai_kit import aio, assistant, testing, user
-from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable
+from arshai_kit.errors import BadRecord, Conflict, ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory import Conversation, remembering
 from arshai_kit.memory.in_redis import RedisStore, redis_memory
@@ -154,6 +154,34 @@ def test_what_was_changed_by_hand_is_refused(made: Any, admin: Any) -> None:
     admin.hdel(at(memory, "k"), "1")
     with pytest.raises(BadRecord):
         memory.load("k")
+    for field in ("count", "bytes"):
+        memory.forget("k")
+        version = memory.append("k", [user("one")])
+        admin.hset(at(memory, "k"), field, "many")
+        before = admin.dump(at(memory, "k"))
+        with pytest.raises(BadRecord, match="changed by hand"):
+            memory.append("k", [user("two")])
+        with pytest.raises(BadRecord, match="changed by hand"):
+            memory.replace("k", [], version)
+        assert admin.dump(at(memory, "k")) == before
+
+
+def test_what_redis_cannot_count_is_for_ever_and_what_is_no_text_is_misuse(made: Any, admin: Any) -> None:
+    memory = made(ttl=1e30)
+    version = memory.append("k", [user("Hi")])
+    assert admin.pttl(at(memory, "k")) == -1
+    assert memory.enter("k", "turn", 1e300) == 0.0
+    with pytest.raises(Conflict):
+        memory.replace("k", [], None)
+    acts: list[Callable[[], Any]] = [
+        lambda: memory.append("k", [user("Hi")], 5),
+        lambda: memory.note("k", 3, "a"),
+        lambda: made(prefix=3),
+    ]
+    for act in acts:
+        with pytest.raises(Misuse, match="are texts"):
+            act()
+    assert memory.load("k").version == version
 
 
 RENAME = "redis.call('HSET', KEYS[1], 'note:new', redis.call('HGET', KEYS[1], 'note:old')); "
@@ -387,11 +415,41 @@ def test_a_loop_that_does_not_run_is_not_waited_for_for_ever(redis_server: Redis
     memory = redis_memory(client, prefix=next(PREFIXES))
     with asyncio.Runner() as runner:
         runner.run(aio.run(memory.load, "k"))
-        monkeypatch.setattr(module, "_PATIENCE", 0.01)
+        monkeypatch.setattr(module, "PATIENCE", 0.01)
         with pytest.raises(StoreUnreachable, match="does not come"):
             memory.load("k")
         runner.run(client.aclose())
     assert repr(memory.backend).startswith("RedisStore(asyncio.Redis, ")
+
+
+def test_a_turn_that_is_cancelled_as_its_loop_ends_is_given_back(redis_server: RedisServer) -> None:
+    """The steps are those of `asyncio.run`; between the last two, there is time to close the client."""
+    from redis.asyncio import Redis
+
+    prefix, taken = next(PREFIXES), asyncio.Event()
+    client: Any = Redis.from_url(redis_server.url)
+
+    async def waits(_: Any) -> str:
+        taken.set()
+        await asyncio.sleep(LONG)
+        return "too late"
+
+    async def cancelled(task: asyncio.Task[Any]) -> bool:
+        await taken.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    loop = asyncio.new_event_loop()
+    chat = remembering(waits, redis_memory(client, prefix=prefix))
+    assert loop.run_until_complete(cancelled(loop.create_task(aio.run(chat, "Hi", key="k"))))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    elsewhere: Any = redis_memory(redis_server.url, prefix=prefix)
+    assert elsewhere.enter("k", "another", 60) == 0.0
+    elsewhere.backend.close()
+    loop.run_until_complete(client.aclose())
+    loop.close()
 
 
 @pytest.mark.anyio

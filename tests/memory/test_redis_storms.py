@@ -13,7 +13,8 @@ import anyio
 import pytest
 from attrs import define, field
 
-from arshai_kit import aio, user
+from arshai_kit import aio, user, using
+from arshai_kit.effects import Call
 from arshai_kit.errors import ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable
 from arshai_kit.memory import Memory, remembering
 from arshai_kit.memory.in_redis import redis_memory
@@ -307,6 +308,38 @@ def test_a_server_that_does_not_answer_in_time_is_away_and_has_done_it_all_the_s
             each.backend.close()
 
 
+@everywhere
+def test_a_server_that_hangs_is_asked_for_as_long_as_was_said(world: World, redis_server: RedisServer) -> None:
+    """Once within a second, by a client of ours, and by one of the user's, which would wait for ever."""
+    from redis import Redis
+
+    asked: list[str] = []
+
+    def on_call(call: Any, _: Any) -> Any:
+        asked.append(call.name)
+        return (yield from call)
+
+    with way_to(redis_server) as way, redis_client(Redis.from_url, way.url, socket_timeout=None) as theirs:
+        way.hold()
+        for client in (way.url, theirs):
+            memory: Any = redis_memory(client, when_away=0.5)
+            asked.clear()
+            with using(layers=[{Call: on_call}]), pytest.raises(StoreUnreachable):
+                world.run(partial(memory.backend.load, KEY))
+            assert asked == ["ask"]
+            memory.backend.close()
+
+
+def test_an_answer_that_does_not_come_is_waited_for_once(redis_server: RedisServer) -> None:
+    with way_to(redis_server) as way:
+        memory: Any = redis_memory(f"{way.url}?socket_timeout=0.1")
+        way.hold()
+        with pytest.raises(StoreUnreachable):
+            memory.load(KEY)
+        memory.backend.close()
+    assert len(way._open) <= 2  # there and on: one connection
+
+
 @on_both
 def test_who_waits_for_a_server_that_is_away_can_be_cancelled(backend: str) -> None:
     memory = redis_memory(NOWHERE, when_away=LONG)
@@ -348,7 +381,13 @@ def test_a_redis_without_room_keeps_what_it_has_and_says_so(tmp_path: Path) -> N
             memory.append("another", large)
         assert memory.load("another").version == 0
         memory.forget(KEY)
-        memory.append("another", large)
+
+        def has_room() -> bool:  # what was forgotten is freed in the background
+            with suppress(StoreFull):
+                return bool(memory.append("another", large))
+            return False
+
+        patient(has_room, "forgetting makes no room")
 
 
 def test_where_redis_lets_keys_go_a_conversation_goes_as_a_whole(tmp_path: Path) -> None:

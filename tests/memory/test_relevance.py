@@ -190,7 +190,7 @@ def test_a_prompt_without_words_takes_the_latest() -> None:
     assert asked(shown) == ["I bought a red car.", "Which film is on tonight?"]
     assert SEEN == []
     relevant(Counting(), limit=1, keep=1)(store.recalled("k", Message("user", [Image(b"x")])))
-    assert SEEN[-1] == ("query", "user: [image]")
+    assert SEEN[0] == ("query", "user: [image]")
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=64), st.data())
@@ -217,3 +217,30 @@ def test_a_packed_vector_of_a_text_is_as_good() -> None:
 def test_what_cannot_work_is_refused(make: Callable[[], Any], words: str) -> None:
     with pytest.raises(Misuse, match=words):
         make()
+
+
+class Choosy(HashedEmbedder):
+    """An embedder that refuses some texts, and with them all that are given together."""
+
+    def embed(self, texts: Sequence[str], *, kind: Any = None) -> Plan[Embeddings]:
+        SEEN.append((kind, str(len(texts))))
+        if any("unspeakable" in text or len(text) > 40_000 for text in texts):
+            raise ServerFailed("no")
+        return (yield from super().embed(texts, kind=kind))
+
+
+@listening
+def test_a_turn_that_cannot_be_embedded_takes_none_other_with_it(world: World) -> None:
+    store = Store()
+    for question in ("An unspeakable thing: " + "more of it " * 10, "word " * 20_000 + "end"):
+        store.append("k", (user(question), assistant("Well.")))
+    for question, answer in TALK:
+        store.append("k", (user(question), assistant(answer)))
+    view, prompt = relevant(Choosy(256), limit=2, keep=1), user("What should my dog called Rex eat?")
+    for _ in range(2):
+        events = world.events(lambda: run.plan(view, store.recalled("k", prompt)))
+        assert not [each for each in events if isinstance(each, Notice)]
+    assert asked(view(store.recalled("k", prompt))) == [TALK[0][0], TALK[3][0], TALK[5][0]]
+    assert SEEN[-2:] == [("query", "1"), ("document", "1")]
+    events = world.events(lambda: run.plan(view, store.recalled("k", user("unspeakable"))))
+    assert [each.kind for each in events if isinstance(each, Notice)] == ["not_ranked"]

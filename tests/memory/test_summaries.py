@@ -21,7 +21,7 @@ from arshai_kit.memory.summaries import Summarised, summarised
 from arshai_kit.memory.tokens import counting
 from arshai_kit.memory.views import composed, pinned, windowed
 from arshai_kit.models import Ask
-from arshai_kit.records import Finished, Message, Notice, system, user
+from arshai_kit.records import Finished, Message, Notice, assistant, system, user
 from arshai_kit.scope import using
 from arshai_kit.testing import scripted
 from tests.core.worlds import World, everywhere, listening
@@ -345,3 +345,21 @@ def test_asking_is_a_part_of_the_plan() -> None:
         return (yield from run.plan(made, store.recalled("k")))
 
     assert told(drive(plan()))[0].endswith("written")
+
+
+def test_a_turn_that_no_model_can_read_is_told_without_its_middle() -> None:
+    """Or it would be asked for, and fail, at every turn from then on."""
+    store = Store()
+    store.append("k", (user("I begin. " + "word " * 5000 + "I end."), assistant("Long!")))
+    talk(store, 1, 3)
+
+    def small(prompt: str) -> str:
+        if len(prompt) > 8000:
+            raise ServerFailed("too long")
+        assert "user: I begin. " in prompt
+        assert "I end.\nassistant: Long!" in prompt
+        assert "letters are left out here" in prompt
+        return "short"
+
+    made = summarised(small, over=100, keep=1, wait=True, at_once=1000)
+    assert told(made(store.recalled("k")))[0].endswith("short")

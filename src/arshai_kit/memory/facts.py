@@ -15,6 +15,7 @@ from arshai_kit.effects import Plan
 from arshai_kit.errors import ForeignFormat, Misuse
 from arshai_kit.faces import blocking, drive
 from arshai_kit.memory.deriving import Change, Kept, derive, kept, updated
+from arshai_kit.memory.tokens import estimated, shortened
 from arshai_kit.memory.turns import digest, told
 from arshai_kit.memory.views import Recalled
 from arshai_kit.models import is_model
@@ -67,12 +68,13 @@ def _noted(kind: Any) -> str:
 
 def _read(value: Kept, kind: Any, person: str) -> Any:
     """What *value*, a note of *person*, says, as a *kind*."""
-    from arshai_kit.schema import Misfit, structured
+    from arshai_kit.schema import Misfit, structured, unstructured
 
     if "facts" not in value:
         return kind()
     try:
-        return structured(_plain(value["facts"]), kind)
+        names = unstructured(kind())
+        return structured({name: each for name, each in _plain(value["facts"]).items() if name in names}, kind)
     except Misfit as misfit:
         raise ForeignFormat(
             f"what is noted of {person!r} fits no {kind.__name__}: {misfit}; name the type anew, or forget the note by "
@@ -90,6 +92,7 @@ class Facts(Record):
     merge: Callable[[Any, Any], Any] | None = None
     wait: bool = False
     instructions: str = field(default=_INSTRUCTIONS, repr=False)
+    at_once: int = 20_000
 
     def __call__(self, recalled: Recalled) -> Recalled:
         """*recalled*, after what is known about its user."""
@@ -113,21 +116,27 @@ class Facts(Record):
         def make() -> Plan[Change]:
             value, _ = yield from kept(recalled, person, _noted(self.kind))
             before = dumps(_telling(_read(value, self.kind, person), self.kind)).decode()
-            question = f"Known so far:\n{before}\n\nThe new messages:\n{told(news)}"
-            found = yield from extract.plan(self.model, question, self.kind, system=self.instructions)
+            found = list[Any]()
+            for said in _pieces(news, self.at_once):
+                question = f"Known so far:\n{before}\n\nThe new messages:\n{said}"
+                found.append((yield from extract.plan(self.model, question, self.kind, system=self.instructions)))
             return partial(self._changed, recalled, person, found)
 
         return (yield from derive(recalled, person, _noted(self.kind), make))
 
-    def _changed(self, recalled: Recalled, person: str, found: Any, value: Kept) -> Kept:
+    def _changed(self, recalled: Recalled, person: str, found: Sequence[Any], value: Kept) -> Kept:
         """*value*, the note, with what was *found*, and how far this conversation has been read."""
-        from arshai_kit.schema import unstructured
+        from arshai_kit.schema import structured, unstructured
 
-        old = _read(value, self.kind, person)
-        if self.merge is not None:
-            facts = unstructured(self.merge(old, found))
-        else:
-            facts = merged(*[unstructured(each) for each in (old, found, self.kind())])
+        empty, before = unstructured(self.kind()), value.get("facts", {})
+        facts: Any = unstructured(_read(value, self.kind, person))
+        for each in found:
+            if self.merge is not None:
+                facts = unstructured(self.merge(structured(facts, self.kind), each))
+            else:
+                facts = merged(facts, unstructured(each), empty)
+        # what another version of the type knows stays, for that
+        facts = {**{name: each for name, each in _plain(before).items() if name not in empty}, **facts}
         seen = {key: marks for key, marks in value.get("seen", {}).items() if key != recalled.key}
         latest = list(seen.items())[max(0, len(seen) - _CONVERSATIONS + 1) :]
         return {"facts": facts, "seen": {**dict(latest), recalled.key: _marks(recalled)}}
@@ -150,6 +159,19 @@ def _news(recalled: Recalled, value: Kept) -> list[Message]:
     return [*[message for message, place in both if place >= read and message.role != "system"], *recalled.prompt]
 
 
+def _pieces(messages: Sequence[Message], at_once: int) -> list[str]:
+    """*messages* as texts of at most *at_once* tokens each."""
+    pieces, size = list[list[Message]](), at_once
+    for message in messages:
+        each = estimated(message)
+        size += each
+        if size > at_once:
+            pieces.append([])
+            size = each
+        pieces[-1].append(message)
+    return [shortened(told(each), at_once) for each in pieces]
+
+
 def _telling(profile: Any, kind: Any) -> dict[str, Any]:
     """The fields of *profile* that say more than its *kind* does by itself."""
     from arshai_kit.schema import unstructured
@@ -166,6 +188,7 @@ def facts(
     merge: Callable[[T, T], T] | None = None,
     wait: bool = False,
     instructions: str = _INSTRUCTIONS,
+    at_once: int = 20_000,
 ) -> Facts:
     """A view: what is known about the user, a *kind*, is told before the conversation, and kept up to date by *model*.
 
@@ -173,8 +196,12 @@ def facts(
     key of the person from that of the conversation, so that they are known in their next one; by default facts are the
     conversation's own. `memory.forget(person)` forgets them. What is new is read once, in the background, or before the
     answer with *wait*; `merge(old, new)` says what becomes of both (by default that of `merged`, which joins lists and
-    lets the later value win). When it fails, the conversation goes on, and `Notice("not_noted", …)` says why.
+    lets the later value win). *model* is given at most *at_once* tokens at a time; of a message that is longer, the
+    middle is left out. When it fails, the conversation goes on, and `Notice("not_noted", …)` says why. Fields that
+    another version of the *kind* has noted stay noted.
     """
+    if type(at_once) is not int or at_once < 1:
+        raise Misuse(f"at_once= is a whole number of tokens above zero, not {at_once!r}")
     if not is_model(model):
         raise Misuse(f"facts() takes a model, as openai_compatible(…) makes one, not {type(model).__name__}")
     made: Any = kind
@@ -182,7 +209,7 @@ def facts(
         made()
     except Exception as error:
         raise Misuse(f"facts() takes a type whose fields all have a default, for what is not known: {error}") from error
-    return Facts(model, kind, about, merge, wait, instructions)
+    return Facts(model, kind, about, merge, wait, instructions, at_once)
 
 
 @blocking

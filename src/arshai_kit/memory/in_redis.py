@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -11,12 +12,12 @@ from attrs import field, frozen
 from arshai_kit._json import freeze
 from arshai_kit._record import Record
 from arshai_kit.effects import Call, Now, Plan, Random, Sleep
-from arshai_kit.errors import ForeignFormat, Misuse, StoreUnreachable
+from arshai_kit.errors import ArshaiError, ForeignFormat, Misuse, StoreUnreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory.encoding import checked, encoded, joined, note_decoded, note_encoded
 from arshai_kit.memory.recent import Recent
 from arshai_kit.memory.records import Conversation, Memory, Note
-from arshai_kit.memory.redis_client import Client, client_of
+from arshai_kit.memory.redis_client import PATIENCE, Client, client_of
 from arshai_kit.memory.redis_scripts import FORMAT, MIGRATIONS, SCRIPTS, migration
 from arshai_kit.memory.redis_watch import Watch
 from arshai_kit.memory.sharing import conflict, too_large
@@ -28,6 +29,10 @@ WhenAway: TypeAlias = Literal["raise"] | float
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+_FOREVER: Final = 1e9
+"""Seconds, thirty years: Redis counts no further than some more of them."""
+_LEAST: Final = 1.0
+"""Seconds that an answer may take however short the time is: a busy server is not away."""
 _NO_MESSAGES: Final = encoded(())
 _ESCAPED: Final = ((b"%", b"%25"), (b"{", b"%7B"), (b"}", b"%7D"))
 """What would move a conversation's keys to several nodes of a cluster."""
@@ -49,7 +54,7 @@ def redis_memory(
     asked by worker threads there, and under trio. A conversation is kept for *ttl* seconds (by default `REDIS_TTL`;
     without either, or with infinity, for ever), since it was last used, or, without *renew*, since it began. It takes
     at most *max_bytes*. When Redis cannot be asked, a call raises `StoreUnreachable`, at once or after *when_away*
-    seconds in which it asks again; a change is made once however often it is asked for.
+    seconds in which it asks again, a second at least; a change is made once however often it is asked for.
     """
     store = RedisStore(redis, ttl=ttl, renew=renew, prefix=prefix, max_bytes=max_bytes, when_away=when_away)
 
@@ -107,9 +112,9 @@ class RedisStore:
         migrations: Mapping[int, str] = MIGRATIONS,
     ) -> None:
         steps = {f"migrate {number}": migration(number, step) for number, step in migrations.items()}
-        self.client = client_of(redis, {**SCRIPTS, **steps})
-        self.ttl, self.renew, self.prefix = _ttl(ttl), renew, prefix
+        self.ttl, self.renew, self.prefix = _ttl(ttl), renew, _bytes(prefix).decode("utf-8", "surrogatepass")
         self.max_bytes, self.when_away = _limit(max_bytes), _patience(when_away)
+        self.client = client_of(redis, {**SCRIPTS, **steps}, _each(self.when_away))
         self.migrations, self.format = migrations, max(migrations, default=FORMAT - 1) + 1
         self.recent = Recent()
         self._head = (b"%d" % self.format, b"%d" % round(1000 * (self.ttl or 0)), b"1" if renew else b"0")
@@ -148,7 +153,8 @@ class RedisStore:
         """Put *messages* in place of all that was said until *version*; the new version."""
         record = encoded(messages)
         own = yield from _drawn()
-        answer = yield from self._asked("replace", key, _bytes(own), record, self.max_bytes or 0, version)
+        expected = version if type(version) is int else -1  # which no conversation is of
+        answer = yield from self._asked("replace", key, _bytes(own), record, self.max_bytes or 0, expected)
         if answer[0]:
             raise conflict(key, version, answer[1])
         return answer[1]  # type: ignore[no-any-return]
@@ -175,7 +181,7 @@ class RedisStore:
 
     def enter(self, key: str, id: str, seconds: float) -> Plan[float]:  # noqa: A002  # as Memory says
         """Take the turn of *key*, or its place in the line; the seconds after which to ask again."""
-        answer = yield from self._asked("enter", key, _bytes(id), seconds)
+        answer = yield from self._asked("enter", key, _bytes(id), min(seconds, _FOREVER))
         return float(answer[1])
 
     def leave(self, key: str, id: str) -> Plan[None]:  # noqa: A002
@@ -184,7 +190,7 @@ class RedisStore:
 
     def begin(self, key: str, id: str, seconds: float) -> Plan[tuple[float, Conversation]]:  # noqa: A002
         """`enter`, and `load` once it is this one's turn, in one round trip."""
-        _, pause, version, records = yield from self._asked("begin", key, _bytes(id), seconds)
+        _, pause, version, records = yield from self._asked("begin", key, _bytes(id), min(seconds, _FOREVER))
         return float(pause), Conversation(self._said(records, version, key), version)
 
     def end(self, key: str, messages: Sequence[Message], id: str, turn: str) -> Plan[int]:  # noqa: A002
@@ -213,6 +219,10 @@ class RedisStore:
         itself = b"%b:{%b}" % (_bytes(self.prefix), tag)
         return itself, itself + b":turn", itself + b":line"
 
+    def held(self) -> Callable[[], None]:
+        """Have whatever asks Redis for this memory stay until what this gives is called; never blocks."""
+        return self.client.held()
+
     def close(self) -> None:
         """Close the connections of a client that was made for an address."""
         if isinstance(self.client, Client):
@@ -233,19 +243,32 @@ class RedisStore:
             yield from self._waited(name, keys)
 
     def _waited(self, script: str, keys: tuple[bytes, ...], *args: Any) -> Plan[Any]:
-        until, pause = None, _FIRST_PAUSE
+        if not self.when_away:
+            return (yield from Call(self.client.ask, script, keys, *self._head, *args))
+        now, pause = (yield from Now()), _FIRST_PAUSE
+        until = now + self.when_away
         while True:
             try:
-                return (yield from Call(self.client.ask, script, keys, *self._head, *args))
+                return (yield from self._once(until - now, script, keys, *self._head, *args))
             except StoreUnreachable:
-                if not self.when_away:
-                    raise
                 now = yield from Now()
-                until = now + self.when_away if until is None else until
                 if now >= until:
                     raise
                 yield from Sleep(min(pause, until - now))
                 pause = min(2 * pause, _LONGEST_PAUSE)
+                now = yield from Now()
+
+    def _once(self, seconds: float, *args: Any) -> Plan[Any]:
+        """Ask once; a client that was given may wait for as long as it likes, so it is left after so many *seconds*."""
+        ask: Call[Any] = Call(self.client.ask, *args)
+        if self.client.is_ours:  # it gives up by itself
+            return (yield from ask)
+        try:
+            return (yield from ask.within(max(seconds, _LEAST)))
+        except ArshaiError:
+            raise
+        except TimeoutError as error:
+            raise StoreUnreachable(f"Redis was asked to {args[0]!r}, and says nothing") from error
 
     def _said(self, records: bytes, version: int, key: str) -> tuple[Message, ...]:
         """The messages of records that stand in lines; there are none where nothing was ever said."""
@@ -283,7 +306,18 @@ def _drawn() -> Plan[str]:
 
 
 def _bytes(text: str) -> bytes:
+    if not isinstance(text, str):
+        raise Misuse(f"ids, the names of notes, and prefix= are texts, not {text!r:.80}")
     return text.encode("utf-8", "surrogatepass")
+
+
+def _each(when_away: float) -> float:
+    """The seconds that each of the answers for which we wait *when_away* may take.
+
+    >>> _each(0), _each(0.1), _each(3), _each(6), _each(60)
+    (5.0, 1.0, 3.0, 3.0, 5.0)
+    """
+    return max(_LEAST, when_away / ceil(when_away / PATIENCE)) if when_away else PATIENCE
 
 
 def _store(redis: Any, ttl: float, renew: bool, prefix: str, max_bytes: int | None, when_away: Any) -> RedisStore:  # noqa: FBT001  # a pickle's
@@ -302,7 +336,7 @@ def _ttl(ttl: float | None) -> float | None:
             raise Misuse(f"REDIS_TTL is a number of seconds, not {text!r:.80}") from None
     if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not ttl > 0:
         raise Misuse(f"ttl= (or REDIS_TTL) is a number of seconds above zero, or None, not {ttl!r:.80}")
-    return None if ttl == float("inf") else max(ttl, 0.001)
+    return None if ttl > _FOREVER else max(ttl, 0.001)
 
 
 def _limit(limit: int | None) -> int | None:

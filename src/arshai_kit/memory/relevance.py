@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from arshai_kit.embeddings import embed, similarity
 from arshai_kit.errors import ArshaiError, Misuse
 from arshai_kit.faces import drive
 from arshai_kit.memory.deriving import Change, Kept, derive, kept
+from arshai_kit.memory.tokens import shortened
 from arshai_kit.memory.turns import digest, told
 from arshai_kit.memory.views import Recalled
 from arshai_kit.records import Message, Notice
@@ -24,6 +25,10 @@ __all__ = ["Relevant", "packed", "relevant", "unpacked"]
 _CHUNK: Final = 128
 """The messages of a conversation whose vectors share a note."""
 _LARGEST: Final = 127
+_LONGEST: Final = 8000
+"""So many tokens of a turn are embedded: few embedders take more."""
+_REFUSED: Final = 3
+"""When so many were refused, the others are not tried before the next turn."""
 
 
 def packed(vector: Sequence[float]) -> str:
@@ -80,8 +85,8 @@ class Relevant(Record):
         if not question:
             return [float(number) for number in range(len(older))]
         texts = {number: [recalled.messages[each] for each in turn] for number, turn in enumerate(older)}
+        (vector,) = yield from embed.plan(self.embedder, question, kind="query")  # fails first where all would fail
         vectors = yield from self._vectors(recalled, older, list(texts.values()))
-        (vector,) = yield from embed.plan(self.embedder, question, kind="query")
         wanted, scores = tuple(vector), list[float]()
         for age, found in zip(range(len(older), 0, -1), vectors, strict=True):
             alike = similarity(wanted, tuple(found)) if found else 0.0
@@ -113,13 +118,29 @@ class Relevant(Record):
         made: dict[str, str] = {}
 
         def make() -> Plan[Change]:
-            found = yield from embed.plan(self.embedder, missing.values(), kind="document")
-            made.update(zip(missing, [packed(vector) for vector in found], strict=True))
+            if not (yield from self._embedded(missing, made)) and len(missing) > 1:
+                failed = 0
+                for name in sorted(missing, key=lambda each: len(missing[each])):
+                    failed += not (yield from self._embedded({name: missing[name]}, made))
+                    if failed == _REFUSED:
+                        break
             return partial(_joined, made, frozenset(wanted))
 
         if not (yield from derive(recalled, recalled.key, self._note(chunk), make)) and not made:
             yield from make()  # somebody else keeps it
         return made
+
+    def _embedded(self, texts: Mapping[str, str], made: dict[str, str]) -> Plan[bool]:
+        """Add the vectors of *texts* to those *made*; whether there are any, and none of them was refused."""
+        said = [shortened(each, _LONGEST) for each in texts.values()]
+        try:
+            found = yield from embed.plan(self.embedder, said, kind="document")
+        except ArshaiError as error:
+            if error.ends_run:
+                raise
+            return False
+        made.update(zip(texts, [packed(vector) for vector in found], strict=True))
+        return True
 
     def _note(self, chunk: int) -> str:
         return f"vectors {self.embedder.provider}/{self.embedder.name}/{self.embedder.dimensions or ''} {chunk}"
@@ -143,8 +164,9 @@ def relevant(
 
     A turn's score is the likeness of its meaning to the prompt's (at most 1) and, for the latest, *recency* more, half
     of it *half_life* turns earlier; one that is less alike than *least* is left out. Each turn is embedded once: the
-    vectors are kept under the conversation's key, a byte for each number. When *embedder* fails, the latest turns are
-    taken, and `Notice("not_ranked", …)` says why.
+    vectors are kept under the conversation's key, a byte for each number; of a long turn, the middle is left out. One
+    that *embedder* refuses is like nothing. When it fails, the latest turns are taken, and `Notice("not_ranked", …)`
+    says why.
     """
     if not hasattr(embedder, "embed"):
         raise Misuse(f"relevant() takes an embedder, as openai_embedder(…) makes one, not {type(embedder).__name__}")

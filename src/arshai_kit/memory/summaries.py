@@ -14,7 +14,7 @@ from arshai_kit.effects import Plan
 from arshai_kit.errors import BadAnswer, Misuse
 from arshai_kit.faces import drive
 from arshai_kit.memory.deriving import Change, Kept, derive, kept, updated
-from arshai_kit.memory.tokens import Count, estimated, total
+from arshai_kit.memory.tokens import Count, estimated, shortened, total
 from arshai_kit.memory.turns import digest, told
 from arshai_kit.memory.views import Recalled
 from arshai_kit.models import is_model
@@ -87,7 +87,8 @@ class Summarised(Record):
 
     def _written(self, summary: str, messages: Sequence[Message]) -> Plan[str]:
         """The summary of what *summary* tells and *messages* say, as the model writes it."""
-        question = f"The summary so far:\n{summary or '(none)'}\n\nThe turns after it:\n{told(messages)}"
+        said = shortened(told(messages), self.at_once, self.count)
+        question = f"The summary so far:\n{summary or '(none)'}\n\nThe turns after it:\n{said}"
         if is_model(self.model):
             answer: Response = yield from complete.plan(self.model, question, system=self.instructions)
         else:
@@ -123,9 +124,9 @@ def summarised(
 
     *model*, or an agent, writes it, in the background, so that the turn that comes next has it; with *wait*, before
     this one is answered. It is kept under the conversation's key with what it covers, is given only what it does not
-    cover yet (at most *at_once* tokens at a time), and is made anew where the conversation was replaced. Pinned turns
-    are in it, and sent besides. When it fails, the turns are sent as they are, and `Notice("not_summarised", …)` says
-    why.
+    cover yet (at most *at_once* tokens at a time; of a turn that is longer, the middle is left out), and is made anew
+    where the conversation was replaced. Pinned turns are in it, and sent besides. When it fails, the turns are sent as
+    they are, and `Notice("not_summarised", …)` says why.
     """
     if not callable(model) and not is_model(model):
         raise Misuse(f"summarised() takes a model, or an agent, not {type(model).__name__}")

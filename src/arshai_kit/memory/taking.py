@@ -110,9 +110,13 @@ class Turn:
             return
         background = process_background()  # which is waited for when the process ends
         number = background.add("leave")
+        held = getattr(self.memory.backend, "held", None)  # the loop of a client of asyncio is to last until then
+        over = held() if callable(held) else None
 
         def job() -> None:
             self._left()
+            if over is not None:
+                over()
             background.remove(number)
             for seconds in _LATE if state == "asking" else ():
                 time.sleep(seconds)

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from arshai_kit._json import dumps
 from arshai_kit.errors import Misuse, need
-from arshai_kit.records import Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
+from arshai_kit.records import Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult, user
 
-__all__ = ["Count", "counting", "estimated", "estimated_text", "tokenizer", "total"]
+__all__ = ["Count", "counting", "estimated", "estimated_text", "shortened", "tokenizer", "total"]
 
 Count: TypeAlias = Callable[[Message], int]
 """How many tokens a message takes."""
@@ -24,6 +24,7 @@ _WEIGHTS: Final = ((_LETTERS, 0.286), (_OTHERS, 0.36), (_TWO_BYTES, 0.37), (_MOR
 
 _AROUND: Final = 4
 """What a provider writes around each message, and around each call: roles and marks."""
+_SHORTEST: Final = 1000
 _MEDIA: Final = 1000
 """A picture, a page or a sound: providers count from 85 to some thousands, by a size that is not known here."""
 
@@ -89,6 +90,20 @@ def tokenizer(encoding: Literal["o200k_base", "cl100k_base"] = "o200k_base", *, 
         raise Misuse(f"there are the encodings 'o200k_base' and 'cl100k_base', and no {encoding!r}")
     counts: Callable[[str], int] = made().count
     return counting(lambda text: counts(text.encode("utf-8", "replace").decode()), media=media)
+
+
+def shortened(text: str, most: int, count: Count = estimated) -> str:
+    """*text*, without its middle where it takes more than *most* tokens; a thousand letters are always left.
+
+    >>> shortened("Hello", 2), len(shortened("word " * 10_000, 2000)) < 8000
+    ('Hello', True)
+    """
+    shown, left = text, len(text)
+    while left > _SHORTEST and (size := count(user(shown))) > most:
+        left = max(_SHORTEST, min(left * most // size, left * 9 // 10))
+        end = len(text) - left // 2
+        shown = f"{text[: left - left // 2]}\n[… {len(text) - left} letters are left out here …]\n{text[end:]}"
+    return shown
 
 
 def total(messages: Iterable[Message], count: Count = estimated) -> int:
