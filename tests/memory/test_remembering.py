@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arshai_kit import aio, openai_compatible, run, stream, using
-from arshai_kit.agents import agent, approve, as_tool, guard, handoff, parallel, pipe, placed, route, to_mermaid
+from arshai_kit.agents import agent, approve, as_tool, guard, handoff, insist, parallel, pipe, placed, route, to_mermaid
 from arshai_kit.effects import Emit, Plan, Step, Where, side_by_side
 from arshai_kit.errors import (
     ApprovalNeeded,
@@ -31,6 +31,7 @@ from arshai_kit.errors import (
 )
 from arshai_kit.faces import drive
 from arshai_kit.memory import Conversation, Memory, Recalled, in_memory, remembering
+from arshai_kit.memory.pairing import paired, put_right
 from arshai_kit.records import (
     Message,
     Notice,
@@ -135,6 +136,93 @@ def test_a_call_that_was_handed_over_is_answered_by_the_next_turn(store: Store) 
     assert close_open_calls(said) == said
     assert tool_result(calls[0], "Yes.") in said
     assert [message.role for message in said] == "user assistant tool tool user assistant".split()
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_late_turn_never_stands_between_a_call_and_its_result(store: Store, answered: bool) -> None:
+    """Its lease was over, and another turn handed a call over meanwhile."""
+    memory, call = store.memory(), ToolCall("c1", "ask_the_user")
+    begun, go, seen = threading.Event(), threading.Event(), list[tuple[Message, ...]]()
+
+    def speaks(said: tuple[Message, ...]) -> Any:
+        seen.append(said)
+        if said[-1].text == "slow":
+            begun.set()
+            go.wait(60)
+        return Response((assistant(call),)) if said[-1].text == "ask" else "Fine."
+
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(remembering(speaks, memory, lease=0.05), "slow", key="k")
+        assert begun.wait(60)
+        chat = remembering(speaks, memory)
+        chat("ask", key="k")
+        go.set()
+        late.result(60)
+    chat([tool_result(call, "Yes."), user("Go on.")] if answered else "Go on.", key="k")
+    chat("And now?", key="k")
+    for said in seen[2:]:
+        assert [message.role for message in said[:5]] == "user assistant tool user assistant".split()
+        assert ("Yes." in repr(said[2])) is answered
+        assert close_open_calls(said) == said
+    assert drive(memory.asked(memory.load, "k")).messages[:-2] == seen[-1][:-1]
+
+
+def test_a_prompt_that_brings_a_call_without_a_result_is_kept_with_one(store: Store) -> None:
+    memory = store.memory()
+    remembering(lambda said: "Fine.", memory)([user("Well?"), assistant(ToolCall("c1", "look"))], key="k")
+    said = drive(memory.asked(memory.load, "k")).messages
+    assert [message.role for message in said] == "user assistant tool assistant".split()
+    assert close_open_calls(said) == said
+
+
+def test_a_result_that_no_call_waits_for_is_refused_before_anybody_is_asked(store: Store) -> None:
+    """As when the conversation is forgotten: it would begin with a result for good."""
+    memory, call = store.memory(), ToolCall("c1", "ask_the_user")
+    asked = list[Any]()
+
+    def asks(said: tuple[Message, ...]) -> Response:
+        asked.append(said)
+        return Response((assistant(call),))
+
+    chat = remembering(asks, memory)
+    chat("Well?", key="k")
+    drive(memory.asked(memory.forget, "k"))
+    with pytest.raises(Misuse, match=r"result of 'ask_the_user' \('c1'\), for which no call waits in 'k'"):
+        chat([tool_result(call, "Yes."), user("Go on.")], key="k")
+    assert len(asked) == 1
+    assert drive(memory.asked(memory.load, "k")) == Conversation()
+    assert free(memory)
+
+
+def test_what_cannot_be_put_right_where_it_is_kept_is_put_right_where_it_is_sent() -> None:
+    def away(*_: Any) -> int:
+        raise StoreUnreachable("away")
+
+    memory = in_memory()
+    memory.append("k", [assistant(ToolCall("c1", "look")), user("Well?"), assistant("Fine.")])
+    chat = remembering(lambda said: " ".join(each.role for each in said), evolve(memory, replace=away))
+    assert chat("So?", key="k").text == "assistant tool user assistant user"
+
+
+def _asking() -> st.SearchStrategy[list[Message]]:
+    """Calls, their results and other words, in any order."""
+    calls = st.sampled_from([ToolCall(own, "look") for own in ("c1", "c2", "")])
+    results = calls.map(lambda call: tool_result(call, "Yes."))
+    asks = st.lists(calls, min_size=1, max_size=2).map(lambda some: assistant(*some))
+    return st.lists(st.one_of(asks, results, st.sampled_from([user("Well?"), assistant("Fine.")])), max_size=8)
+
+
+@given(said=_asking(), new=_asking())
+def test_what_is_put_right_loses_nothing_and_is_right(said: list[Message], new: list[Message]) -> None:
+    before, behind, fits = put_right(tuple(said), tuple(new))
+    whole = paired((*said, *new))
+    assert (*before, *behind) == (whole if fits else (*said, *new))
+    assert paired(whole) == whole
+    assert not [each for each in (*said, *new) if (*said, *new).count(each) > whole.count(each)]
+    last = max([place for place, each in enumerate(whole) if each.role != "tool"], default=0)
+    assert close_open_calls(whole)[: last + 1] == whole[: last + 1]
+    if not any(each.role == "tool" or each.tool_calls for each in (*said, *new)):
+        assert (before, behind) == (tuple(said), tuple(new))
 
 
 def test_a_view_makes_what_is_sent_and_not_what_is_kept(store: Store) -> None:
@@ -623,3 +711,15 @@ def test_no_tool_loop_tells_a_model_that_a_key_is_missing(world: World) -> None:
     assert world.run(lambda: kept.plan("Hi")).text == "Sorry."
     with pytest.raises(Misuse, match="an agent as as_tool"):
         agent(calls, tools=[partial(chat, key="k")])
+
+
+def test_a_memory_is_put_around_what_asks_again() -> None:
+    chat = remembering(agent(Echo(), name="echo"), in_memory())
+    for inside in (chat, partial(chat, key="k"), placed(chat, "a"), deadline(chat, 900), guard(chat, after=bool)):
+        with pytest.raises(Misuse, match=r"would keep twice: remembering\(insist"):
+            insist(inside, bool)
+    tries = iter(["bad", "good"])
+    memory = in_memory()
+    around = remembering(insist(lambda _: next(tries), lambda reply: reply.text == "good"), memory)
+    assert around("Hi", key="k").text == "good"
+    assert [message.text for message in memory.load("k").messages][::3] == ["Hi", "good"]

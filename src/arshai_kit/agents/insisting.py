@@ -115,6 +115,17 @@ def insist(agent: Any, check: Any, *, times: int = 2) -> Insisting:
     """
     agent = callable_agent(agent, "insist()")
     check = callable_agent(check, "insist(), as its check,")
+    if _remembers(agent):
+        raise Misuse(
+            "insist() hands on all that was said, which a memory inside would keep twice: remembering(insist(…))"
+        )
     if type(times) is not int or times < 0:
         raise Misuse(f"times= is a whole number from 0, not {times!r}")
     return Insisting(agent, check, times)
+
+
+def _remembers(agent: Any) -> bool:
+    """Whether *agent*, or whom it wraps, has a memory of the conversation."""
+    while isinstance(agent, Record) and not callable(getattr(getattr(agent, "memory", None), "append", None)):
+        agent = getattr(agent, "agent", None)
+    return isinstance(agent, Record)
