@@ -217,6 +217,16 @@ def test_what_who_was_killed_has_forgotten_is_overwritten_by_the_next(tmp_path: 
         assert left(tmp_path) == {2}
 
 
+def test_what_was_replaced_is_overwritten_when_the_file_is_written_anew(tmp_path: Path) -> None:
+    with opened(tmp_path / "m.db") as memory:
+        version = memory.append("k", [user("MARK-1-KRAM")])
+        memory.replace("k", [user("MARK-2-KRAM")], version)
+        memory.backend.clean()
+        assert left(tmp_path) == {2}
+        memory.backend.clean()
+        assert memory.load("k").messages == (user("MARK-2-KRAM"),)
+
+
 def test_of_what_is_forgotten_meanwhile_somebody_is_left_to_see_to(tmp_path: Path) -> None:
     with opened(tmp_path / "m.db") as memory, opened(tmp_path / "m.db") as other:
         for key in ("a", "b"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from threading import RLock
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
@@ -154,16 +153,15 @@ class SqliteStore:
         self._changed(lambda file: _forgotten(file, list(names)))
         for key in names.values():
             self.recent.drop(key)
-        self.clean()
+        if self._asked(_marked):
+            self.clean()
 
     def clean(self) -> None:
-        """Leave no byte of what was forgotten in the file, nor in its log: both are written anew.
+        """Leave no byte of what was forgotten or replaced in the file, nor in its log: both are written anew.
 
         SQLite overwrites what it deletes, and no copy that it left behind when it moved it from page to page.
         """
         mark = self._asked(_marked)
-        if not mark:
-            return
         until = monotonic() + self.patience
         try:
             self._cut(until)
@@ -175,7 +173,8 @@ class SqliteStore:
                 f"{why}; memory.backend.clean() tries again, and so does who forgets next"
             ) from error
         done = "delete from turns where key = ? and place = ?"  # unless somebody has forgotten more since
-        self._changed(lambda file: file.execute(done, (_MARK, mark)))
+        if mark:
+            self._changed(lambda file: file.execute(done, (_MARK, mark)))
 
     def _cut(self, until: float) -> None:
         """Put the log into the file and leave nothing in it; who reads what was there before is waited for."""
@@ -384,7 +383,7 @@ def _path(path: str | os.PathLike[str]) -> str:
     found = os.fspath(path)
     if not isinstance(found, str) or not found or found == ":memory:" or found.startswith("file:"):
         raise Misuse(f"sqlite_memory takes the path of a file, not {found!r}; in_memory() needs none")
-    return str(Path(found).absolute())  # it is opened later, and again in a fork, wherever the process is then
+    return os.path.abspath(found)  # noqa: PTH100  # it is opened later, wherever the process is then
 
 
 def _again(path: str, max_bytes: int, patience: float, synchronous: Literal["full", "normal"]) -> SqliteStore:

@@ -9,20 +9,21 @@ from attrs import frozen
 
 from arshai_kit._record import Record
 from arshai_kit.completion import as_response, run
-from arshai_kit.effects import Plan
+from arshai_kit.effects import Plan, Step
 from arshai_kit.errors import ApprovalNeeded, ArshaiError, Conflict, Misuse, PauseRefused
-from arshai_kit.faces import drive
 from arshai_kit.memory.encoding import checked, decoded, encoded
-from arshai_kit.memory.records import Memory, Note
+from arshai_kit.memory.pairing import expected, paired, put_right
+from arshai_kit.memory.records import Conversation, Memory, Note
 from arshai_kit.memory.taking import Turn, drawn
 from arshai_kit.memory.views import Recalled, viewed
 from arshai_kit.models import Prompt, is_model, thread
-from arshai_kit.records import Message, Paused, Response, close_open_calls
-from arshai_kit.resilience.around import named
+from arshai_kit.records import Message, Paused, Response
+from arshai_kit.resilience.around import blocked, named
 
-__all__ = ["Remembering", "remembering"]
+__all__ = ["PAUSES", "Remembering", "remembering"]
 
-_PAUSES: Final = "paused"
+PAUSES: Final = "paused"
+"""The note of what was new in the prompts of runs that wait for a person."""
 _MOST_PAUSES: Final = 16
 """So many runs of one conversation may wait for a person; the oldest one's prompt is no longer known then."""
 _OVER: Final = ""
@@ -61,7 +62,7 @@ class Remembering(Record):
 
     def __call__(self, prompt: Prompt | Paused, *args: Any, key: str = "", **kwargs: Any) -> Response:
         """The answer of the agent."""
-        return drive(self.plan(prompt, *args, key=key, **kwargs))
+        return blocked(self.plan, (self,), (prompt, *args), {**kwargs, "key": key})
 
     def _answered(self, turn: Turn, prompt: Prompt | Paused, args: Any, kwargs: Any) -> Plan[Response]:
         new = () if isinstance(prompt, Paused) else thread(prompt)
@@ -70,12 +71,14 @@ class Remembering(Record):
             new = yield from _asked_before(self.memory, turn.key, prompt)
             asked: Any = prompt
         else:
-            new = _closing(said.messages, new)
+            expected(said.messages, new, turn.key)
+            said, new, fits = yield from _put_right(self.memory, turn.key, said, new)
             asked = (*said.messages, *new)
             if self.view is not None:
                 seen = Recalled(turn.key, said.messages, new, self.memory, said.version)
                 seen = viewed((yield from run.plan(self.view, seen)), self.view)
                 asked = (*seen.messages, *seen.prompt)
+            asked = asked if fits else paired(asked)
         try:
             with turn.marked():
                 response = as_response((yield from run.plan(self.agent, asked, *args, **kwargs)))
@@ -84,7 +87,7 @@ class Remembering(Record):
                 yield from _keep(self.memory, turn.key, error.paused, new, prompt)
             raise
         try:
-            yield from turn.end((*new, *response.messages))
+            yield from turn.end(paired((*new, *response.messages)))
         except ArshaiError as error:  # the answer is there, and only it is not kept
             error.partial = response if error.partial is None else error.partial
             raise
@@ -103,12 +106,17 @@ def _keyless(name: str) -> Misuse:
     return error
 
 
-def _closing(said: tuple[Message, ...], new: tuple[Message, ...]) -> tuple[Message, ...]:
-    """*new*, behind results for the calls at the end of what was *said* that it does not answer."""
-    if not said or not (said[-1].tool_calls or said[-1].role == "tool"):
-        return new
-    closed = close_open_calls((*said, *new))
-    return closed[len(said) :] if closed[: len(said)] == said else new
+def _put_right(
+    memory: Memory, key: str, said: Conversation, new: tuple[Message, ...]
+) -> Plan[tuple[Conversation, tuple[Message, ...], bool]]:
+    """What was *said*, with each call answered, as a turn that came late may have gone between; and what is *new*."""
+    right, new, fits = put_right(said.messages, new)
+    if right == said.messages:
+        return said, new, fits
+    version = said.version
+    with suppress(ArshaiError):  # as when it is full, or somebody else has just done so: it is only not kept
+        version = yield from Step("memory", "replace", key, lambda: memory.asked(memory.replace, key, right, version))
+    return Conversation(right, version), new, fits
 
 
 # Runs that wait for a person
@@ -125,7 +133,7 @@ def _asked_before(memory: Memory, key: str, paused: Paused) -> Plan[tuple[Messag
     """What was new in the prompt of a *paused* run, as far as that is known; one that has gone on does not again."""
     if memory.noted is None:
         return _latest(paused.asked)
-    note: Note = yield from memory.asked(memory.noted, key, _PAUSES)
+    note: Note = yield from memory.asked(memory.noted, key, PAUSES)
     text = (note.value or {}).get(paused.id)
     if text == _OVER:
         raise PauseRefused(
@@ -145,12 +153,12 @@ def _changed(memory: Memory, key: str, changes: dict[str, str]) -> Plan[None]:
     if memory.noted is None or memory.note is None:
         return
     for _ in range(_TRIES):
-        note: Note = yield from memory.asked(memory.noted, key, _PAUSES)
+        note: Note = yield from memory.asked(memory.noted, key, PAUSES)
         kept = {name: text for name, text in (note.value or {}).items() if name not in changes} | changes
         over, waiting = ([each for each in kept.items() if (each[1] == _OVER) is gone] for gone in (True, False))
         with suppress(Conflict):
             latest = dict((*over[-_MOST_PAUSES:], *waiting[-_MOST_PAUSES:]))
-            yield from memory.asked(memory.note, key, _PAUSES, latest, note.version)
+            yield from memory.asked(memory.note, key, PAUSES, latest, note.version)
             return
 
 
