@@ -146,12 +146,15 @@ def test_doctor_knows_every_variable_that_is_read(provider: Provider) -> None:
     known = {name for line in page.splitlines() for name in re.findall(r"^\| `(\w+)`", line)}
     bent = {"OPENAI_BASE_URL": "https://me:sk-secret@gate.example/v1?key=sk-secret", "OPENAI_ORG_ID": "org-1"}
     bent |= {"GOOGLE_CLOUD_LOCATION": "europe-west4", "GOOGLE_GENAI_USE_VERTEXAI": "1"}
+    bent |= {"REDIS_URL": "redis://:sk-secret@cache.example:6379/0"}
     done = typed("doctor", env=bent)
     rows = lines(done.out)
     assert len(known) > 15
     assert known <= rows.keys()
     assert rows["OPENAI_BASE_URL"] == "https://***@gate.example/v1?key=***"
-    assert {name: rows[name] for name in bent if name != "OPENAI_BASE_URL"} == dict([*bent.items()][1:])
+    assert rows["REDIS_URL"] == "redis://***@cache.example:6379/0"
+    plain = {name: value for name, value in bent.items() if not name.endswith("_URL")}
+    assert {name: rows[name] for name in plain} == plain
     assert rows["OPENAI_PROJECT_ID"] == rows["GOOGLE_CLOUD_PROJECT"] == "not set"
     assert "sk-secret" not in done.out + done.err
 
