@@ -369,3 +369,11 @@ def test_what_an_agent_uses_as_a_tool_counts(world: World) -> None:
     assert [run.usage for run in response.tool_runs] == [Usage(7, 3), Usage(7, 3), Usage(14, 6), None]
     assert (response.usage, response.cost) == (Usage(2 + 28, 2 + 12), Decimal("3.00"))
     assert [run.result for run in response.tool_runs[:3]] == ["Done.", "ServerFailed: down", "Done.\n\nDone."]
+
+
+def test_a_default_that_is_no_route_is_refused_wherever_it_is_given() -> None:
+    desk = route(len, {"a": len})
+    with pytest.raises(Misuse, match="default= is an agent or one of a, not 'b'"):
+        route(len, {"a": len}, default="b")
+    with pytest.raises(Misuse, match="default= is an agent or one of a, not 'b'"):
+        evolve(desk, default="b")

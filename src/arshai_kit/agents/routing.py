@@ -115,6 +115,8 @@ class Route(Record):
         return " / ".join(self.names)
 
     def _places(self) -> Mapping[str, Any]:
+        if isinstance(self.default, str) and self.default not in self.names:
+            raise Misuse(f"default= is an agent or one of {', '.join(self.names)}, not {self.default!r}")
         return {name: standing(each, name) for name, each in zip(self.names, self.agents, strict=True)}
 
     def plan(self, prompt: Any, *args: Any, **kwargs: Any) -> Plan[Response]:
@@ -243,8 +245,6 @@ def route(chooser: Any, agents: Mapping[str, Any], *, default: Any = None, sure:
     names, each = by_name(agents, "route()")
     if not is_model(chooser):
         chooser = callable_agent(chooser, "route(), as its chooser,")
-    if isinstance(default, str) and default not in names:
-        raise Misuse(f"default= is an agent or one of {', '.join(names)}, not {default!r}")
     if default is not None and not isinstance(default, str):
         default = callable_agent(default, "route(), as its default=,")
     if isinstance(sure, bool) or not isinstance(sure, int | float) or not 0 <= sure <= 1:
