@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from arshai_kit import _threads, openai_compatible
 from arshai_kit._threads import Background
 from arshai_kit.completion import run
+from arshai_kit.effects import Plan, Spawn
 from arshai_kit.errors import Conflict, ForeignFormat, Misuse, Unreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory import Memory
 from arshai_kit.memory.facts import Facts, facts, known, merged
 from arshai_kit.memory.redacting import emails, redacted
+from arshai_kit.memory.summaries import summarised
 from arshai_kit.memory.views import composed, windowed
 from arshai_kit.models import Ask
 from arshai_kit.records import Message, Notice, assistant, system, user
@@ -353,3 +355,28 @@ def test_what_another_version_of_the_type_knows_stays() -> None:
         assert older(store.recalled("ann/2", user("No, Anna."))).messages[0].text.endswith('{"name":"Anna"}')
     assert known(store.memory, "ann", Older) == Older("Anna")
     assert known(store.memory, "ann", Profile) == Profile("Anna", likes=["tea"])
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_what_is_forgotten_before_the_background_begins_does_not_come_back(before: int) -> None:
+    spawned: list[Any] = []
+
+    def on_spawn(spawn: Spawn, _: Any) -> Plan[None]:
+        spawned.append(spawn.make_plan)
+        return
+        yield
+
+    store = Store()
+    view_ = composed(view(wait=False), summarised(MODEL, over=1, keep=0))
+    for number in range(before):
+        store.append("ann/1", (user(f"question {number}"), assistant("Well.")))
+    with using(layers=[{Spawn: on_spawn}]):
+        shown = view_(store.recalled("ann/1", user("I am Ann.")))
+    remember(store, "ann/1", shown)
+    store.forget("ann/1")
+    store.forget("ann")
+    assert len(spawned) == (2 if before else 1)
+    with scripted():  # no model is asked
+        for each in spawned:
+            assert not drive(each())
+    assert store.dump() == "[][]"

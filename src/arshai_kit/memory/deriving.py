@@ -7,8 +7,12 @@ still there, and writes only while that mark stands: `forget` takes the mark awa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias
 
+from attrs import frozen
+
+from arshai_kit._record import Record
 from arshai_kit.agents.joining import hushed
 from arshai_kit.effects import Emit, Now, Plan, Random, Spawn
 from arshai_kit.errors import Conflict, ForeignFormat, Misuse
@@ -17,7 +21,7 @@ from arshai_kit.memory.turns import digest
 from arshai_kit.memory.views import Recalled
 from arshai_kit.records import Notice
 
-__all__ = ["Change", "Kept", "derive", "kept", "updated"]
+__all__ = ["Change", "Kept", "Update", "derive", "kept", "updated"]
 
 FORMAT: Final = 1
 """The format of these notes: only what an older reader would misread makes a new one."""
@@ -56,7 +60,13 @@ def derive(recalled: Recalled, key: str, name: str, make: Callable[[], Plan[Chan
     It is not while somebody else does so for this conversation, nor once the conversation or the note is gone.
     """
     mark = yield from _claimed(recalled, key, name)
-    if not mark:
+    return bool(mark) and (yield from _made(recalled, key, name, mark, make))
+
+
+def _made(recalled: Recalled, key: str, name: str, mark: str, make: Callable[[], Plan[Change]]) -> Plan[bool]:
+    """The same, by who put *mark* into the note."""
+    value, _ = yield from kept(recalled, key, name)
+    if value.get("busy", {}).get(recalled.key, ("",))[0] != mark:  # it was forgotten before we came to it
         return False
     if not (yield from _is_there(recalled)):
         yield from _settled(recalled, key, name, mark, _same)
@@ -73,11 +83,12 @@ def _same(value: Kept) -> Kept:
     return value
 
 
-def _claimed(recalled: Recalled, key: str, name: str) -> Plan[str]:
-    """Put a mark into the note; empty when another one stands there."""
+def _claimed(recalled: Recalled, key: str, name: str, found: tuple[Kept, int] | None = None) -> Plan[str]:
+    """Put a mark into the note, which was *found* so; empty when another one stands there."""
     now, mark = (yield from Now()), str((yield from Random()))
     for _ in range(_TRIES):
-        value, version = yield from kept(recalled, key, name)
+        value, version = found or (yield from kept(recalled, key, name))
+        found = None
         busy = value.get("busy", {})
         if recalled.key in busy and abs(busy[recalled.key][1] - now) < _PATIENCE:
             return ""
@@ -117,20 +128,34 @@ def _is_there(recalled: Recalled) -> Plan[bool]:
     return digest(now.messages[: len(recalled.whole)]) == digest(recalled.whole)
 
 
-def updated(name: str, kind: str, key: str, plan: Callable[[], Plan[bool]], *, wait: bool) -> Plan[bool]:
-    """Run *plan*, in the background as *name*, or here if we *wait*; whether it has been done by now.
+@frozen(eq=False, repr=False)
+class Update(Record):
+    """What is to become of the note *name* of *key*, which was *found* so: what *make* gives."""
 
-    Its failure is told as a `Notice` of that *kind*: the conversation goes on without.
+    key: str
+    name: str
+    found: tuple[Kept, int]
+    make: Callable[[], Plan[Change]]
+
+
+def updated(recalled: Recalled, update: Update, name: str, kind: str, *, wait: bool) -> Plan[bool]:
+    """Make the *update*, in the background as *name*, or here if we *wait*; whether it has been done by now.
+
+    The mark is put into the note here in any case: what was forgotten before the background comes to it stays
+    forgotten. A failure is told as a `Notice` of that *kind*: the conversation goes on without.
     """
 
     def failed(error: Exception) -> Notice:
-        return Notice(kind, key, f"{type(error).__name__}: {error}")
+        return Notice(kind, update.key, f"{type(error).__name__}: {error}")
 
-    if not wait:
-        yield from Spawn(name, plan, failed)
-        return False
     try:
-        return (yield from plan())
+        mark = yield from _claimed(recalled, update.key, update.name, update.found)
+        make = partial(_made, recalled, update.key, update.name, mark, update.make)
+        if mark and wait:
+            return (yield from make())
     except Exception as error:  # noqa: BLE001  # whatever it is
         yield from Emit((failed(error),))
+        return False
+    if mark:
+        yield from Spawn(name, make, failed)
     return False

@@ -14,7 +14,7 @@ from arshai_kit.completion import extract
 from arshai_kit.effects import Plan
 from arshai_kit.errors import ForeignFormat, Misuse
 from arshai_kit.faces import blocking, drive
-from arshai_kit.memory.deriving import Change, Kept, derive, kept, updated
+from arshai_kit.memory.deriving import Change, Kept, Update, kept, updated
 from arshai_kit.memory.tokens import estimated, shortened
 from arshai_kit.memory.turns import digest, told
 from arshai_kit.memory.views import Recalled
@@ -101,28 +101,25 @@ class Facts(Record):
     def plan(self, recalled: Recalled) -> Plan[Recalled]:
         """What calling it does, as a plan."""
         person = recalled.key if self.about is None else self.about(recalled.key)
-        value, _ = yield from kept(recalled, person, _noted(self.kind))
+        value, version = yield from kept(recalled, person, _noted(self.kind))
         news = _news(recalled, value)
         if any(message.role == "user" for message in news):
-            update = partial(self._update, recalled, person, news)
-            if (yield from updated("note_facts", "not_noted", person, update, wait=self.wait)):
+            make = partial(self._make, recalled, person, news)
+            update = Update(person, _noted(self.kind), (value, version), make)
+            if (yield from updated(recalled, update, "note_facts", "not_noted", wait=self.wait)):
                 value, _ = yield from kept(recalled, person, _noted(self.kind))
         found = _telling(_read(value, self.kind, person), self.kind)
         return recalled.behind(system(_SHOWN + dumps(found).decode()) if found else None)
 
-    def _update(self, recalled: Recalled, person: str, news: Sequence[Message]) -> Plan[bool]:
+    def _make(self, recalled: Recalled, person: str, news: Sequence[Message]) -> Plan[Change]:
         """Note what *news* tells about *person*."""
-
-        def make() -> Plan[Change]:
-            value, _ = yield from kept(recalled, person, _noted(self.kind))
-            before = dumps(_telling(_read(value, self.kind, person), self.kind)).decode()
-            found = list[Any]()
-            for said in _pieces(news, self.at_once):
-                question = f"Known so far:\n{before}\n\nThe new messages:\n{said}"
-                found.append((yield from extract.plan(self.model, question, self.kind, system=self.instructions)))
-            return partial(self._changed, recalled, person, found)
-
-        return (yield from derive(recalled, person, _noted(self.kind), make))
+        value, _ = yield from kept(recalled, person, _noted(self.kind))
+        before = dumps(_telling(_read(value, self.kind, person), self.kind)).decode()
+        found = list[Any]()
+        for said in _pieces(news, self.at_once):
+            question = f"Known so far:\n{before}\n\nThe new messages:\n{said}"
+            found.append((yield from extract.plan(self.model, question, self.kind, system=self.instructions)))
+        return partial(self._changed, recalled, person, found)
 
     def _changed(self, recalled: Recalled, person: str, found: Sequence[Any], value: Kept) -> Kept:
         """*value*, the note, with what was *found*, and how far this conversation has been read."""

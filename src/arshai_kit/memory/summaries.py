@@ -13,7 +13,7 @@ from arshai_kit.completion import as_response, complete, run
 from arshai_kit.effects import Plan
 from arshai_kit.errors import BadAnswer, Misuse
 from arshai_kit.faces import drive
-from arshai_kit.memory.deriving import Change, Kept, derive, kept, updated
+from arshai_kit.memory.deriving import Change, Kept, Update, kept, updated
 from arshai_kit.memory.tokens import Count, estimated, shortened, total
 from arshai_kit.memory.turns import digest, told
 from arshai_kit.memory.views import Recalled
@@ -50,13 +50,14 @@ class Summarised(Record):
     def plan(self, recalled: Recalled) -> Plan[Recalled]:
         """What calling it does, as a plan."""
         while True:
-            value, _ = yield from kept(recalled, recalled.key, _NOTE)
+            value, version = yield from kept(recalled, recalled.key, _NOTE)
             shown, left, summary = _shown(recalled, value)
             older = self._older(recalled, left)
             if not older:
                 return shown
-            update = partial(self._update, recalled, value, summary, older)
-            if not (yield from updated("summarise", "not_summarised", recalled.key, update, wait=self.wait)):
+            make = partial(self._make, recalled, value, summary, older)
+            update = Update(recalled.key, _NOTE, (value, version), make)
+            if not (yield from updated(recalled, update, "summarise", "not_summarised", wait=self.wait)):
                 return shown
 
     def _older(self, recalled: Recalled, left: Sequence[tuple[int, ...]]) -> list[int]:
@@ -72,18 +73,14 @@ class Summarised(Record):
             older += turn
         return older
 
-    def _update(self, recalled: Recalled, before: Kept, summary: str, older: Sequence[int]) -> Plan[bool]:
+    def _make(self, recalled: Recalled, before: Kept, summary: str, older: Sequence[int]) -> Plan[Change]:
         """Add *older* to the *summary* that the note held *before*, unless it is another one by now."""
         end = recalled.places[older[-1]] + 1
-
-        def make() -> Plan[Change]:
-            now, _ = yield from kept(recalled, recalled.key, _NOTE)
-            if now.get("digest") != before.get("digest"):  # somebody else has been quicker
-                return dict
-            text = yield from self._written(summary, [recalled.messages[number] for number in older])
-            return lambda _: {"text": text, "covers": end, "digest": digest(recalled.whole[:end])}
-
-        return (yield from derive(recalled, recalled.key, _NOTE, make))
+        now, _ = yield from kept(recalled, recalled.key, _NOTE)
+        if now.get("digest") != before.get("digest"):  # somebody else has been quicker
+            return dict
+        text = yield from self._written(summary, [recalled.messages[number] for number in older])
+        return lambda _: {"text": text, "covers": end, "digest": digest(recalled.whole[:end])}
 
     def _written(self, summary: str, messages: Sequence[Message]) -> Plan[str]:
         """The summary of what *summary* tells and *messages* say, as the model writes it."""
