@@ -178,6 +178,15 @@ def test_a_key_is_text(store: Store, name: str, key: Any) -> None:
         ask(store.memory(), name, key, *more.get(name, ()))
 
 
+@pytest.mark.parametrize("wrong", [5, b"bytes"])
+def test_ids_and_names_of_notes_are_text(store: Store, wrong: Any) -> None:
+    memory = store.memory()
+    for name, *args in (("append", [user("Hi")], wrong), ("noted", wrong), ("note", wrong, 1)):
+        with pytest.raises(Misuse, match=r"\btexts?, not"):
+            ask(memory, name, "k", *args)
+    assert ask(memory, "load", "k") == Conversation()
+
+
 def test_what_is_no_message_is_refused(store: Store) -> None:
     memory = store.memory()
     for wrong in ("words", ["words"], [{"role": "user", "content": "hi"}], user("hi"), 7):

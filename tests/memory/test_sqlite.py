@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreUnreachable
+from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreFull, StoreUnreachable
 from arshai_kit.memory import Conversation, Memory, Note, in_sqlite, sqlite_memory
 from arshai_kit.memory.sqlite_schema import STEPS, prepared
 from arshai_kit.records import Message, assistant, user
@@ -465,6 +465,19 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     with opened(path) as memory:
         assert memory.append("k", [user("Hello")]) == 1
         assert repr(memory.backend) == f"SqliteStore({str(path)!r})"
+
+
+def test_a_full_disk_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+    with opened(tmp_path / "m.db") as memory:
+        version = memory.append("k", [user("Hello")])
+        file = memory.backend._connection()
+        (pages,) = file.execute("pragma page_count").fetchone()
+        file.execute(f"pragma max_page_count = {pages}")
+        with pytest.raises(StoreFull, match="full: make room"):
+            memory.append("k", [user("x" * 100_000)])
+        assert memory.load("k") == Conversation((user("Hello"),), version)
+        memory.forget("k")
+        assert memory.load("k") == Conversation()
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from arshai_kit.codec import from_plain, to_plain
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
 from arshai_kit.records import Message, Part, Text, Thinking, ToolCall, ToolResult
 
-__all__ = ["FORMAT", "checked", "decoded", "encoded", "joined", "note_decoded", "note_encoded", "said"]
+__all__ = ["FORMAT", "checked", "decoded", "encoded", "joined", "note_decoded", "note_encoded", "said", "worded"]
 
 FORMAT: Final = 1
 """The version of the records that this package writes."""
@@ -40,6 +40,19 @@ def checked(key: Any) -> str:
     if not key:
         raise Misuse("key= says whose conversation it is, so it is no empty text")
     return str.__str__(key)
+
+
+def worded(value: Any, what: str) -> str:
+    """*value*, if it is text, as *what* is: the id of what is appended, or the name of a note.
+
+    >>> worded(5, "id=")
+    Traceback (most recent call last):
+        ...
+    arshai_kit.errors.Misuse: id= is text, not int
+    """
+    if not isinstance(value, str):
+        raise Misuse(f"{what} is text, not {type(value).__name__}")
+    return str.__str__(value)
 
 
 def said(messages: Any) -> tuple[Message, ...]:

@@ -15,7 +15,7 @@ from attrs import frozen
 from arshai_kit._json import freeze
 from arshai_kit._record import Record
 from arshai_kit.errors import Misuse
-from arshai_kit.memory.encoding import checked, said
+from arshai_kit.memory.encoding import checked, said, worded
 from arshai_kit.memory.leases import Turns
 from arshai_kit.memory.records import Conversation, Memory, Note
 from arshai_kit.memory.sharing import conflict, free_in_forks, too_large
@@ -120,7 +120,7 @@ class InProcess:
     def append(self, key: str, messages: Iterable[Message], id: str = "") -> int:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""
         new = said(messages)
-        size = sum(map(_size, new)) + (_OWN_ID if id else 0)
+        size = sum(map(_size, new)) + (_OWN_ID if worded(id, "id=") else 0)
         with self._lock:
             kept = self._used(key)
             if kept is not None and (id in kept.ids or not new):
@@ -158,12 +158,13 @@ class InProcess:
         """The note of that *name*."""
         with self._lock:
             kept = self._used(key)
+            name = worded(name, "the name of a note")
             return Note() if kept is None or name not in kept.notes else kept.notes[name][0]
 
     def note(self, key: str, name: str, value: Any, version: int | None = None) -> int:
         """Put *value* in place of the note of *version* (`None`: of any); the new version."""
         frozen_value = freeze(value)
-        size = _size(name) + _size(frozen_value)
+        size = _size(worded(name, "the name of a note")) + _size(frozen_value)
         with self._lock:
             kept = self._used(key)
             old, old_size = (Note(), 0) if kept is None else kept.notes.get(name, (Note(), 0))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 from weakref import finalize
 
 from arshai_kit._json import freeze
-from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreUnreachable
-from arshai_kit.memory.encoding import checked, encoded, note_decoded, note_encoded, said
+from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreFull, StoreUnreachable
+from arshai_kit.memory.encoding import checked, encoded, note_decoded, note_encoded, said, worded
 from arshai_kit.memory.leases import GRACE, pause
 from arshai_kit.memory.recent import Recent
 from arshai_kit.memory.records import Conversation, Memory, Note
@@ -30,6 +30,7 @@ _LARGEST: Final = 32 * 1024 * 1024
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 _DAMAGED: Final = ("SQLITE_CORRUPT",)
 _FOREIGN: Final = ("SQLITE_NOTADB",)
+_FULL: Final = ("SQLITE_FULL",)
 
 _LOAD: Final = """
 select version, record from conversations left join records using (conversation) where key = ? order by place
@@ -108,7 +109,7 @@ class SqliteStore:
 
     def append(self, key: str, messages: Iterable[Message], id: str = "") -> int:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""
-        new, name, own = said(messages), _bytes(key), id.encode("utf-8", "surrogatepass")
+        new, name, own = said(messages), _bytes(key), _text(id, "id=")
         record = encoded(new)
 
         def change(file: sqlite3.Connection) -> int:
@@ -167,7 +168,7 @@ class SqliteStore:
             self._cut(until)
             self._asked(lambda file: file.execute("vacuum"))
             self._cut(until)
-        except StoreUnreachable as error:
+        except (StoreFull, StoreUnreachable) as error:
             why = f"it is forgotten, but its file could not be written anew, so a copy may be left there: {error}"
             raise StoreUnreachable(
                 f"{why}; memory.backend.clean() tries again, and so does who forgets next"
@@ -194,13 +195,13 @@ class SqliteStore:
 
     def noted(self, key: str, name: str) -> Note:
         """The note of that *name*."""
-        names = _bytes(key), name.encode("utf-8", "surrogatepass")
+        names = _bytes(key), _text(name, "the name of a note")
         rows = self._asked(lambda file: file.execute(_NOTED, names).fetchall())
         return Note(note_decoded(_written(rows[0][1]), key), rows[0][0]) if rows else Note()
 
     def note(self, key: str, name: str, value: Any, version: int | None = None) -> int:
         """Put *value* in place of the note of *version* (`None`: of any); the new version."""
-        record, own, label = note_encoded(freeze(value)), _bytes(key), name.encode("utf-8", "surrogatepass")
+        record, own, label = note_encoded(freeze(value)), _bytes(key), _text(name, "the name of a note")
 
         def change(file: sqlite3.Connection) -> int:
             conversation, _, size = _found(file, own)
@@ -216,7 +217,7 @@ class SqliteStore:
 
     def enter(self, key: str, id: str, seconds: float) -> float:  # noqa: A002  # as Memory says
         """Take the turn of *key*: 0.0, or the seconds after which to ask again."""
-        name, own = _bytes(key), id.encode("utf-8", "surrogatepass")
+        name, own = _bytes(key), _text(id, "id=")
         look = "select id, place, until, held from turns where key = ? order by held desc, place"
         line = self._asked(lambda file: file.execute(look, (name,)).fetchall())
         now = time()
@@ -227,7 +228,7 @@ class SqliteStore:
 
     def leave(self, key: str, id: str) -> None:  # noqa: A002  # as Memory says
         """Give the turn back, or stop waiting for it."""
-        names = _bytes(key), id.encode("utf-8", "surrogatepass")
+        names = _bytes(key), _text(id, "id=")
         self._changed(lambda file: file.execute("delete from turns where key = ? and id = ?", names), durable=False)
 
     def begin(self, key: str, id: str, seconds: float) -> tuple[float, Conversation]:  # noqa: A002
@@ -307,6 +308,8 @@ class SqliteStore:
             raise ForeignFormat(f"{self.path} is no file of SQLite: give sqlite_memory a path of its own") from error
         if name.startswith(_DAMAGED):
             raise BadRecord(f"{self.path} is damaged: restore it from a copy") from error
+        if name.startswith(_FULL):
+            raise StoreFull(f"the disk of {self.path} is full: make room on it; nothing was written") from error
         if name.startswith(_BUSY):
             why = f"{self.path} has been locked by somebody else for {self.patience:g} s"
             raise StoreUnreachable(f"{why}; nothing was written") from error
@@ -377,6 +380,10 @@ def _entered(file: sqlite3.Connection, name: bytes, own: bytes, seconds: float) 
 
 def _bytes(key: str) -> bytes:
     return checked(key).encode("utf-8", "surrogatepass")
+
+
+def _text(text: str, what: str) -> bytes:
+    return worded(text, what).encode("utf-8", "surrogatepass")
 
 
 def _path(path: str | os.PathLike[str]) -> str:

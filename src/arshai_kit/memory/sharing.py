@@ -39,7 +39,7 @@ class Locked(Protocol):
         ...
 
 
-_LONGEST: Final = 5.0
+_LONGEST: Final = 30.0
 """A fork waits so many seconds for who is at it; who takes longer waits for somebody, and holds nothing meanwhile."""
 
 
