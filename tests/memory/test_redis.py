@@ -179,7 +179,7 @@ def test_what_redis_cannot_count_is_for_ever_and_what_is_no_text_is_misuse(made:
         lambda: made(prefix=3),
     ]
     for act in acts:
-        with pytest.raises(Misuse, match="are texts"):
+        with pytest.raises(Misuse, match="is text, not int"):
             act()
     assert memory.load("k").version == version
 

@@ -157,7 +157,7 @@ def decoded(record: bytes, key: str = "") -> tuple[Message, ...]:
     >>> decoded(b'[1,{"role":"user","text":"Hello"}]')
     (Message('user', parts=(Text('Hello'),)),)
     """
-    return tuple(_messages(_items(record, key), key))
+    return tuple(_messages(_items(record, key)[1:], key))
 
 
 def note_decoded(record: bytes, key: str = "") -> Any:
@@ -182,11 +182,11 @@ def joined(records: Sequence[bytes], key: str = "") -> tuple[Message, ...]:
         lists = []
     if len(lists) != len(records):  # one of them is broken, and this tells which
         lists = [_items(record, key) for record in records]
-    found: list[Message] = []
+    found: list[Any] = []
     for place, items in enumerate(lists):
         fine = type(items) is list and items and items[0] is FORMAT
-        found += _messages(items if fine else _items(records[place], key), key)
-    return tuple(found)
+        found += (items if fine else _items(records[place], key))[1:]
+    return tuple(_messages(found, key))
 
 
 def _items(record: bytes, key: str) -> list[Any]:
@@ -237,33 +237,41 @@ _result_id, _result_name, _content, _is_error, _result_state = _setters(
 
 
 def _messages(items: list[Any], key: str) -> list[Message]:
-    """The messages that follow the version in *items*."""
+    """The messages that *items* are."""
     found: list[Message] = []
+    add, new, roles = found.append, _new, _ROLES  # most are plain, and read here
     try:
-        for item in items[1:]:
-            if type(text := item.get("text")) is str:
-                part = _new(Text)
+        for item in items:
+            if len(item) == 2 and type(text := item.get("text")) is str and (role := item["role"]) in roles:
+                part = new(Text)
                 _text(part, text)
                 _text_state(part, None)
-                parts: tuple[Part, ...] = (part,)
-            elif "type" not in item:
-                parts = tuple(map(_part, _list(item["parts"])))
+                message = new(Message)
+                _role(message, role)
+                _parts(message, (part,))
+                _name(message, "")
+                add(message)
             else:
-                found.append(_whole(item))
-                continue
-            if len(item) != 2 or (role := item["role"]) not in _ROLES:
-                raise TypeError("it is not as we write messages")
-            message = _new(Message)
-            _role(message, role)
-            _parts(message, parts)
-            _name(message, "")
-            found.append(message)
+                add(_rarer(item))
     except BadRecord:
         raise
     except Exception as error:  # noqa: BLE001  # whatever somebody has made of it
         why = str(error) or type(error).__name__
         _bad(key, f"message {len(found) + 1} in it is none of ours, {why}", error)
     return found
+
+
+def _rarer(item: dict[str, Any]) -> Message:
+    """A message with more to it than a text."""
+    if "type" in item and type(item.get("text")) is not str:
+        return _whole(item)
+    if len(item) != 2 or (role := item["role"]) not in _ROLES or "parts" not in item:
+        raise TypeError("it is not as we write messages")
+    message = _new(Message)
+    _role(message, role)
+    _parts(message, tuple(map(_part, _list(item["parts"]))))
+    _name(message, "")
+    return message
 
 
 def _whole(item: dict[str, Any]) -> Message:

@@ -145,7 +145,7 @@ class RedisStore:
     def append(self, key: str, messages: Sequence[Message], id: str = "") -> Plan[int]:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""
         record = _some(encoded(messages))
-        own = id or (yield from _drawn())
+        own = (yield from _drawn()) if id == "" else id
         answer = yield from self._asked("append", key, _bytes(own), record, self.max_bytes or 0)
         return answer[1]  # type: ignore[no-any-return]  # a number
 
@@ -196,7 +196,7 @@ class RedisStore:
     def end(self, key: str, messages: Sequence[Message], id: str, turn: str) -> Plan[int]:  # noqa: A002
         """`append`, and `leave` what was entered as *turn*, in one round trip."""
         record = _some(encoded(messages))
-        own = id or (yield from _drawn())
+        own = (yield from _drawn()) if id == "" else id
         answer = yield from self._asked("end", key, _bytes(own), record, self.max_bytes or 0, _bytes(turn))
         return answer[1]  # type: ignore[no-any-return]
 
@@ -307,7 +307,7 @@ def _drawn() -> Plan[str]:
 
 def _bytes(text: str) -> bytes:
     if not isinstance(text, str):
-        raise Misuse(f"ids, the names of notes, and prefix= are texts, not {text!r:.80}")
+        raise Misuse(f"an id, the name of a note, and prefix= is text, not {type(text).__name__}")
     return text.encode("utf-8", "surrogatepass")
 
 
