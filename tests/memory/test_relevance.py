@@ -244,3 +244,13 @@ def test_a_turn_that_cannot_be_embedded_takes_none_other_with_it(world: World) -
     assert SEEN[-2:] == [("query", "1"), ("document", "1")]
     events = world.events(lambda: run.plan(view, store.recalled("k", user("unspeakable"))))
     assert [each.kind for each in events if isinstance(each, Notice)] == ["not_ranked"]
+
+
+def test_where_many_are_refused_the_others_are_left_for_the_next_turn() -> None:
+    store = Store()
+    for number in range(6):
+        store.append("k", (user(f"unspeakable {number}"), assistant("Well.")))
+    view = relevant(Choosy(256), limit=2, keep=1)
+    shown = view(store.recalled("k", user("Well?")))
+    assert asked(shown) == ["unspeakable 3", "unspeakable 4", "unspeakable 5"]
+    assert SEEN == [("query", "1"), ("document", "5"), *[("document", "1")] * 3]

@@ -131,7 +131,7 @@ class Relevant(Record):
         return made
 
     def _embedded(self, texts: Mapping[str, str], made: dict[str, str]) -> Plan[bool]:
-        """Add the vectors of *texts* to those *made*; whether there are any, and none of them was refused."""
+        """Add the vectors of *texts* to those *made*; whether there are any: one that is refused takes all with it."""
         said = [shortened(each, _LONGEST) for each in texts.values()]
         try:
             found = yield from embed.plan(self.embedder, said, kind="document")
