@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.agents.joining import callable_agent, hushed, kept, own_name, so_far, summed
+from arshai_kit.agents.joining import callable_agent, found_wrong, hushed, kept, own_name, so_far, summed
 from arshai_kit.agents.making import placed
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import (
@@ -195,23 +195,10 @@ def _checked(checks: tuple[Any, ...], side: str, value: Any, words: Any, spent: 
         found = outcome.unwrap()
         if isinstance(found, Response):
             spent.append(evolve(found, messages=(), tool_runs=()))
-        if reason := _wrong(found):
+        if reason := found_wrong(found):
             partial = value if side == "after" else None
             why = f"{named(check)} stopped it {side} the answer: {reason}"
             raise GuardTripped(why, check=named(check), side=side, reason=reason, partial=partial)
-
-
-def _wrong(found: Any) -> str:
-    """What a check says is wrong; nothing, if nothing is."""
-    if isinstance(found, Response):
-        found = found.text if found.output is None else found.output
-    if found is None or found is True:
-        return ""
-    if found is False:
-        return "it did not pass"
-    if isinstance(found, str):
-        return found.strip()
-    raise Misuse(f"a check gives what is wrong in words, or True, None or '' if nothing is, not {type(found).__name__}")
 
 
 Checks = Callable[..., Any] | Iterable[Callable[..., Any]]

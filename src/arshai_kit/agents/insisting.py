@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.agents.joining import callable_agent, hushed, kept, own_name, so_far, summed
+from arshai_kit.agents.joining import callable_agent, found_wrong, hushed, kept, own_name, so_far, summed
 from arshai_kit.agents.making import placed
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Emit, Plan
@@ -71,16 +71,7 @@ class Insisting(Record):
         value = yield from hushed(run.plan(check, response.text if asks else response))
         if isinstance(value, Response):
             done.append(evolve(value, messages=(), tool_runs=()))
-            value = value.text if value.output is None else value.output
-        if value is None or value is True:
-            return ""
-        if value is False:
-            return "it did not pass"
-        if isinstance(value, str):
-            return value.strip()
-        raise Misuse(
-            f"a check gives what is wrong in words, or True, None or '' if nothing is, not {type(value).__name__}"
-        )
+        return found_wrong(value)
 
     def __call__(self, prompt: Any, *args: Any, **kwargs: Any) -> Response:
         """An answer that will do."""

@@ -38,6 +38,7 @@ __all__ = [
     "by_name",
     "callable_agent",
     "cost",
+    "found_wrong",
     "handed_on",
     "hushed",
     "in_place",
@@ -191,6 +192,26 @@ def _take(following: str) -> str:
 def answering(agent: Any, *args: Any, **kwargs: Any) -> Plan[Response]:
     """What *agent*, which stands in its place, answers, as a response."""
     return as_response((yield from agent.plan(*args, **kwargs)), repr(named(agent)))
+
+
+# What a check finds
+
+
+def found_wrong(value: Any) -> str:
+    """What a check that gave *value* says is wrong; nothing, if nothing is.
+
+    >>> found_wrong(" too long "), found_wrong(False), found_wrong(True)
+    ('too long', 'it did not pass', '')
+    """
+    if isinstance(value, Response):
+        value = value.text if value.output is None else value.output
+    if value is None or value is True:
+        return ""
+    if value is False:
+        return "it did not pass"
+    if isinstance(value, str):
+        return value.strip()
+    raise Misuse(f"a check gives what is wrong in words, or True, None or '' if nothing is, not {type(value).__name__}")
 
 
 # What is not told
