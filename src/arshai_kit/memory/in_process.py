@@ -18,8 +18,9 @@ from arshai_kit.errors import Misuse
 from arshai_kit.memory.encoding import checked, said, worded
 from arshai_kit.memory.leases import Turns
 from arshai_kit.memory.records import Conversation, Memory, Note
-from arshai_kit.memory.sharing import conflict, free_in_forks, too_large
+from arshai_kit.memory.sharing import conflict, too_large
 from arshai_kit.records import Message
+from arshai_kit.resilience.forks import wait_in_forks
 
 __all__ = ["Held", "InProcess", "in_memory"]
 
@@ -82,10 +83,10 @@ class InProcess:
         self._changes = 0
         self._bytes = self._messages = self._notes = self._dropped = self._expired = 0
         self._next_cleanup = clock() + self.cleanup_interval
-        self.lock_anew()
-        free_in_forks(self)
+        self.forked()
+        wait_in_forks(self)
 
-    def lock_anew(self) -> None:
+    def forked(self) -> None:
         """Have a lock that nobody holds, and no turns: of a parent's threads, which are not in a forked child."""
         self._turns = Turns()
         self._lock = RLock()  # a plan may be freed, and leave, while this very thread holds it

@@ -15,9 +15,10 @@ from arshai_kit.memory.encoding import checked, encoded, note_decoded, note_enco
 from arshai_kit.memory.leases import GRACE, pause
 from arshai_kit.memory.recent import Recent
 from arshai_kit.memory.records import Conversation, Memory, Note
-from arshai_kit.memory.sharing import conflict, free_in_forks, too_large
+from arshai_kit.memory.sharing import conflict, too_large
 from arshai_kit.memory.sqlite_schema import prepared
 from arshai_kit.records import Message
+from arshai_kit.resilience.forks import wait_in_forks
 
 if TYPE_CHECKING:
     import sqlite3
@@ -72,10 +73,10 @@ class SqliteStore:
         self._closing: Any = None
         self._syncs = True
         self.recent = Recent()
-        self.lock_anew()
-        free_in_forks(self)
+        self.forked()
+        wait_in_forks(self)
 
-    def lock_anew(self) -> None:
+    def forked(self) -> None:
         """Have a lock that nobody holds, and no connection: one that a fork inherits is neither used nor closed."""
         self._lock = RLock()
         if self._opened is not None:

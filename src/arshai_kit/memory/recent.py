@@ -7,8 +7,8 @@ from threading import RLock
 from typing import Final
 
 from arshai_kit.memory.encoding import joined
-from arshai_kit.memory.sharing import free_in_forks
 from arshai_kit.records import Message
+from arshai_kit.resilience.forks import wait_in_forks
 
 __all__ = ["Recent"]
 
@@ -26,10 +26,10 @@ class Recent:
     def __init__(self, most: int = _MOST) -> None:
         self.most, self.bytes = most, 0
         self._held: OrderedDict[str, tuple[list[bytes], tuple[Message, ...], int]] = OrderedDict()
-        self.lock_anew()
-        free_in_forks(self)
+        self.forked()
+        wait_in_forks(self)
 
-    def lock_anew(self) -> None:
+    def forked(self) -> None:
         """Have a lock that nobody holds."""
         self._lock = RLock()
 
