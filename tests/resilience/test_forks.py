@@ -132,7 +132,8 @@ def test_a_balance() -> None:
     in_a_child(child, balance._lock)
 
 
-def test_caches(tmp_path: Any) -> None:
+def test_caches(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "_LONGEST", 0.01)  # who is at the file keeps at it
     memory, file = MemoryCache(max_bytes=2000), SqliteCache(tmp_path / "answers.db")
     memory.put("k", "kept", 0.0)
     caches: tuple[Any, ...] = memory, file
@@ -149,6 +150,32 @@ def test_caches(tmp_path: Any) -> None:
         file.close()
 
     in_a_child(child, memory._lock, file._lock, memory.flights._lock, file.flights._lock)
+    file.close()
+
+
+def test_a_fork_waits_for_who_is_in_sqlite(tmp_path: Any) -> None:
+    """SQLite has locks of its own, which its thread would hold in the child for ever."""
+    file = SqliteCache(tmp_path / "answers.db")
+    inside, forked = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def at_it() -> None:
+        with file._lock:
+            inside.set()
+            forked.wait(0.2)
+            done.append("left")
+
+    thread = threading.Thread(target=at_it)
+    thread.start()
+    assert inside.wait(60)
+    child = os.fork()
+    if not child:
+        os._exit(0 if done == ["left"] else 1)
+    forked.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    with file._lock:  # and is given back
+        pass
     file.close()
 
 

@@ -11,7 +11,7 @@ from weakref import finalize
 from arshai_kit.effects import veiled
 from arshai_kit.errors import Misuse
 from arshai_kit.resilience.flights import Flights
-from arshai_kit.resilience.forks import free_in_forks
+from arshai_kit.resilience.forks import free_in_forks, wait_in_forks
 from arshai_kit.resilience.reach import client_of, reach_of
 
 __all__ = ["Cache", "MemoryCache", "RedisCache", "SqliteCache"]
@@ -146,7 +146,7 @@ class SqliteCache:
         self._closing: Any = None
         self._process = 0
         self._told = False
-        free_in_forks(self)
+        wait_in_forks(self)
 
     def __repr__(self) -> str:
         return f"SqliteCache({self.path!r}, ttl={self.ttl})"
