@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import install, server
 from benchmarks.contest import CONTROL, HAND, KIT, LAYER, Row, Site
 from benchmarks.measure import Figures, counts, median, ratio, taken, total
 from benchmarks.rows import byte_code, chosen
-from benchmarks.table import HEAD, UNITS, Line, as_json, machine, markdown, readable
+from benchmarks.table import HEAD, UNITS, Line, as_json, machine, markdown, measured_on, publish, readable
 
 Rounds = Sequence[Mapping[str, Figures]]
-SMOKE = "A smoke run: it shows that all this runs, and its figures mean nothing."
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,9 +66,7 @@ def told(row: Row, rounds: Rounds) -> Iterator[Line]:
 
 def report(lines: Sequence[Line]) -> str:
     """The table, and where it was measured."""
-    facts = "; ".join(f"{name} {value}" for name, value in machine().items())
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"{markdown(HEAD, (line.cells() for line in lines))}\n\n{when}; {facts}.\n"
+    return f"{markdown(HEAD, (line.cells() for line in lines))}\n\n{measured_on()}\n"
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -82,14 +78,12 @@ def main(given: Sequence[str] | None = None) -> int:
         for row in chosen(asked.rows):
             print(f"{row.work} …", file=sys.stderr, flush=True)
             lines += measured(row, Site(address, environment, quick=asked.quick), pairs, tries)
-    text = f"{SMOKE}\n\n{report(lines)}" if asked.quick else report(lines)
+    text = report(lines)
     if asked.install:
         text += f"\n{install.told(install.measured())}\n"
-    print(text)
+    publish(text, asked)
     if asked.json:
         asked.json.write_text(as_json(lines, machine()))
-    if asked.markdown:
-        asked.markdown.write_text(text)
     return 0
 
 

@@ -10,7 +10,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ from arshai_kit.effects import Plan
 from arshai_kit.faces import drive
 from arshai_kit.memory import in_memory, remembering
 from arshai_kit.resilience import fallback
-from benchmarks.__main__ import SMOKE
 from benchmarks.measure import SAMPLE_NS, Ratio, Sampler, Work, batch, enough, median, ratio, sampler, taken
-from benchmarks.table import machine, markdown
+from benchmarks.table import markdown, measured_on, publish
 
 AT_MOST = 15
 INSIDE = 20
@@ -147,13 +145,7 @@ def main(given: Sequence[str] | None = None) -> int:
         print(f"{combined.name} …", file=sys.stderr, flush=True)
         found = measured(combined, 2 if asked.quick else max(2, asked.rounds), quick=asked.quick)
         table.append(cells(combined, found))
-    facts = "; ".join(f"{name} {value}" for name, value in machine().items())
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    text = f"{markdown(HEAD, table)}\n\nA bare call took {found['bare']:.0f} ns. {when}; {facts}.\n"
-    text = f"{SMOKE}\n\n{text}" if asked.quick else text
-    print(text)
-    if asked.markdown:
-        asked.markdown.write_text(text)
+    publish(f"{markdown(HEAD, table)}\n\nA bare call took {found['bare']:.0f} ns. {measured_on()}\n", asked)
     return 0
 
 

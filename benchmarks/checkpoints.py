@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -26,9 +25,8 @@ from tests.resilience.redis_server import RedisServer
 
 from arshai_kit import run
 from arshai_kit.memory import Memory, in_memory, redis_memory, remembering, sqlite_memory
-from benchmarks.__main__ import SMOKE
 from benchmarks.measure import Figures, Sampler, median, ratio, taken
-from benchmarks.table import installed, machine, markdown
+from benchmarks.table import markdown, measured_on, publish
 
 ASKED = "Where is the invoice of last March? I need it for the tax office before the end of this week."
 ANSWERED = "It is in your account under Documents, then Invoices; I have also sent you a copy by mail just now. " * 2
@@ -258,13 +256,7 @@ def main(given: Sequence[str] | None = None) -> int:
         for place in PLACES:
             print(f"{place} …", file=sys.stderr, flush=True)
             table += lines(place, folder, url, asked)
-    facts = {**machine(), **{package: installed(package) for package in PACKAGES}}
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    text = f"{markdown(HEAD, table)}\n\n{when}; {'; '.join(f'{name} {value}' for name, value in facts.items())}.\n"
-    text = f"{SMOKE}\n\n{text}" if asked.quick else text
-    print(text)
-    if asked.markdown:
-        asked.markdown.write_text(text)
+    publish(f"{markdown(HEAD, table)}\n\n{measured_on(packages=PACKAGES)}\n", asked)
     return 0
 
 

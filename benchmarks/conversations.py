@@ -13,7 +13,6 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -21,9 +20,8 @@ from typing import Any
 
 from arshai_kit import assistant, user
 from arshai_kit.memory import Memory, in_memory, remembering
-from benchmarks.__main__ import SMOKE
 from benchmarks.measure import Figures, Sampler, median, ratio, taken
-from benchmarks.table import machine, markdown
+from benchmarks.table import markdown, measured_on, publish
 
 SAID = (user("Where is the invoice of last March?"), assistant("In your account, under Documents."))
 HEAD = ("conversations", "a turn", "to the fewest (quartiles)", "a load", "to the fewest (quartiles)")
@@ -96,13 +94,7 @@ def main(given: Sequence[str] | None = None) -> int:
         )
         for name in names
     ]
-    facts = "; ".join(f"{name} {value}" for name, value in machine().items())
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    text = f"{markdown(HEAD, table)}\n\n{when}; {facts}.\n"
-    text = f"{SMOKE}\n\n{text}" if asked.quick else text
-    print(text)
-    if asked.markdown:
-        asked.markdown.write_text(text)
+    publish(f"{markdown(HEAD, table)}\n\n{measured_on()}\n", asked)
     return 0
 
 

@@ -12,7 +12,7 @@ from benchmarks import dialects, recordings, server, streams
 from benchmarks.__main__ import measured, report
 from benchmarks.contest import Site
 from benchmarks.rows import byte_code
-from benchmarks.table import Line
+from benchmarks.table import Line, publish
 
 PAGE = Path(__file__).parent.parent / "docs" / "evidence" / "dialects.md"
 BUSY = """
@@ -91,8 +91,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, default=PAGE, help="where to write the page")
     asked = parser.parse_args(given)
     text = page(asked)
-    asked.markdown.write_text(f"{streams.SMOKE}\n\n{text}" if asked.quick else text)
-    print(text)
+    publish(text, asked)
     return 0
 
 

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -29,7 +28,7 @@ from attrs import Factory, define, frozen
 from arshai_kit import Finished, Message, Response, TextDelta, aio, openai_compatible, run_tools, stream, user
 from arshai_kit.errors import ArshaiError
 from benchmarks.loadserver import BREAK, more_files, running, unserved
-from benchmarks.table import machine, markdown
+from benchmarks.table import markdown, measured_on
 from benchmarks.talks import TURNS, Line, counted, lines, looked_up, question
 
 FAULTS = 0.02
@@ -418,8 +417,7 @@ def main(given: Sequence[str] | None = None) -> int:
     bad = [f"{each['run'].talks:,}: {failure}" for each in taken for failure in failures(each)]
     if costs[-1] > FLAT * costs[0] and not asked.quick:
         bad.append(f"a turn costs {costs[-1] / costs[0]:.2f} times as much in the last run as in the first")
-    facts = "; ".join(f"{name} {value}" for name, value in machine().items())
-    print(f"{asked.world}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {facts}.\n\n{markdown(HEAD, rows)}\n")
+    print(f"{asked.world}, {measured_on()}\n\n{markdown(HEAD, rows)}\n")
     print("\n".join(f"- {details(each)}" for each in taken))
     print("\n".join(["", *bad[:20]]) if bad else "\nEvery conversation is complete and right.")
     return 1 if bad else 0

@@ -22,10 +22,10 @@ from tests.resilience.redis_server import RedisServer
 
 from arshai_kit import aio, assistant, user
 from arshai_kit.memory import redis_memory, remembering
-from benchmarks.__main__ import SMOKE, measured, report
+from benchmarks.__main__ import measured, report
 from benchmarks.contest import CONTROL, HAND, KIT, Contenders, Row, Site, warm
 from benchmarks.measure import Sampler, Work, batch
-from benchmarks.table import as_json, machine
+from benchmarks.table import as_json, machine, publish
 
 ASKED = "Where is the invoice of last March? I need it for the tax office before the end of this week."
 ANSWERED = "It is in your account under Documents, then Invoices; I have also sent you a copy by mail just now. " * 2
@@ -280,12 +280,9 @@ def main(given: Sequence[str] | None = None) -> int:
             if not wanted or row.key in wanted
             for line in measured(row, Site("", {}, quick=asked.quick), pairs, tries)
         ]
-    text = f"{SMOKE}\n\n{report(lines)}" if asked.quick else report(lines)
-    print(text)
+    publish(report(lines), asked)
     if asked.json:
         asked.json.write_text(as_json(lines, machine()))
-    if asked.markdown:
-        asked.markdown.write_text(text)
     return 0
 
 

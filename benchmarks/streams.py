@@ -12,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ from benchmarks import measure, readers, recordings
 from benchmarks.measure import Ratio, Work, batch, counts, enough, median, ratio, sampler
 from benchmarks.readers import Reader
 from benchmarks.recordings import Recorded
-from benchmarks.table import machine, markdown, readable
+from benchmarks.table import machine, markdown, measured_on, publish, readable
 
 AT_LEAST = 0.7
 JSON, ORJSON, KIT, SDK, CONTROL = "json", "orjson", "kit", "sdk", "control"
@@ -33,7 +32,6 @@ CUTS: Mapping[str, Callable[[Iterable[Recorded]], tuple[Recorded, ...]]] = {
     "an event": recordings.by_event,
 }
 F = TypeVar("F", "Figures", "Witness")
-SMOKE = "A smoke run: it shows that all this runs, and its figures mean nothing."
 HEAD = ("streams", "pieces", "events", "bare, `json`", "ours", "speed to `json`", "to orjson", "control", "verdict")
 SDK_HEAD = ("streams", "SDK", "read by both", "ours", "SDK", "SDK, times ours", "control")
 
@@ -190,9 +188,7 @@ def told(found: Sequence[Figures | Witness], what: str) -> tuple[str, str, str]:
     """The two tables, and where and when *what* was measured."""
     bare = markdown(HEAD, [each.cells() for each in found if isinstance(each, Figures)])
     sdks = markdown(SDK_HEAD, [each.cells() for each in found if isinstance(each, Witness)])
-    facts = "; ".join(f"{name} {value}" for name, value in machine().items())
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return bare, sdks, f"{when}; commit {commit()}; {what}; {facts}."
+    return bare, sdks, measured_on(f"commit {commit()}", what)
 
 
 def commit() -> str:
@@ -236,12 +232,9 @@ def main(given: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")  # SDKs warn of what they did not expect, which would be most of the output
         found = tuple(measured(streams, asked))
     text = "\n\n".join(told(found, f"{sum(map(len, streams.values()))} recorded streams"))
-    text = f"{SMOKE}\n\n{text}\n" if asked.quick else f"{text}\n"
-    print(text)
+    publish(f"{text}\n", asked)
     if asked.json:
         asked.json.write_text(as_json(found))
-    if asked.markdown:
-        asked.markdown.write_text(text)
     return 0
 
 

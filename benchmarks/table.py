@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,6 +15,7 @@ from attrs import asdict, frozen
 
 from benchmarks.measure import Ratio
 
+SMOKE = "A smoke run: it shows that all this runs, and its figures mean nothing."
 UNITS = {"cpu": "CPU", "rss": "memory"}
 HEAD = ("work", "ratio (quartiles)", "of the least", "at most", "control", "by hand", "one layer", "verdict")
 
@@ -121,6 +124,21 @@ def installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def measured_on(*more: str, packages: Iterable[str] = ()) -> str:
+    """When and where this was measured, *more* that there is to say of it, and of which versions of *packages* too."""
+    facts = {**machine(), **{package: installed(package) for package in packages}}
+    told = "; ".join(f"{name} {value}" for name, value in facts.items())
+    return f"{'; '.join([datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC'), *more, told])}."
+
+
+def publish(text: str, asked: Namespace) -> None:
+    """Print *text*, and write it to the file that was *asked* for; of a smoke run, it says so."""
+    text = f"{SMOKE}\n\n{text}" if asked.quick else text
+    print(text)
+    if asked.markdown:
+        asked.markdown.write_text(text)
 
 
 def as_json(lines: Sequence[Line], facts: Mapping[str, str]) -> str:
