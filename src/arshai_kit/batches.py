@@ -14,14 +14,14 @@ from traceback import format_exception
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from arshai_kit._flight import is_async
 from arshai_kit.completion import complete, run
-from arshai_kit.effects import Call, Emit, Here, Join, Outcome, Owner, Plan, Start, Step, Where, intercept
+from arshai_kit.effects import Call, Emit, Here, Join, Outcome, Owner, Plan, Start, Where
 from arshai_kit.errors import Misuse, RunError
 from arshai_kit.faces import AsyncStream, Stream, blocking
-from arshai_kit.models import is_model, wrapped
+from arshai_kit.models import is_model, throughout, unheard
 from arshai_kit.records import Notice
 
 if TYPE_CHECKING:
@@ -295,23 +295,11 @@ def _runnable(function: Any) -> _Asking | _Running:
 
 def _quiet(plan: Plan[Any]) -> Plan[Any]:
     """*plan*, which tells nothing, so that its models are asked for whole answers; so are the plans that it starts."""
-    return intercept(plan, {Here: _on_here, Emit: _on_emit, Step: _on_step, Start: _on_start})
-
-
-def _on_here(effect: Here, _: Where) -> Plan[Owner]:
-    return evolve((yield from effect), listening=False)
+    return throughout(plan, {Here: unheard, Emit: _on_emit})
 
 
 def _on_emit(_effect: Emit, _: Where) -> Plan[None]:
     yield from ()
-
-
-def _on_step(effect: Step[Any], _: Where) -> Plan[Any]:
-    return (yield from evolve(effect, make_plan=wrapped(effect.make_plan, _quiet)))
-
-
-def _on_start(effect: Start[Any], _: Where) -> Plan[Any]:
-    return (yield from evolve(effect, plan=_quiet(effect.plan)))
 
 
 # Elsewhere

@@ -14,9 +14,9 @@ from arshai_kit._record import Record
 from arshai_kit.agents.handing import handoffs, takes_part
 from arshai_kit.agents.making import Agent, Given, Placed, given, placed
 from arshai_kit.completion import as_response
-from arshai_kit.effects import Emit, Here, Layer, Owner, Plan, Start, Step, Where, intercept
+from arshai_kit.effects import Emit, Here, Layer, Plan, Where
 from arshai_kit.errors import ArshaiError, Misuse
-from arshai_kit.models import is_model, thread, wrapped
+from arshai_kit.models import is_model, thread, throughout, unheard
 from arshai_kit.records import (
     Finished,
     Message,
@@ -219,11 +219,7 @@ def found_wrong(value: Any) -> str:
 
 def hushed(plan: Plan[T]) -> Plan[T]:
     """*plan*, of whose words nothing is told: nobody streams them, and they are no part of an answer."""
-    return intercept(plan, _HUSHED)
-
-
-def _on_here(effect: Here, _: Where) -> Plan[Owner]:
-    return evolve((yield from effect), listening=False)
+    return throughout(plan, _HUSHED)
 
 
 def _on_emit(effect: Emit, _: Where) -> Plan[None]:
@@ -231,15 +227,7 @@ def _on_emit(effect: Emit, _: Where) -> Plan[None]:
         yield from Emit(events)
 
 
-def _on_step(effect: Step[Any], _: Where) -> Plan[Any]:
-    return (yield from evolve(effect, make_plan=wrapped(effect.make_plan, hushed)))
-
-
-def _on_start(effect: Start[Any], _: Where) -> Plan[Any]:
-    return (yield from evolve(effect, plan=hushed(effect.plan)))
-
-
-_HUSHED: Final[Layer] = MappingProxyType({Here: _on_here, Emit: _on_emit, Step: _on_step, Start: _on_start})
+_HUSHED: Final[Layer] = MappingProxyType({Here: unheard, Emit: _on_emit})
 
 
 # What was said and used

@@ -14,6 +14,8 @@ from arshai_kit.models.protocol import (
     is_model,
     overheard,
     retold,
+    throughout,
+    unheard,
     wrapped,
     written,
 )
@@ -44,7 +46,9 @@ __all__ = [
     "pairs",
     "retold",
     "thread",
+    "throughout",
     "unanswered",
+    "unheard",
     "wrapped",
     "written",
 ]

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from arshai_kit._json import dumps
 from arshai_kit._record import Record
-from arshai_kit.effects import Emit, Plan, Step, Where, intercept
+from arshai_kit.effects import Emit, Here, Layer, Owner, Plan, Start, Step, Where, intercept
 from arshai_kit.errors import Misuse, Unsupported
 from arshai_kit.models.asks import Ask, chosen
 from arshai_kit.records import (
@@ -40,6 +40,8 @@ __all__ = [
     "is_model",
     "overheard",
     "retold",
+    "throughout",
+    "unheard",
     "wrapped",
     "written",
 ]
@@ -168,6 +170,34 @@ def wrapped(make_plan: Callable[[], Plan[T]], wrap: Callable[[Plan[T]], Plan[T]]
         return _Wrapped(make_plan.model, make_plan.ask, make_plan.hearing, make_plan, wrap)  # type: ignore[return-value]  # T is a Response
     own = getattr(make_plan, "wrapped", None)
     return (lambda: wrap(make_plan())) if own is None else own(wrap)
+
+
+class _Throughout:
+    """A layer around a plan, its steps and what it starts; nothing in it holds itself, or it would outlive its run."""
+
+    __slots__ = ("layer",)
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    def plan(self, plan: Plan[T]) -> Plan[T]:
+        return intercept(plan, {Step: self._on_step, Start: self._on_start, **self.layer})
+
+    def _on_step(self, effect: Step[Any], _: Where) -> Plan[Any]:
+        return (yield from attrs.evolve(effect, make_plan=wrapped(effect.make_plan, self.plan)))
+
+    def _on_start(self, effect: Start[Any], _: Where) -> Plan[Any]:
+        return (yield from attrs.evolve(effect, plan=self.plan(effect.plan)))
+
+
+def throughout(plan: Plan[T], layer: Layer) -> Plan[T]:
+    """*plan*, with *layer* answering the effects that it names, in the steps of it and in what it starts too."""
+    return _Throughout(layer).plan(plan)
+
+
+def unheard(effect: Here, _: Where) -> Plan[Owner]:
+    """A frame that nobody listens to, so that models are asked for whole answers: for a layer's `Here`."""
+    return attrs.evolve((yield from effect), listening=False)
 
 
 def overheard(plan: Plan[T], hear: Hearing) -> Plan[T]:

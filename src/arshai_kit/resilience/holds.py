@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from attrs import evolve
-
 from arshai_kit.cost import Spend
-from arshai_kit.effects import Open, Plan, Send, Start, Step, Where, intercept
+from arshai_kit.effects import Open, Plan, Send, Where
 from arshai_kit.errors import Unreachable
-from arshai_kit.models import wrapped
+from arshai_kit.models import throughout
 from arshai_kit.resilience.ledgers import Ticket
 
 __all__ = ["Hold", "refuses", "tried"]
@@ -55,14 +53,7 @@ def tried(plan: Plan[T], hold: Hold, settle: Callable[[], Plan[None]]) -> Plan[T
         hold.lost = not refuses(answer.status)
         return answer
 
-    def on_step(effect: Step[Any], _: Where) -> Plan[Any]:
-        make = wrapped(effect.make_plan, lambda plan: tried(plan, hold, settle))
-        return (yield from evolve(effect, make_plan=make))
-
-    def on_start(effect: Start[Any], _: Where) -> Plan[Any]:
-        return (yield from evolve(effect, plan=tried(effect.plan, hold, settle)))
-
-    return intercept(plan, {Send: on_request, Open: on_request, Step: on_step, Start: on_start})
+    return throughout(plan, {Send: on_request, Open: on_request})
 
 
 def refuses(status: int) -> bool:
