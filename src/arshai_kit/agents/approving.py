@@ -13,13 +13,13 @@ from attrs import Factory, evolve, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.agents.handing import Answer, conversing, takes_part
-from arshai_kit.agents.joining import callable_agent, hushed
+from arshai_kit.agents.joining import callable_agent, hushed, never_early
 from arshai_kit.agents.making import Agent
 from arshai_kit.agents.within import tools_within
 from arshai_kit.approvals import Decision, asking, changing, decided, refused, runnable
 from arshai_kit.codec import to_plain
 from arshai_kit.completion import run
-from arshai_kit.effects import Handle, Here, Instant, Join, Layer, Owner, Plan, Sleep, Start, Step, Where, intercept
+from arshai_kit.effects import Handle, Here, Instant, Join, Layer, Plan, Sleep, Start, Step, Where, intercept
 from arshai_kit.errors import ApprovalNeeded, Misuse, PauseRefused
 from arshai_kit.faces import drive
 from arshai_kit.keys import Secret
@@ -78,10 +78,10 @@ class _Watch:
 
     def plan(self, plan: Plan[T]) -> Plan[T]:
         """*plan*, none of whose calls is run unasked, neither in its steps nor in what it starts."""
-        return intercept(plan, {Here: _on_here, Step: self._on_step, Start: self._on_start})
+        return intercept(plan, {Here: never_early, Step: self._on_step, Start: self._on_start})
 
     def _layer(self) -> Layer:
-        return {Here: _on_here, Step: self._on_outer_step}
+        return {Here: never_early, Step: self._on_outer_step}
 
     def _on_step(self, effect: Step[Any], _: Where) -> Plan[Any]:
         ran = yield from self.settled(effect)
@@ -147,10 +147,6 @@ class _Watch:
             yield
         finally:
             leave(token)
-
-
-def _on_here(effect: Here, _: Where) -> Plan[Owner]:
-    return evolve((yield from effect), early=False)
 
 
 @frozen(eq=False, repr=False)

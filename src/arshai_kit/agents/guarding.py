@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from attrs import evolve, field, frozen
 
 from arshai_kit._record import Record
-from arshai_kit.agents.joining import callable_agent, found_wrong, hushed, kept, own_name, so_far, summed
+from arshai_kit.agents.joining import callable_agent, found_wrong, hushed, kept, never_early, own_name, so_far, summed
 from arshai_kit.agents.making import placed
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import (
@@ -19,7 +19,6 @@ from arshai_kit.effects import (
     Instant,
     Join,
     Open,
-    Owner,
     Plan,
     Send,
     Spawn,
@@ -55,7 +54,7 @@ class _Gate:
         """*plan*, which does nothing before the check has passed."""
         acts = {} if self.check is None else dict.fromkeys(_ACTS, self._on_act)
         return intercept(
-            plan, {**acts, Here: _on_here, Emit: self._on_emit, Step: self._on_step, Start: self._on_start}
+            plan, {**acts, Here: never_early, Emit: self._on_emit, Step: self._on_step, Start: self._on_start}
         )
 
     def thinking(self, plan: Plan[T]) -> Plan[T]:
@@ -116,10 +115,6 @@ class _Gate:
             return
         path = (yield from Here()).tag.removeprefix(self.tag).removeprefix("/")
         self.held += [tagged(event, path) if path else event for event in events]
-
-
-def _on_here(effect: Here, _: Where) -> Plan[Owner]:
-    return evolve((yield from effect), early=False)
 
 
 @frozen(eq=False, repr=False)

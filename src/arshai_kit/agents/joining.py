@@ -14,7 +14,7 @@ from arshai_kit._record import Record
 from arshai_kit.agents.handing import handoffs, takes_part
 from arshai_kit.agents.making import Agent, Given, Placed, given, placed
 from arshai_kit.completion import as_response
-from arshai_kit.effects import Emit, Here, Layer, Plan, Where
+from arshai_kit.effects import Emit, Here, Layer, Owner, Plan, Where
 from arshai_kit.errors import ArshaiError, Misuse
 from arshai_kit.models import is_model, thread, throughout, unheard
 from arshai_kit.records import (
@@ -43,6 +43,7 @@ __all__ = [
     "hushed",
     "in_place",
     "kept",
+    "never_early",
     "own_name",
     "so_far",
     "standing",
@@ -212,6 +213,14 @@ def found_wrong(value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
     raise Misuse(f"a check gives what is wrong in words, or True, None or '' if nothing is, not {type(value).__name__}")
+
+
+# What does not begin early
+
+
+def never_early(effect: Here, _: Where) -> Plan[Owner]:
+    """A frame in which no tool starts before its reply is complete: for a layer's `Here`."""
+    return evolve((yield from effect), early=False)
 
 
 # What is not told
