@@ -37,6 +37,9 @@
     ├── TooLarge               more than a memory is set to keep: nothing was written
     ├── BadRecord              what a memory keeps cannot be read: cut, or changed by somebody else; left as it is
     │   └── ForeignFormat      it was written by a newer version, or by another program: says what to do
+    ├── BadDocument            a document that cannot be read: damaged, locked, of an unknown kind: says which and why
+    │   └── DocumentTooLarge   it is more, or would unfold to more, than its limits allow: says which limit
+    ├── OtherVectors           an index holds vectors of another model or size: says of which; nothing was written
     └── RunError               the test or journal around the run; ends it, and no tool loop tells a model
         ├── Diverged           a replayed run asked for something else than the recording holds
         └── ScriptError        a scripted run asked for more answers than there are, or for fewer
@@ -50,6 +53,7 @@ __all__ = [
     "ApprovalNeeded",
     "ArshaiError",
     "BadAnswer",
+    "BadDocument",
     "BadRecord",
     "BadReply",
     "BadRequest",
@@ -58,6 +62,7 @@ __all__ = [
     "Conflict",
     "ContentTooLong",
     "Diverged",
+    "DocumentTooLarge",
     "Exhausted",
     "ForeignFormat",
     "GuardTripped",
@@ -66,6 +71,7 @@ __all__ = [
     "NoRoute",
     "NotAPlan",
     "NotFound",
+    "OtherVectors",
     "OverBudget",
     "OverLimit",
     "PauseRefused",
@@ -366,6 +372,22 @@ class TooLarge(ArshaiError):
         super().__init__(message, partial=partial)
         self.size = size
         self.limit = limit
+
+
+class BadDocument(ArshaiError):
+    """The document at *source* cannot be read; others go on."""
+
+    def __init__(self, message: str = "", *, source: str = "", partial: Any = None) -> None:
+        super().__init__(message, partial=partial)
+        self.source = source
+
+
+class DocumentTooLarge(BadDocument):
+    """The document is more, or would unfold to more, than its limits allow."""
+
+
+class OtherVectors(ArshaiError):
+    """An index holds vectors of another model, or of another size; nothing was written."""
 
 
 class BadRecord(ArshaiError):
