@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from arshai_kit import aio, openai_compatible, run, stream, using
 from arshai_kit.agents import agent, approve, as_tool, guard, handoff, insist, parallel, pipe, placed, route, to_mermaid
+from arshai_kit.codec import from_json, to_json
 from arshai_kit.effects import Emit, Plan, Step, Where, side_by_side
 from arshai_kit.errors import (
     ApprovalNeeded,
@@ -35,6 +36,7 @@ from arshai_kit.memory.pairing import paired, put_right
 from arshai_kit.records import (
     Message,
     Notice,
+    Paused,
     Response,
     TextDelta,
     ToolCall,
@@ -572,6 +574,33 @@ def test_of_a_run_that_waited_twice_each_pause_is_taken_up_once() -> None:
         assert chat(raised.value.paused, decisions=True, key="k").text == "Six."
     texts = [message.text for message in chat.memory.load("k").messages]
     assert texts == ["Hi", "Hello.", "1 + 2?", "", "", "", "", "Six."]
+
+
+def test_a_pause_goes_on_in_the_conversation_that_it_is_of_and_in_no_other() -> None:
+    chat = remembering(approve(agent(MODEL, tools=[add], name="desk"), secret="vault"), in_memory())
+    kept = to_json(waits(chat, "1 + 2?").paused)
+    assert from_json(kept).keys == ("k",)
+    with scripted(), pytest.raises(PauseRefused, match="of another conversation than 'other'; nothing was called"):
+        chat(from_json(kept), decisions=True, key="other")
+    assert chat.memory.load("other").version == 0
+    with scripted("Three."):
+        assert chat(from_json(kept), decisions=True, key="k").text == "Three."
+
+
+def test_a_pause_is_of_each_conversation_that_it_came_through() -> None:
+    inner, outer = in_memory(), in_memory()
+    desk = remembering(approve(agent(MODEL, tools=[add], name="desk")), inner)
+    chat = remembering(partial(desk, key="boss"), outer)
+    with scripted(ToolCall("c1", "add", {"a": 1, "b": 2})), pytest.raises(ApprovalNeeded) as raised:
+        chat("1 + 2?", key="k")
+    paused = raised.value.paused
+    assert isinstance(paused, Paused)
+    assert paused.keys == ("boss", "k")
+    with scripted("Three."):
+        assert chat(paused, decisions=True, key="k").text == "Three."
+    assert [[message.text for message in each.messages] for each in (inner.load("boss"), outer.load("k"))] == [
+        ["1 + 2?", "", "", "Three."]
+    ] * 2
 
 
 def test_a_run_that_failed_after_a_pause_may_be_tried_again() -> None:

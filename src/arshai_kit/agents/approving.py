@@ -239,11 +239,14 @@ class Pausing(Record):
 
 
 def _seal(paused: Paused, secret: Secret | None) -> str:
-    """What tells whether *paused* is as it was; only with a secret does it tell who made it."""
+    """What tells whether *paused* is as it was; only with a secret does it tell who made it.
+
+    Whose conversation it is, a memory adds to what is sealed.
+    """
     import hmac
     import json
 
-    text = json.dumps(to_plain(evolve(paused, seal="")), sort_keys=True)
+    text = json.dumps(to_plain(evolve(paused, seal="", keys=())), sort_keys=True)
     return hmac.new((secret.reveal() if secret else "").encode(), text.encode(), "sha256").hexdigest()
 
 

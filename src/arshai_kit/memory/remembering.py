@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.completion import as_response, run
@@ -65,7 +65,7 @@ class Remembering(Record):
         return blocked(self.plan, (self,), (prompt, *args), {**kwargs, "key": key})
 
     def _answered(self, turn: Turn, prompt: Prompt | Paused, args: Any, kwargs: Any) -> Plan[Response]:
-        new = () if isinstance(prompt, Paused) else thread(prompt)
+        new = _of_this(prompt, turn.key) if isinstance(prompt, Paused) else thread(prompt)
         said = yield from turn.begin(waits=self.turns == "wait")
         if isinstance(prompt, Paused):
             new = yield from _asked_before(self.memory, turn.key, prompt)
@@ -83,6 +83,7 @@ class Remembering(Record):
             with turn.marked():
                 response = as_response((yield from run.plan(self.agent, asked, *args, **kwargs)))
         except ApprovalNeeded as error:
+            _belonging(error, turn.key)
             with suppress(ArshaiError):  # the pause is what counts
                 yield from _keep(self.memory, turn.key, error.paused, new, prompt)
             raise
@@ -120,6 +121,20 @@ def _put_right(
 
 
 # Runs that wait for a person
+
+
+def _of_this(paused: Paused, key: str) -> tuple[Message, ...]:
+    """Nothing new, if *paused* is of the conversation *key*, or of none: in another one, it would go on twice."""
+    if paused.keys and key not in paused.keys:
+        raise PauseRefused(f"this pause is of another conversation than {key!r:.80}; nothing was called")
+    return ()
+
+
+def _belonging(error: ApprovalNeeded, key: str) -> None:
+    """Have the pause of *error* say that it is of the conversation *key* (too)."""
+    paused = error.paused
+    if isinstance(paused, Paused) and key not in paused.keys:
+        error.paused = evolve(paused, keys=(*paused.keys, key))
 
 
 def _keep(memory: Memory, key: str, paused: Any, new: tuple[Message, ...], prompt: Any) -> Plan[None]:

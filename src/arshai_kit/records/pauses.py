@@ -25,7 +25,8 @@ class Paused(Record):
     *prompt* is what the *agent* was asked, and *before* what its run had added until the *reply* that asks for the
     calls, in the round with the number *round*; *runs* are the other calls of that reply, which are answered. Where
     the agent was handed the conversation, *earlier* is what the others had added, after so many *handoffs*. *id* is
-    drawn once for each pause, and *seal* tells whether it has been changed.
+    drawn once for each pause, and *seal* tells whether it has been changed; *keys* are those of the conversations
+    that it is a part of, where there is a memory.
     """
 
     agent: str
@@ -39,6 +40,7 @@ class Paused(Record):
     handoffs: int = field(default=0, kw_only=True)
     id: str = field(default="", kw_only=True)
     seal: str = field(default="", kw_only=True)
+    keys: tuple[str, ...] = field(default=(), converter=_tuple, kw_only=True)
 
     @property
     def asked(self) -> tuple[Message, ...]:
