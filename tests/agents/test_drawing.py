@@ -201,6 +201,49 @@ def test_a_wrapper_of_whatever_kind_shows_what_it_is_given() -> None:
     assert [(start, end) for start, end, *_ in arrows] == [("ann", "len"), ("ann", "print")]
 
 
+def inside(drawing: str) -> list[tuple[str, ...]]:
+    """Each node that is an agent: its label, and the titles of the frames that it stands in."""
+    frames: list[str] = []
+    found = []
+    for text in map(str.strip, drawing.splitlines()):
+        if frame := FRAME.fullmatch(text):
+            frames.append(frame[1].strip('"'))
+        elif text == "end":
+            frames.pop()
+        elif node := re.fullmatch(rf"n\d+\[({_TEXT})\]", text):
+            found.append((node[1].strip('"'), *frames))
+    return found
+
+
+def test_whoever_is_handed_over_to_stands_in_the_wrappers_that_hold_for_it_and_in_no_others() -> None:
+    pay = agent(MODEL, name="pay")
+    triage = agent(MODEL, name="triage", tools=[handoff(pay), as_tool(pay, name="ask")])
+    bare = route(draft, {"pay": approve(pay, ask=print), "triage": triage})
+    assert inside(to_mermaid(bare)) == [("pay", "approving"), ("triage",), ("pay",), ("ask",)]
+    approved = route(draft, {"pay": pay, "triage": deadline(approve(triage, ask=print), 5)})
+    around = ("deadline 5 s", "approving")
+    assert inside(to_mermaid(approved)) == [("pay",), ("triage", *around), ("pay", *around), ("ask", *around)]
+    one = route(draft, {"pay": pay, "triage": triage})
+    assert [label for label, *_ in inside(to_mermaid(one))] == ["pay", "triage", "ask"]
+
+
+def test_wrapped_agents_that_hand_over_in_circles_are_drawn_once_each() -> None:
+    ann: Any = approve(agent(MODEL, name="ann", tools=[handoff(lambda: bob, name="bob")]))
+    bob: Any = approve(agent(MODEL, name="bob", tools=[handoff(lambda: ann, name="ann")]))
+    assert inside(to_mermaid(ann)) == [("ann", "pausing"), ("bob", "pausing", "pausing")]
+    arrows, _ = drawn(ann)
+    assert arrows == [("bob", "ann", "-->", "hands over"), ("ann", "bob", "-->", "hands over")]
+
+
+def test_wrappers_without_end_are_not_drawn_without_end() -> None:
+    def another() -> Any:
+        return deadline(agent(MODEL, name="another", tools=[handoff(lambda: another(), name="another")]), 5)
+
+    nodes, _, frames = parsed(to_mermaid(another()))
+    assert "…" in nodes.values()
+    assert 20 < len(frames) < 200
+
+
 @pytest.mark.parametrize("value", ["desk", MODEL, 3])
 def test_what_is_no_agent_is_not_drawn(value: Any) -> None:
     with pytest.raises(Misuse, match=r"to_mermaid\(\) takes agents"):

@@ -33,6 +33,8 @@ Ends: TypeAlias = tuple[str, str]
 _LONGEST: Final = 60
 _MOST: Final = 1000
 """So many nodes are drawn; whatever makes agents without end ends here."""
+_DEEPEST: Final = 30
+"""So many wrappers are drawn around whoever is handed over to."""
 _ESCAPED: Final = str.maketrans(
     {"#": "#35;", '"': "#quot;", "&": "#amp;", "<": "#lt;", ">": "#gt;", "`": "#96;", "\\": "#92;"}
 )
@@ -63,19 +65,34 @@ def to_mermaid(agent: Any, *, direction: str = "TD") -> str:
         raise Misuse(f"direction= is TD, TB, BT, LR or RL, not {direction!r}")
     sketch = _Sketch()
     sketch.agent(callable_agent(agent, "to_mermaid()"))
-    while sketch.later:
-        sketch.later.pop(0)()
+    sketch.scopes[0].finish()
     return "\n".join([f"flowchart {direction}", *sketch.lines])
 
 
+class _Scope:
+    """What one wrapper is around: *known* agents, and those that are *asked*, stand in it and nowhere else.
+
+    *later* draws the arrows to agents that may stand elsewhere in it; *entry* is where it is entered.
+    """
+
+    def __init__(self, value: Any = None) -> None:
+        self.value, self.entry = value, ""
+        self.known: dict[int, tuple[Any, str]] = {}  # of each agent, itself, so that its id stays its own
+        self.asked: dict[int, tuple[Any, str]] = {}
+        self.later: list[Callable[[], None]] = []
+
+    def finish(self) -> None:
+        """Draw what was to be drawn later."""
+        while self.later:
+            self.later.pop(0)()
+
+
 class _Sketch:
-    """What has been drawn so far; *later* draws the arrows to agents that may stand elsewhere."""
+    """What has been drawn so far."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.later: list[Callable[[], None]] = []
-        self._known: dict[int, tuple[Any, str]] = {}  # of each agent, itself, so that its id stays its own
-        self._asked: dict[int, tuple[Any, str]] = {}
+        self.scopes = [_Scope()]
         self._count = 0
         self._depth = 1
 
@@ -103,6 +120,17 @@ class _Sketch:
         self._depth -= 1
         self._line("end")
 
+    @contextmanager
+    def _around(self, value: Any, label: str, inner: Any, name: str) -> Iterator[Ends]:
+        """The ends of *inner* in the frame of *value*, around whomever that hands over to or asks, too."""
+        with self.frame(label):
+            self.scopes.append(_Scope(value))
+            ends = self.agent(inner, name)
+            self.scopes[-1].entry = ends[0]
+            yield ends
+            self.scopes[-1].finish()
+            self.scopes.pop()
+
     def _line(self, text: str) -> None:
         self.lines.append("    " * self._depth + text)
 
@@ -113,7 +141,7 @@ class _Sketch:
         if self._count >= _MOST:
             return self.node("point", "…")
         ends = self._drawn(value, name)
-        self._known.setdefault(id(value), (value, ends[0]))
+        self.scopes[-1].known.setdefault(id(value), (value, ends[0]))
         return ends
 
     def _drawn(self, value: Any, name: str) -> Ends:
@@ -133,8 +161,8 @@ class _Sketch:
             case FallbackAgents(agents=agents):
                 return self._named(name, lambda: self._fallback(agents))
             case AgentAround(agent=inner, policy=policy):
-                with self.frame(_policy(policy)):
-                    return self.agent(inner, name)
+                with self._around(value, _policy(policy), inner, name) as ends:
+                    return ends
             case Record() if inside := _inside(value):
                 return self._wrapping(value, inside, name)
         return self.node("function", name or _called(value))
@@ -147,7 +175,7 @@ class _Sketch:
 
     def _of_a_model(self, value: Agent, name: str) -> Ends:
         ends = self.node("agent", name or value.name or named(value.model))
-        self._known.setdefault(id(value), (value, ends[0]))  # its own tools may lead back to it
+        self.scopes[-1].known.setdefault(id(value), (value, ends[0]))  # its own tools may lead back to it
         for each in value.tools:
             self._tool(ends[0], each)
         return ends
@@ -155,24 +183,34 @@ class _Sketch:
     def _tool(self, start: str, tool: Tool) -> None:
         match tool.function:
             case HandOff() as hand:
-                self.later.append(lambda: self._handing(start, hand))
+                self.scopes[-1].later.append(lambda: self._handing(start, hand))
             case Asking(agent=asked):
-                self.later.append(lambda: self._asking(start, tool, asked))
+                self.scopes[-1].later.append(lambda: self._asking(start, tool, asked))
             case _:
                 label = f"{tool.name} (background)" if tool.background else tool.name
                 self.arrow(start, self.node("tool", label)[0], dotted=True)
 
     def _handing(self, start: str, hand: HandOff) -> None:
-        """An arrow to the agent that goes on: where it is drawn already, or here."""
+        """An arrow to the agent that goes on: where it is drawn already inside of the same wrappers, or here."""
         value = hand.target() if hand.late else hand.target
-        _, node = self._known.get(id(value)) or (value, "")
-        self.arrow(start, node or self.agent(value, "" if own_name(value) else hand.name)[0], "hands over")
+        node = self._stands(value)
+        if not node:
+            deep = len(self.scopes) > _DEEPEST
+            node = self.node("point", "…")[0] if deep else self.agent(value, "" if own_name(value) else hand.name)[0]
+        self.arrow(start, node, "hands over")
+
+    def _stands(self, value: Any) -> str:
+        """Where *value* is drawn already, inside of the same wrappers; or around this, as one of them."""
+        known = self.scopes[-1].known.get(id(value))
+        around = [scope.entry for scope in self.scopes if scope.value is value and scope.entry]
+        return known[1] if known else around[-1] if around else ""
 
     def _asking(self, start: str, tool: Tool, asked: Any) -> None:
         """An arrow to an agent that is asked; whoever else has the same tool asks the same one."""
-        if id(asked) not in self._asked:
-            self._asked[id(asked)] = asked, self.agent(asked)[0]
-        self.arrow(start, self._asked[id(asked)][1], tool.name, dotted=True)
+        drawn = self.scopes[-1].asked
+        if id(asked) not in drawn:
+            drawn[id(asked)] = asked, self.agent(asked)[0]
+        self.arrow(start, drawn[id(asked)][1], tool.name, dotted=True)
 
     # Combinations
 
@@ -234,8 +272,7 @@ class _Sketch:
 
     def _wrapping(self, value: Any, inside: dict[str, Any], name: str) -> Ends:
         """Whatever else wraps an agent, with what it is given beside it: checks, a memory, somebody to ask."""
-        with self.frame(type(value).__name__.lower()):
-            ends = self.agent(inside.pop("agent"), name)
+        with self._around(value, type(value).__name__.lower(), inside.pop("agent"), name) as ends:
             for word, each in inside.items():
                 shape = "memory" if _is_memory(each) else "check"
                 self.arrow(ends[0], self.node(shape, _called(each))[0], word, dotted=True)
