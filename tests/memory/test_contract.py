@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from arshai_kit.errors import Conflict, Misuse, TooLarge
 from arshai_kit.faces import drive
 from arshai_kit.memory import Conversation, Memory, Note
-from arshai_kit.records import Message, ToolCall, assistant, tool_result, user
+from arshai_kit.memory.encoding import encoded
+from arshai_kit.memory.sharing import fitting
+from arshai_kit.records import Message, Opaque, ToolCall, assistant, tool_result, user
 from arshai_kit.testing import strategies
 from tests.core.worlds import World, everywhere
 from tests.memory.backends import Store
@@ -212,6 +214,25 @@ def test_more_than_is_kept_is_refused_and_changes_nothing(store: Store) -> None:
     assert ask(memory, "load", "k") == Conversation((user("Hello"),), version)
     assert ask(memory, "noted", "k", "summary") == Note()
     assert ask(memory, "append", "k", [user("short")], "id") > version
+
+
+@pytest.mark.parametrize("said", [[], ["Hello"], ['a\n"b"', "\0\ud800ß🧪", "x" * 9000]])
+def test_a_conversation_says_how_much_may_be_added_to_it(store: Store, said: list[str]) -> None:
+    memory = store.small(20_000)
+    for text in said:
+        ask(memory, "append", "k", [user(text)])
+    found = ask(memory, "load", "k")
+    assert 0 < found.room <= 20_000 - sum(len(encoded([user(text)])) for text in said)
+    for lacking in ([user("x" * found.room)], [user("\0")] * 3000, [assistant(Opaque("x", "y" * 20_000))]):
+        with pytest.raises(TooLarge) as told:
+            fitting(found, lacking, "k", memory.backend)
+        with pytest.raises(TooLarge) as refused:
+            ask(memory, "append", "k", lacking)
+        assert (told.value.limit, refused.value.limit) == (20_000, 20_000)
+        assert 20_000 < told.value.size <= refused.value.size
+    fitting(found, [user("short")], "k", memory.backend)
+    ask(memory, "append", "k", [user("short")])
+    assert ask(memory, "load", "k").room < found.room
 
 
 def test_what_is_forgotten_is_nowhere(store: Store) -> None:

@@ -28,6 +28,7 @@ from arshai_kit.errors import (
     ServerFailed,
     StoreUnreachable,
     TimedOut,
+    TooLarge,
     TurnTaken,
 )
 from arshai_kit.faces import drive
@@ -522,6 +523,30 @@ def test_an_answer_that_cannot_be_kept_is_not_lost() -> None:
         remembering(last, evolve(memory, append=away))("Hi", key="k")
     assert raised.value.partial.text == "1:Hi"
     assert free(memory)
+
+
+def test_what_is_too_large_to_be_kept_is_refused_before_anybody_is_asked(store: Store, tmp_path: Path) -> None:
+    memory, asked = store.small(9000), list[str]()
+
+    def answer(said: tuple[Message, ...]) -> str:
+        asked.append(said[-1].text)
+        return "Well."
+
+    chat = remembering(answer, memory)
+    with recorded(tmp_path / "turns.json"):
+        chat("Hi", key="k")
+        with pytest.raises(TooLarge, match=r"the conversation 'k' would take .* at most 9,000") as raised:
+            chat("x" * 9000, key="k")
+        assert chat("Still there?", key="k").text == "Well."
+    assert raised.value.partial is None
+    assert asked == ["Hi", "Still there?"]
+    with replayed(tmp_path / "turns.json"):
+        chat("Hi", key="k")
+        with pytest.raises(TooLarge, match="would take"):
+            chat("x" * 9000, key="k")
+        chat("Still there?", key="k")
+    unlimited = remembering(answer, in_memory(max_bytes=float("inf")))
+    assert unlimited("x" * 9000, key="k").text == "Well."
 
 
 def test_a_turn_that_cannot_be_given_back_ends_by_itself() -> None:

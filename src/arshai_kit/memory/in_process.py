@@ -110,18 +110,25 @@ class InProcess:
             figures = self._messages, self._notes, self._bytes, self._dropped, self._expired
             return Held(len(self._kept), *figures)
 
+    @staticmethod
+    def sized(messages: Iterable[Message]) -> int:
+        """About how many bytes *messages* take."""
+        return sum(map(_size, messages))
+
     # -- the functions of a memory --
 
     def load(self, key: str) -> Conversation:
         """All that has been said."""
         with self._lock:
             kept = self._used(key)
-            return Conversation() if kept is None else Conversation(kept.messages, kept.version)
+            if kept is None:
+                return Conversation(room=self._room(_EACH + _size(key)))
+            return Conversation(kept.messages, kept.version, room=self._room(kept.bytes))
 
     def append(self, key: str, messages: Iterable[Message], id: str = "") -> int:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""
         new = said(messages)
-        size = sum(map(_size, new)) + (_OWN_ID if worded(id, "id=") else 0)
+        size = self.sized(new) + (_OWN_ID if worded(id, "id=") else 0)
         with self._lock:
             kept = self._used(key)
             if kept is not None and (id in kept.ids or not new):
@@ -144,7 +151,7 @@ class InProcess:
             if found != version:
                 raise conflict(key, version, found)
             old = () if kept is None else kept.messages
-            kept = self._grown(key, kept, sum(map(_size, new)) - sum(map(_size, old)))
+            kept = self._grown(key, kept, self.sized(new) - self.sized(old))
             kept.messages = new
             self._messages += len(new) - len(old)
             return self._changed(kept)
@@ -219,6 +226,10 @@ class InProcess:
             self._without(oldest)
             self._dropped += 1
         return kept
+
+    def _room(self, taken: int) -> int | None:
+        """How many bytes may be added where so many are *taken*."""
+        return None if self.max_bytes == _FOREVER else max(0, int(self.max_bytes) - taken)
 
     def _changed(self, kept: _Kept) -> int:
         """Count on: no two states of a conversation have one version, not even one that was forgotten in between."""

@@ -139,8 +139,8 @@ class RedisStore:
 
     def load(self, key: str) -> Plan[Conversation]:
         """All that has been said."""
-        _, version, records = yield from self._asked("load", key)
-        return Conversation(self._said(records, version, key), version)
+        _, version, records, size = yield from self._asked("load", key)
+        return self._conversation(key, version, records, size)
 
     def append(self, key: str, messages: Sequence[Message], id: str = "") -> Plan[int]:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""
@@ -190,8 +190,8 @@ class RedisStore:
 
     def begin(self, key: str, id: str, seconds: float) -> Plan[tuple[float, Conversation]]:  # noqa: A002
         """`enter`, and `load` once it is this one's turn, in one round trip."""
-        _, pause, version, records = yield from self._asked("begin", key, _bytes(id), min(seconds, _FOREVER))
-        return float(pause), Conversation(self._said(records, version, key), version)
+        _, pause, version, records, size = yield from self._asked("begin", key, _bytes(id), min(seconds, _FOREVER))
+        return float(pause), self._conversation(key, version, records, size)
 
     def end(self, key: str, messages: Sequence[Message], id: str, turn: str) -> Plan[int]:  # noqa: A002
         """`append`, and `leave` what was entered as *turn*, in one round trip."""
@@ -270,9 +270,11 @@ class RedisStore:
         except TimeoutError as error:
             raise StoreUnreachable(f"Redis was asked to {args[0]!r}, and says nothing") from error
 
-    def _said(self, records: bytes, version: int, key: str) -> tuple[Message, ...]:
-        """The messages of records that stand in lines; there are none where nothing was ever said."""
-        return self.recent.joined(records.split(b"\n"), key) if records or version else ()
+    def _conversation(self, key: str, version: int, records: bytes, size: int) -> Conversation:
+        """What is said in records that stand in lines; there are none where nothing was ever said."""
+        messages = self.recent.joined(records.split(b"\n"), key) if records or version else ()
+        room = None if self.max_bytes is None else max(0, self.max_bytes - size)
+        return Conversation(messages, version, room=room)
 
     def _migration(self, found: bytes, key: str) -> str:
         """The script that makes the next format of the one that was *found*."""

@@ -34,7 +34,7 @@ _FOREIGN: Final = ("SQLITE_NOTADB",)
 _FULL: Final = ("SQLITE_FULL",)
 
 _LOAD: Final = """
-select version, record from conversations left join records using (conversation) where key = ? order by place
+select version, bytes, record from conversations left join records using (conversation) where key = ? order by place
 """
 _FIND: Final = "select conversation, version, bytes from conversations where key = ?"
 _NOTED: Final = (
@@ -104,9 +104,10 @@ class SqliteStore:
         rows = self._asked(lambda file: file.execute(_LOAD, (name,)).fetchall())
         if not rows:
             self.recent.drop(key)
-            return Conversation()
-        records = [_written(record) for _, record in rows if record is not None]
-        return Conversation(self.recent.joined(records, key), rows[0][0])
+            return Conversation(room=self.max_bytes)
+        version, size, _ = rows[0]
+        records = [_written(record) for *_, record in rows if record is not None]
+        return Conversation(self.recent.joined(records, key), version, room=max(0, self.max_bytes - size))
 
     def append(self, key: str, messages: Iterable[Message], id: str = "") -> int:  # noqa: A002  # as Memory says
         """Add all of *messages*, once for each *id*; the version."""

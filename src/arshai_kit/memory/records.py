@@ -24,11 +24,13 @@ def _messages(messages: Any) -> tuple[Message, ...]:
 class Conversation(Record):
     """What has been said under a key: empty, and of version 0, where nothing has been.
 
-    *version* grows with each change, and tells whether somebody else was there in the meantime.
+    *version* grows with each change, and tells whether somebody else was there in the meantime. *room* is how many
+    bytes may be added to it, where the memory has said so.
     """
 
     messages: tuple[Message, ...] = field(default=(), converter=_messages)
     version: int = 0
+    room: int | None = field(default=None, kw_only=True, eq=False, repr=False)
 
 
 @frozen(eq=False, repr=False)

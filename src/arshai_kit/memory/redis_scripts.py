@@ -101,7 +101,7 @@ end
 
 _LOAD: Final = """
 keep()
-return {0, version(), said(first)}
+return {0, version(), said(first), bytes}
 """
 
 # What has been said since a version (-1: nothing yet), and how it came about.
@@ -186,9 +186,9 @@ return {0}
 
 _BEGIN: Final = """
 local pause = entered(ARGV[4], tonumber(ARGV[5]))
-if pause > 0 then return {0, text(pause), 0, ''} end
+if pause > 0 then return {0, text(pause), 0, '', bytes} end
 keep()
-return {0, '0', version(), said(first)}
+return {0, '0', version(), said(first), bytes}
 """
 
 _TURNS: Final = "local AT, TURN, LINE = unpack(KEYS)\n" + _TURN

@@ -14,6 +14,7 @@ from arshai_kit.errors import ApprovalNeeded, ArshaiError, Conflict, Misuse, Pau
 from arshai_kit.memory.encoding import checked, decoded, encoded
 from arshai_kit.memory.pairing import expected, paired, put_right
 from arshai_kit.memory.records import Conversation, Memory, Note
+from arshai_kit.memory.sharing import fitting
 from arshai_kit.memory.taking import Turn, drawn
 from arshai_kit.memory.views import Recalled, viewed
 from arshai_kit.models import Prompt, is_model, thread
@@ -73,6 +74,7 @@ class Remembering(Record):
         else:
             expected(said.messages, new, turn.key)
             said, new, fits = yield from _put_right(self.memory, turn.key, said, new)
+            fitting(said, new, turn.key, self.memory.backend)
             asked = (*said.messages, *new)
             if self.view is not None:
                 seen = Recalled(turn.key, said.messages, new, self.memory, said.version)
@@ -117,7 +119,7 @@ def _put_right(
     version = said.version
     with suppress(ArshaiError):  # as when it is full, or somebody else has just done so: it is only not kept
         version = yield from Step("memory", "replace", key, lambda: memory.asked(memory.replace, key, right, version))
-    return Conversation(right, version), new, fits
+    return evolve(said, messages=right, version=version), new, fits
 
 
 # Runs that wait for a person

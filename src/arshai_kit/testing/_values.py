@@ -137,8 +137,8 @@ def _record(value: Any, wholly: bool) -> Data:  # noqa: FBT001  # passed on down
 def _object(value: Any, name: str, wholly: bool) -> Data:  # noqa: FBT001  # passed on down the value
     """What a memory gave; or a user's record, by what a model would be told of it."""
     match value:
-        case Conversation(messages=messages, version=version):
-            return {"$conversation": [encoded(messages).decode(), version]}
+        case Conversation(messages=messages, version=version, room=room):
+            return {"$conversation": [encoded(messages).decode(), version, room]}
         case Note(value=noted, version=version):
             return {"$note": [_data(noted, wholly), version]}
     kind = type(value)
@@ -205,7 +205,8 @@ def _known(mark: str, inside: Data, data: dict[str, Data]) -> Any:
         case "$secret":
             return Secret("***")
         case "$conversation":
-            return Conversation(decoded(inside[0].encode()), inside[1])
+            text, version, *room = inside
+            return Conversation(decoded(text.encode()), version, room=room[0] if room else None)
         case "$note":
             return Note(value_of(inside[0]), inside[1])
         case "$path":
