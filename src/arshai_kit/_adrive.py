@@ -10,12 +10,11 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from inspect import isawaitable
 from typing import Any, Final, TypeVar
 
 from arshai_kit import _transport
 from arshai_kit._drive import NO_OUTCOME, in_background, report
-from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, work
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, to_await, work
 from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, settle
 from arshai_kit._threads import Background, outside, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
@@ -139,7 +138,7 @@ class AsyncRun(Flights):
             await _dispose(flight, value)
         elif type(flight.effect) is Open and error is None:
             self.land(flight, self.open_line(flight.task, flight.effect, value, None), None)
-        elif type(flight.effect) is Call and flight.awaitable is None and isawaitable(value):
+        elif type(flight.effect) is Call and flight.awaitable is None and to_await(value):
             flight.awaitable, flight.done, flight.threaded = value, False, False
             self.pending.append(flight)
         else:

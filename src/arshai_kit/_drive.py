@@ -14,12 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
-from inspect import isawaitable
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from arshai_kit import _transport
-from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, its_own, perform, work
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, its_own, perform, to_await, work
 from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, settle
 from arshai_kit._threads import (
     Background,
@@ -105,14 +104,16 @@ class Run(Flights):
         """Call a sync function right here; whatever else it is, others perform it."""
         value, error = None, None
         if _is_plain(effect):
-            self.own(task, effect.function)
+            function = effect.function
+            if isinstance(function, Steps):
+                self.own(task, function)
             try:
-                value = self.context(task).run(effect.function, *effect.args, **effect.kwargs)
+                value = self.context(task).run(function, *effect.args, **effect.kwargs)
             except BaseException as raised:
                 error = its_own(effect, raised)
                 if not isinstance(error, Exception):
                     raise
-            if not isawaitable(value):
+            if not to_await(value):
                 return self.hand_over(task, effect, value, error)
         flight = self.add(task, effect)
         flight.awaitable = value
@@ -157,7 +158,7 @@ class Run(Flights):
             self._dispose(flight, value)
         elif type(flight.effect) is Open and error is None:
             self.land(flight, self.open_line(flight.task, flight.effect, *value), None)
-        elif type(flight.effect) is Call and flight.awaitable is None and isawaitable(value):
+        elif type(flight.effect) is Call and flight.awaitable is None and to_await(value):
             flight.awaitable, flight.done, flight.threaded = value, False, False
             self.pending.append(flight)
         else:

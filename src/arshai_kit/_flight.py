@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from inspect import iscoroutine, iscoroutinefunction
+from inspect import CO_COROUTINE, isawaitable, iscoroutine, iscoroutinefunction
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final
 
 from attrs import evolve
@@ -20,10 +21,22 @@ from arshai_kit._threads import Background, workers
 from arshai_kit.effects import Call, Channel, Close, Instant, Now, Open, Plan, Random, Read, Request, Sleep, Spawn
 from arshai_kit.errors import Misuse
 from arshai_kit.machine import EVENTS, OVER, Machine, Task, Turn
-from arshai_kit.records import Event, Finished
+from arshai_kit.records import Event, Finished, Response
 from arshai_kit.scope import current, default_limits, enter, owner
 
-__all__ = ["INSTANT", "Answer", "Flight", "Flights", "Line", "is_async", "its_own", "left_behind", "perform", "work"]
+__all__ = [
+    "INSTANT",
+    "Answer",
+    "Flight",
+    "Flights",
+    "Line",
+    "is_async",
+    "its_own",
+    "left_behind",
+    "perform",
+    "to_await",
+    "work",
+]
 
 # No wait is longer, for there is a longest that a system can be asked for; then we look at the clock again.
 _DAY: Final = 86_400.0
@@ -172,7 +185,8 @@ class Flights:
                 return
             flight.foreign = True
             self.foreign += 1
-        self.own(flight.task, effect.function)
+        if isinstance(effect.function, Steps):
+            self.own(flight.task, effect.function)
         if effect.seconds is not None:
             self.timer(effect.seconds, flight)
         fly(flight)
@@ -255,12 +269,12 @@ class Flights:
         self.machine.opened(task, channel)
         return channel
 
-    def own(self, task: Task, function: Any) -> None:
-        """Note that the generator whose step this is, if it is one, is closed with the plan that asked."""
-        if isinstance(function, Steps) and not function.owned:
-            function.owned = True
-            function.context = self.context(task)
-            self.machine.opened(task, function)
+    def own(self, task: Task, steps: Steps) -> None:
+        """Note that a generator is closed with the plan that asked for its steps."""
+        if not steps.owned:
+            steps.owned = True
+            steps.context = self.context(task)
+            self.machine.opened(task, steps)
 
     def dropped(self) -> list[Line | Steps]:
         """Break off what the machine has cancelled; what it has closed is for the driver to drop."""
@@ -381,9 +395,22 @@ def left_behind() -> int:
 
 def is_async(function: Any) -> bool:
     """Whether calling *function* gives something to await."""
+    plain = function.__func__ if type(function) is MethodType else function
+    if type(plain) is FunctionType and not plain.__dict__:  # there it could be marked as async
+        return bool(plain.__code__.co_flags & CO_COROUTINE)
+    if type(plain) is BuiltinFunctionType:
+        return False
     while isinstance(function, partial):
         function = function.func
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004  # not whether, but which
+
+
+_NOTHING_TO_AWAIT: Final = frozenset({str, Response, type(None), bool, int, float, bytes, tuple, list, dict})
+
+
+def to_await(value: Any) -> bool:
+    """Whether *value* is to be awaited; of what functions mostly give, that is known at once."""
+    return type(value) not in _NOTHING_TO_AWAIT and isawaitable(value)
 
 
 def _now(flights: Flights, _task: Task, _effect: Now) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from inspect import isasyncgen, isgenerator
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from inspect import isasyncgen
+from types import AsyncGeneratorType, GeneratorType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from arshai_kit._steps import AsyncSteps, Steps
 from arshai_kit.effects import Call, Emit, Plan, Request, Step, no_effect
@@ -15,6 +16,7 @@ from arshai_kit.models import UNFINISHED, Ask, Model, Prompt, is_model, thread, 
 from arshai_kit.output import wanted
 from arshai_kit.records import Event, Finished, Message, Paused, Response, TextDelta, ToolRun, assistant, user
 from arshai_kit.records import system as system_message
+from arshai_kit.records.responses import spoken
 from arshai_kit.rounds import Loop, Total, asked, specs
 from arshai_kit.tools import ToolLike, toolbox
 
@@ -38,6 +40,7 @@ __all__ = [
 T = TypeVar("T")
 
 _EVENTS = get_args(Event)
+_GENERATORS: Final = (GeneratorType, AsyncGeneratorType)
 
 _SIDE_BY_SIDE = 8
 _LIMITS = {
@@ -208,13 +211,13 @@ def count_tokens(
     count = getattr(model, "count", None)
     if count is None:
         raise Misuse(f"{type(model).__name__} {model.name!r} counts no tokens; Response.usage tells what a call used")
-    return (yield from Step[int]("count", model.name, ask, lambda: count(ask)))
+    return (yield from Step("count", model.name, ask, lambda: count(ask)))
 
 
 @blocking
 def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any]:
     """Run *function*, an agent or any other function, sync or async, as part of a run of ours."""
-    return (yield from _agent(function, *args, **kwargs))
+    return _agent(function, *args, **kwargs)
 
 
 def conversation(model: Any, prompt: Any, system: str | None) -> tuple[Message, ...]:
@@ -240,7 +243,7 @@ def _runnable(function: Any) -> Any:
 
 def _agent(function: Any, /, *args: Any, **kwargs: Any) -> Plan[Any]:
     value = yield from calling(_runnable(function), *args, **kwargs)
-    return (yield from _stepped(value, _called(function))) if isgenerator(value) or isasyncgen(value) else value
+    return (yield from _stepped(value, _called(function))) if isinstance(value, _GENERATORS) else value
 
 
 def _called(function: Any) -> str:
@@ -285,7 +288,7 @@ def as_response(value: Any, giver: str = "the agent") -> Response:
         case Response():
             return value
         case str():
-            return Response((assistant(value),))
+            return spoken(value)
         case None:
             return Response((assistant(),))
     several = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()

@@ -371,7 +371,7 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan[Any
     if plan is not None:
         return (yield from plan(*args, **kwargs))
     try:
-        return (yield from Call(function, *args, **kwargs))
+        return (yield Call(function, *args, **kwargs))
     except ArshaiError as error:
         raise anew(error)  # noqa: B904  # it has the cause that it had
 
@@ -440,9 +440,8 @@ def no_effect(value: T, name: str) -> T:
 
 def fresh(plan: Any) -> Plan[Any]:
     """*plan*, if it can be run: a generator that nobody has started."""
-    match plan:
-        case GeneratorType(gi_frame=None) | GeneratorType(gi_suspended=True) | GeneratorType(gi_running=True):
-            raise Misuse("a plan is used once; make a new one by calling its function again")
-        case GeneratorType():
-            return plan
-    raise Misuse(f"a plan is a generator of effects, not {type(plan).__name__}; did a function forget to yield?")
+    if type(plan) is not GeneratorType:
+        raise Misuse(f"a plan is a generator of effects, not {type(plan).__name__}; did a function forget to yield?")
+    if plan.gi_suspended or plan.gi_running or plan.gi_frame is None:
+        raise Misuse("a plan is used once; make a new one by calling its function again")
+    return plan

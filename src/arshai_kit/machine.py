@@ -57,7 +57,7 @@ _IDLE: Turn = (IDLE, None, None)
 class Frame:
     """One plan that a task is running: the task's own, a step's, or a handler's."""
 
-    __slots__ = ("children", "counts", "ended", "keeps", "level", "path", "plan", "queued", "running", "step", "tag")
+    __slots__ = ("counts", "ended", "family", "keeps", "level", "path", "plan", "step", "tag")
 
     def __init__(
         self, plan: Plan[Any], path: str, tag: str, level: int = 0, keeps: tuple[str, str] | None = None
@@ -68,11 +68,20 @@ class Frame:
         self.level = level  # how many layers stand between this plan and the one that the user wrote
         self.keeps = keeps  # the name and the path of the effect that a handler answers, and passes on under
         self.step: Step[Any] | None = None
-        self.counts: dict[str, int] = {}
-        self.children: dict[Hashable, Handle[Any]] = {}
-        self.queued: deque[tuple[int, Task]] = deque()  # those that wait for their turn, each with its limit
-        self.running = 0
+        self.counts: dict[str, int] | None = None  # none where nothing has been counted, as in most
+        self.family: Family | None = None
         self.ended = False
+
+
+class Family:
+    """The plans that belong to a frame, by their keys, and those of them that wait for their turn."""
+
+    __slots__ = ("children", "queued", "running")
+
+    def __init__(self) -> None:
+        self.children: dict[Hashable, Handle[Any]] = {}
+        self.queued: deque[tuple[int, Task]] = deque()  # each with its limit
+        self.running = 0
 
 
 class Task:
@@ -114,6 +123,7 @@ class Machine:
         self.outcome: Outcome[Any] | None = None
         self._given: WeakSet[Plan[Any]] | None = None  # the plans that have been started, once there are any
         self._handlers = _by_kind(layers)
+        self._placing = naming or bool(self._handlers)  # whether anybody asks where a step stands
 
     def turn(self, task: Task | None = None, value: Any = None, error: BaseException | None = None) -> Turn:
         """Deliver the answer to what *task* asked, if one is given, and go on until something is to be done."""
@@ -144,9 +154,10 @@ class Machine:
     def _asked(self, task: Task, frame: Frame, effect: Any) -> Turn | None:
         kind = type(effect)
         try:
-            for level, handler in self._handlers.get(kind, ()):
-                if level > frame.level:
-                    return self._handle(task, frame, effect, level, handler)
+            if self._handlers:
+                for level, handler in self._handlers.get(kind, ()):
+                    if level > frame.level:
+                        return self._handle(task, frame, effect, level, handler)
             if (answer := self._ANSWERS.get(kind)) is not None:
                 return answer(self, task, frame, effect)
             if not isinstance(effect, Effect):
@@ -193,7 +204,7 @@ class Machine:
         return (EVENTS, task, events) if events and self.listening else None
 
     def _step(self, task: Task, frame: Frame, effect: Step[Any]) -> Turn | None:
-        path = self._named(frame, effect)
+        path = self._named(frame, effect) if self._placing else ""
         plan = fresh(task.context.run(effect.make_plan))
         tag = _below(frame.tag, effect.name) if effect.kind == "agent" else frame.tag
         return self._enter(task, frame, Frame(plan, path, tag), effect)
@@ -204,16 +215,19 @@ class Machine:
 
     def _start(self, task: Task, _frame: Frame, effect: Start[Any]) -> None:
         owner: Frame = effect.owner.frame if effect.owner is not None else _plan_frame(task)
-        key = (_UNNAMED, len(owner.children)) if effect.key is None else effect.key
-        handle = owner.children.get(key)
+        if owner.family is None:
+            owner.family = Family()
+        children = owner.family.children
+        key = (_UNNAMED, len(children)) if effect.key is None else effect.key
+        handle = children.get(key)
         if handle is None:
-            handle = owner.children[key] = self._child(task, owner, key, effect)
+            handle = children[key] = self._child(task, owner, owner.family, key, effect)
         elif self._given is None or effect.plan not in self._given:  # else it is the one that runs already
             effect.plan.close()
         task.value = handle
         self.ready.appendleft(task)
 
-    def _child(self, task: Task, owner: Frame, key: Hashable, effect: Start[Any]) -> Handle[Any]:
+    def _child(self, task: Task, owner: Frame, family: Family, key: Hashable, effect: Start[Any]) -> Handle[Any]:
         plan, limit = fresh(effect.plan), effect.limit
         if self._given is None:
             self._given = WeakSet((self.root.frames[0].plan,))
@@ -230,10 +244,10 @@ class Machine:
         handle: Handle[Any] = Handle(path)
         tag = _below(owner.tag, key) if isinstance(key, str) else owner.tag
         child = handle.task = Task(Frame(plan, path, tag), task.context.copy(), owner, handle)
-        if limit is not None and (owner.queued or owner.running >= limit):
-            owner.queued.append((limit, child))
+        if limit is not None and (family.queued or family.running >= limit):
+            family.queued.append((limit, child))
         else:
-            owner.running += 1
+            family.running += 1
             self.ready.append(child)
         return handle
 
@@ -263,8 +277,7 @@ class Machine:
     # How frames, tasks and runs end
 
     def _ended(self, task: Task, frame: Frame, value: Any, error: Exception | None) -> Turn | None:
-        broken = self._leave(task, frame)
-        if broken is not None:
+        if (broken := self._leave(task, frame)) is not None:
             if not isinstance(broken, Exception):
                 raise broken
             value, error = None, broken
@@ -279,12 +292,12 @@ class Machine:
         return _told(task.frames[-1], StepFinished(frame.step.kind, frame.step.name, told))
 
     def _over(self, task: Task, outcome: Outcome[Any]) -> Turn | None:
-        if task.handle is None or task.owner is None:
+        if task.handle is None or task.owner is None or task.owner.family is None:
             self.outcome = outcome
             self.ready.clear()
             return OVER, None, outcome
         self._settle(task.handle, outcome)
-        self._next(task.owner)
+        self._next(task.owner.family)
         return None
 
     def _settle(self, handle: Handle[Any], outcome: Outcome[Any]) -> None:
@@ -295,21 +308,26 @@ class Machine:
                 self._joined(task)
         handle.waiting.clear()
 
-    def _next(self, owner: Frame) -> None:
-        """Let the plans of *owner* that wait for their turn begin, first come first served."""
-        owner.running -= 1
-        while owner.queued and owner.running < owner.queued[0][0]:
-            owner.running += 1
-            self.ready.append(owner.queued.popleft()[1])
+    def _next(self, family: Family) -> None:
+        """Let the plans of *family* that wait for their turn begin, first come first served."""
+        family.running -= 1
+        while family.queued and family.running < family.queued[0][0]:
+            family.running += 1
+            self.ready.append(family.queued.popleft()[1])
 
     def _leave(self, task: Task, frame: Frame) -> BaseException | None:
         """Cancel the plans that belong to *frame*, and close what it opened; what went wrong first."""
         frame.ended = True
-        frame.queued.clear()
-        running = [handle.task for handle in frame.children.values() if handle.task is not None]
-        broken = [error for task in running if (error := self._cancel(task)) is not None]
+        broken = None if frame.family is None else self._disband(frame.family)
         while task.channels and task.channels[-1][0] is frame:
             self.dropped.append(("channel", task.channels.pop()[1]))
+        return broken
+
+    def _disband(self, family: Family) -> BaseException | None:
+        """Cancel those of *family* that have not ended; what went wrong first."""
+        family.queued.clear()
+        running = [handle.task for handle in family.children.values() if handle.task is not None]
+        broken = [error for task in running if (error := self._cancel(task)) is not None]
         return broken[0] if broken else None
 
     def _cancel(self, task: Task) -> BaseException | None:
@@ -375,6 +393,8 @@ def _key(key: Hashable) -> str:
 
 def _count(frame: Frame, name: str) -> int:
     """How many times *frame* has asked for *name* before."""
+    if frame.counts is None:
+        frame.counts = {}
     number = frame.counts.get(name, 0)
     frame.counts[name] = number + 1
     return number

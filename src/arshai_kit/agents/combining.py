@@ -56,7 +56,7 @@ class Pipe(Record):
         for place, step in enumerate(self.steps):
             try:
                 if place:
-                    value = yield from step.plan(handed_on(value, done[-1], self._step(place - 1), self._step(place)))
+                    value = yield from step.plan(self._handed_on(place, value, done[-1]))
                 else:
                     value = yield from step.plan(prompt, *args, **kwargs)
             except ArshaiError as error:
@@ -65,7 +65,14 @@ class Pipe(Record):
             done.append(self._said(place, value, done))
         return summed(done, done[-1]) if done else _nothing_done(prompt)
 
+    def _handed_on(self, place: int, value: Any, response: Response) -> str:
+        if isinstance(value, str):
+            return value
+        return handed_on(value, response, self._step(place - 1), self._step(place))
+
     def _said(self, place: int, value: Any, done: list[Response]) -> Response:
+        if isinstance(value, str | Response):
+            return as_response(value)
         try:
             return as_response(value, self._step(place))
         except Misuse as error:

@@ -133,8 +133,7 @@ class Guarded(Record):
     def plan(self, prompt: Any, *args: Any, **kwargs: Any) -> Plan[Response]:
         """What calling it does, as a plan."""
         said = kept(prompt)
-        whole = Step[Response]("guard", named(self.agent), said, lambda: self._guarded(said, args, kwargs))
-        return (yield from whole)
+        return (yield from Step("guard", named(self.agent), said, lambda: self._guarded(said, args, kwargs)))
 
     def _guarded(self, prompt: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Plan[Response]:
         here, spent = (yield from Here()), list[Response]()

@@ -28,6 +28,7 @@ from arshai_kit.records import (
     ToolRun,
     Usage,
 )
+from arshai_kit.records.responses import altered
 from arshai_kit.resilience.around import apart, named
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ def summed(parts: Sequence[Response], last: Response, messages: Sequence[Message
         return last
     said = [message for each in parts for message in each.messages] if messages is None else messages
     runs: list[ToolRun] = [run for each in parts for run in each.tool_runs]
-    return evolve(last, messages=said, usage=used(parts), cost=cost(parts), tool_runs=runs)
+    return altered(last, messages=tuple(said), usage=used(parts), cost=cost(parts), tool_runs=tuple(runs))
 
 
 def used(parts: Sequence[Response]) -> Usage:

@@ -7,7 +7,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, TypedDict
 
-from attrs import Factory, evolve, field, frozen
+from attrs import Factory, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.agents.handing import handoffs, takes_part
@@ -19,6 +19,7 @@ from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import ArshaiError, BadAnswer, Misuse, NoRoute
 from arshai_kit.models import is_model
 from arshai_kit.records import Notice, Response
+from arshai_kit.records.responses import altered
 from arshai_kit.resilience.around import blocked, named
 
 __all__ = ["Choice", "Route", "route"]
@@ -131,8 +132,7 @@ class Route(Record):
         except ArshaiError as error:
             error.partial = _counted(error.partial, spent)
             raise
-        response: Response = evolve(_counted(answer, spent), answered_by=_whose(name, agent, answer))
-        return response
+        return altered(_counted(answer, spent), answered_by=_whose(name, agent, answer))
 
     def _choice(self, prompt: Any) -> Plan[tuple[Choice, Response | None, str]]:
         """What the chooser says, what it used, if that is known, and in which words it said it."""
@@ -174,7 +174,7 @@ def _counted(answer: Any, spent: Response | None) -> Any:
         return answer
     if answer is None:
         return Response((), "error", usage=spent.usage, cost=spent.cost)
-    return evolve(answer, usage=used((spent, answer)), cost=cost((spent, answer)))
+    return altered(answer, usage=used((spent, answer)), cost=cost((spent, answer)))
 
 
 def _whose(name: str, agent: Any, answer: Response) -> str:

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from attrs import Factory, field, frozen
 
 from arshai_kit._json import EMPTY, FrozenDict, freeze
-from arshai_kit._record import Record
+from arshai_kit._record import Record, draft
 from arshai_kit.errors import Misuse
-from arshai_kit.records.parts import Message, Opaque, Part, ToolCall
+from arshai_kit.records.parts import Message, Opaque, Part, Text, ToolCall
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["Candidate", "FinishReason", "Logprob", "RateLimit", "Response", "ToolRun", "Usage"]
+__all__ = [
+    "Candidate",
+    "FinishReason",
+    "Logprob",
+    "RateLimit",
+    "Response",
+    "ToolRun",
+    "Usage",
+    "altered",
+    "spoken",
+]
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error", "other"]
 
@@ -71,21 +81,25 @@ class Usage(Record):
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):
             return NotImplemented
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.total_tokens + other.total_tokens,
-            self.missing | other.missing,
-            kinds=_added(self.kinds, other.kinds) if self.kinds and other.kinds else self.kinds or other.kinds,
-        )
+        if self is other is _UNKNOWN:
+            return self
+        both = _DraftOfUsage()
+        both.input_tokens = self.input_tokens + other.input_tokens
+        both.output_tokens = self.output_tokens + other.output_tokens
+        both.cached_tokens = self.cached_tokens + other.cached_tokens
+        both.reasoning_tokens = self.reasoning_tokens + other.reasoning_tokens
+        both.total_tokens = self.total_tokens + other.total_tokens
+        both.missing = self.missing | other.missing
+        both.kinds = _added(self.kinds, other.kinds) if self.kinds and other.kinds else self.kinds or other.kinds
+        both.__class__ = Usage
+        return both  # type: ignore[no-any-return]  # it is one now
 
 
-def _added(some: FrozenDict, others: FrozenDict) -> dict[str, int]:
-    return {name: some.get(name, 0) + others.get(name, 0) for name in sorted({*some, *others})}
+def _added(some: FrozenDict, others: FrozenDict) -> FrozenDict:
+    return FrozenDict({name: some.get(name, 0) + others.get(name, 0) for name in sorted({*some, *others})})
 
 
+_DraftOfUsage = draft(Usage)
 _UNKNOWN = Usage(missing=frozenset(_COUNTS))
 
 
@@ -193,3 +207,56 @@ class Response(Record):
 
 
 _SILENCE = Message("assistant")
+
+
+# Responses that are made again and again, of what is known to fit
+
+_Draft, _DraftOfMessage, _DraftOfText = draft(Response), draft(Message), draft(Text)
+_NOTHING = Response(())
+
+
+def spoken(text: str) -> Response:
+    """The response of whoever says no more than *text*.
+
+    >>> spoken("Hello") == Response((Message("assistant", "Hello"),))
+    True
+    """
+    part, message, response = _DraftOfText(), _DraftOfMessage(), _copied(_NOTHING)
+    part.text, part.state, part.__class__ = text, None, Text
+    message.role, message.parts, message.name, message.__class__ = "assistant", (part,), "", Message
+    response.messages, response.__class__ = (message,), Response
+    return response  # type: ignore[no-any-return]  # it is one now
+
+
+def altered(response: Response, **changes: Any) -> Response:
+    """*response* with *changes*, which are of the types of their fields already: `evolve` at an eighth of its cost.
+
+    >>> altered(spoken("Hello"), answered_by="desk").answered_by
+    'desk'
+    """
+    made = _copied(response)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    made.__class__ = Response
+    return made  # type: ignore[no-any-return]  # it is one now
+
+
+def _copied(response: Response) -> Any:
+    made = _Draft()
+    made.messages = response.messages
+    made.finish_reason = response.finish_reason
+    made.raw_finish_reason = response.raw_finish_reason
+    made.usage = response.usage
+    made.cost = response.cost
+    made.model = response.model
+    made.provider = response.provider
+    made.id = response.id
+    made.request_id = response.request_id
+    made.tool_runs = response.tool_runs
+    made.output = response.output
+    made.candidates = response.candidates
+    made.logprobs = response.logprobs
+    made.rate_limits = response.rate_limits
+    made.answered_by = response.answered_by
+    made.raw = response.raw
+    return made

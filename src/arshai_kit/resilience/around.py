@@ -8,7 +8,7 @@ from functools import partial
 from inspect import unwrap
 from typing import Any, Final, Protocol, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from arshai_kit._flight import is_async
 from arshai_kit._record import Record
@@ -19,6 +19,7 @@ from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
 from arshai_kit.models import Capabilities, is_model
 from arshai_kit.records import Response
+from arshai_kit.records.responses import altered
 
 __all__ = ["AgentAround", "Around", "Policy", "answered", "apart", "asking", "blocked", "merged", "named", "wrappable"]
 
@@ -140,7 +141,7 @@ def named(value: Any) -> str:
 def answered(answer: T, name: str) -> T:
     """*answer*, which says that it is of *name*, unless it says already whose it is."""
     if isinstance(answer, Response) and not answer.answered_by:
-        return evolve(answer, answered_by=name)
+        return altered(answer, answered_by=name)  # type: ignore[return-value]  # T is a Response
     return answer
 
 
