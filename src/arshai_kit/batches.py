@@ -311,7 +311,7 @@ class _Elsewhere:
     def __init__(self, executor: Any, function: Callable[[Any], Any]) -> None:
         if not callable(getattr(executor, "submit", None)):
             raise Misuse(f"executor= is one of concurrent.futures, or like it, not {type(executor).__name__}")
-        self.executor, self.function, self.threads = executor, function, _is_of_threads(executor)
+        self.executor, self.function, self.threads = executor, function, is_of_threads(executor)
         self._came: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
         self._busy: dict[int, Future[Any]] = {}
         self._closed = False
@@ -340,7 +340,7 @@ class _Elsewhere:
         """Threads of this process do it in the scope of the batch; what is in force goes nowhere else."""
         if self.threads:
             return self.executor.submit(copy_context().run, self._wanted, item)  # type: ignore[no-any-return]
-        return self.executor.submit(_packed, self.function, item)  # type: ignore[no-any-return]
+        return self.executor.submit(packed, self.function, item)  # type: ignore[no-any-return]
 
     def _wanted(self, item: Any) -> Any:
         """Do it, unless it was handed in just as `close` looked, and is yet to be cancelled."""
@@ -349,7 +349,7 @@ class _Elsewhere:
     def _ended(self, place: int, future: Future[Any]) -> None:
         try:
             value = future.result()
-            self._came.put((place, value if self.threads else _unpacked(*value), None))
+            self._came.put((place, value if self.threads else unpacked(*value), None))
         except BaseException as error:  # noqa: BLE001  # whatever it is, it is the outcome of this item
             self._came.put((place, None, error))
 
@@ -361,7 +361,7 @@ class _Elsewhere:
         self._came.put((-1, None, None))
 
 
-def _packed(function: Callable[[Any], Any], item: Any) -> tuple[bytes, str, str]:
+def packed(function: Callable[[Any], Any], item: Any) -> tuple[bytes, str, str]:
     """What *function* gives for *item*, or its error with the words and the trace of it: nothing but bytes and text.
 
     An executor that has to unpickle what cannot be unpickled, as many an exception, breaks, and loses all other items.
@@ -377,7 +377,7 @@ def _packed(function: Callable[[Any], Any], item: Any) -> tuple[bytes, str, str]
             return b"", words, trace
 
 
-def _unpacked(data: bytes, words: str, trace: str) -> Any:
+def unpacked(data: bytes, words: str, trace: str) -> Any:
     """What was packed: the value is returned, an error raised; one that cannot be read is told by its words."""
     try:
         value = pickle.loads(data)  # noqa: S301  # from a process of ours
@@ -395,7 +395,7 @@ def _elsewhere(error: BaseException, trace: str) -> BaseException:
     return error
 
 
-def _is_of_threads(executor: Any) -> bool:
+def is_of_threads(executor: Any) -> bool:
     """Whether *executor* is the one of threads; whose module nobody has loaded has made none."""
     threads = getattr(sys.modules.get("concurrent.futures.thread"), "ThreadPoolExecutor", ())
     interpreters = getattr(sys.modules.get("concurrent.futures.interpreter"), "InterpreterPoolExecutor", ())
