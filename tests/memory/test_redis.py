@@ -355,9 +355,12 @@ def test_a_client_that_decodes_what_comes(redis_server: RedisServer, made: Any) 
     with redis_client(Redis.from_url, redis_server.url, decode_responses=True) as client:
         memory = made(client)
         exercised(memory)
-        with memory.watch("k", since=0) as changes:
-            memory.append("k", [user("Hi")])
-            assert next(changes).messages == (user("Hi"),)
+        for key in ODD:
+            with memory.watch(key, since=0) as changes:
+                memory.append(key, [user("Hi")])
+                assert next(changes).messages == (user("Hi"),)
+        found = {bytes(memory.backend.keys(key)[0]).decode() for key in (*ODD, "%D800", "\ud801")}
+        assert len(found) == len(ODD) + 2
 
 
 def test_a_server_that_lost_the_scripts_is_told_them_anew(made: Any, admin: Any) -> None:

@@ -13,7 +13,7 @@ import anyio
 import pytest
 from attrs import define, field
 
-from arshai_kit import aio, user, using
+from arshai_kit import Notice, aio, stream, user, using
 from arshai_kit.effects import Call
 from arshai_kit.errors import ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable
 from arshai_kit.memory import Memory, remembering
@@ -357,6 +357,18 @@ def test_who_waits_gives_up_in_time() -> None:
     memory = redis_memory(NOWHERE, when_away=0.1)
     with pytest.raises(StoreUnreachable):
         memory.load(KEY)
+    memory.backend.close()
+
+
+def test_who_waits_is_told_so_once_while_the_answer_is_streamed() -> None:
+    memory = redis_memory(NOWHERE, when_away=0.3)
+    told: list[Any] = []
+    with pytest.raises(StoreUnreachable):
+        told.extend(stream(remembering(str, memory), "Hi", key=KEY))  # what is told until then is in it
+    notices = [event for event in told if isinstance(event, Notice)]
+    assert [(each.kind, each.name, each.path) for each in notices] == [("waiting", "redis", "")]
+    assert "cannot be asked now" in notices[0].text
+    assert 0 < notices[0].data["seconds"] <= 0.3
     memory.backend.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, Final, Literal, TypeAlias
@@ -11,7 +12,7 @@ from attrs import field, frozen
 
 from arshai_kit._json import freeze
 from arshai_kit._record import Record
-from arshai_kit.effects import Call, Now, Plan, Random, Sleep
+from arshai_kit.effects import Call, Emit, Now, Plan, Random, Sleep
 from arshai_kit.errors import ArshaiError, ForeignFormat, Misuse, StoreUnreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory.encoding import checked, encoded, joined, note_decoded, note_encoded
@@ -21,7 +22,7 @@ from arshai_kit.memory.redis_client import PATIENCE, Client, client_of
 from arshai_kit.memory.redis_scripts import FORMAT, MIGRATIONS, SCRIPTS, migration
 from arshai_kit.memory.redis_watch import Watch
 from arshai_kit.memory.sharing import conflict, too_large
-from arshai_kit.records import Message
+from arshai_kit.records import Message, Notice
 
 __all__ = ["RedisStore", "redis_memory"]
 
@@ -34,8 +35,8 @@ _FOREVER: Final = 1e9
 _LEAST: Final = 1.0
 """Seconds that an answer may take however short the time is: a busy server is not away."""
 _NO_MESSAGES: Final = encoded(())
-_ESCAPED: Final = ((b"%", b"%25"), (b"{", b"%7B"), (b"}", b"%7D"))
-"""What would move a conversation's keys to several nodes of a cluster."""
+_ESCAPED: Final = re.compile("[%{}\ud800-\udfff]")
+"""What would move a conversation's keys to several nodes of a cluster, or is no text to a client that decodes."""
 
 
 def redis_memory(
@@ -213,10 +214,8 @@ class RedisStore:
 
     def keys(self, key: str) -> tuple[bytes, bytes, bytes]:
         """Every key of Redis that the conversation *key* may have: itself, its turn, and the line for that."""
-        tag = _bytes(checked(key))
-        for what, escaped in _ESCAPED:
-            tag = tag.replace(what, escaped)
-        itself = b"%b:{%b}" % (_bytes(self.prefix), tag)
+        tag = _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", checked(key))
+        itself = b"%b:{%b}" % (_bytes(self.prefix), tag.encode())
         return itself, itself + b":turn", itself + b":line"
 
     def held(self) -> Callable[[], None]:
@@ -245,15 +244,18 @@ class RedisStore:
     def _waited(self, script: str, keys: tuple[bytes, ...], *args: Any) -> Plan[Any]:
         if not self.when_away:
             return (yield from Call(self.client.ask, script, keys, *self._head, *args))
-        now, pause = (yield from Now()), _FIRST_PAUSE
+        now, pause, told = (yield from Now()), _FIRST_PAUSE, False
         until = now + self.when_away
         while True:
             try:
                 return (yield from self._once(until - now, script, keys, *self._head, *args))
-            except StoreUnreachable:
+            except StoreUnreachable as error:
                 now = yield from Now()
                 if now >= until:
                     raise
+                if not told:
+                    told = True
+                    yield from Emit((Notice("waiting", "redis", str(error), {"seconds": round(until - now, 3)}),))
                 yield from Sleep(min(pause, until - now))
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 now = yield from Now()

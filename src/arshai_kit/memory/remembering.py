@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from arshai_kit._record import Record
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Plan, Step
-from arshai_kit.errors import ApprovalNeeded, ArshaiError, Conflict, Misuse, PauseRefused
+from arshai_kit.errors import ApprovalNeeded, ArshaiError, Conflict, Misuse, PauseRefused, StoreUnreachable
 from arshai_kit.memory.encoding import checked, decoded, encoded
 from arshai_kit.memory.pairing import expected, paired, put_right
 from arshai_kit.memory.records import Conversation, Memory, Note
@@ -54,6 +54,8 @@ class Remembering(Record):
         try:
             try:
                 response = yield from self._answered(turn, prompt, args, kwargs)
+            except StoreUnreachable:  # nobody waits for it once more: a worker gives the turn back
+                raise
             except Exception:
                 yield from turn.leave()
                 raise
