@@ -1,0 +1,79 @@
+"""A labelled set for retrieval: documents, questions and what answers them; README.md says how it was made."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+FOLDER = Path(__file__).parent
+DOCUMENTS = FOLDER / "documents"
+
+
+@frozen
+class Quote:
+    """Words of a document, by its path below `DOCUMENTS`."""
+
+    source: str
+    words: str
+
+
+@frozen
+class Question:
+    """What is asked, and what an answer needs: of each need any of its quotes."""
+
+    id: str
+    split: str
+    kind: str
+    text: str
+    needs: tuple[tuple[Quote, ...], ...]
+
+
+def questions(split: str = "") -> tuple[Question, ...]:
+    """The questions, all or those of `dev` or `test`."""
+    lines = (FOLDER / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    return tuple([each for each in map(_question, map(json.loads, lines)) if split in {"", each.split}])
+
+
+def _question(line: dict[str, Any]) -> Question:
+    needs = [tuple([Quote(each["source"], each["quote"]) for each in need]) for need in line["needs"]]
+    return Question(line["id"], line["split"], line["kind"], line["question"], tuple(needs))
+
+
+def span(text: str, words: str) -> tuple[int, int]:
+    """Where *words* stand in *text*, by their letters and digits alone: markup may come between.
+
+    >>> span("It is **very** cold.", "is very cold"), span("It is cold.", "hot")
+    ((3, 19), (0, 0))
+    """
+    letters = [re.escape(each) for each in words if each.isalnum()]
+    found = re.search(r"[\W_]*".join(letters), text)
+    return found.span() if found else (0, 0)
+
+
+def meets(piece: tuple[int, int], quoted: tuple[int, int]) -> bool:
+    """Whether a *piece* of a document holds at least half of what is *quoted* of it.
+
+    >>> meets((0, 10), (5, 15)), meets((0, 9), (5, 15)), meets((0, 9), (0, 0))
+    (True, False, False)
+    """
+    shared = min(piece[1], quoted[1]) - max(piece[0], quoted[0])
+    return quoted[1] > quoted[0] and 2 * shared >= quoted[1] - quoted[0]
+
+
+def gains(found: Sequence[frozenset[int]]) -> list[int]:
+    """What each rank adds: the needs that it meets, and that no rank above has met.
+
+    >>> gains([frozenset({0}), frozenset({0}), frozenset(), frozenset({0, 1})])
+    [1, 0, 0, 1]
+    """
+    met: set[int] = set()
+    added = []
+    for each in found:
+        added.append(len(each - met))
+        met |= each
+    return added
