@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,31 @@ def gains(found: Sequence[frozenset[int]]) -> list[int]:
         added.append(len(each - met))
         met |= each
     return added
+
+
+def recall(added: Sequence[int], needs: int, k: int) -> float:
+    """The share of *needs* that the first *k* ranks meet.
+
+    >>> recall([1, 0, 0, 1], 4, 3)
+    0.25
+    """
+    return sum(added[:k]) / needs
+
+
+def ndcg(added: Sequence[int], needs: int, k: int = 10) -> float:
+    """Discounted cumulative gain of the first *k* ranks, against that of one need at each of the first ranks.
+
+    >>> ndcg([1, 1], 2), ndcg([0, 0, 1], 1), ndcg([2], 2)
+    (1.0, 0.5, 1.0)
+    """
+    best = sum(1 / log2(rank + 1) for rank in range(1, min(needs, k) + 1))
+    return min(1.0, sum(gain / log2(rank + 1) for rank, gain in enumerate(added[:k], 1)) / best)
+
+
+def reciprocal_rank(added: Sequence[int]) -> float:
+    """One by the first rank that meets a need.
+
+    >>> reciprocal_rank([0, 1]), reciprocal_rank([0, 0])
+    (0.5, 0.0)
+    """
+    return next((1 / rank for rank, gain in enumerate(added, 1) if gain), 0.0)
