@@ -101,6 +101,8 @@ class _Watching(Record):
 class RedisStore:
     """What `redis_memory` asks; each of its functions is a plan."""
 
+    renews: Final = True  # who has a turn may take it anew
+
     def __init__(
         self,
         redis: Any = None,

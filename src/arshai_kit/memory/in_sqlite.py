@@ -51,6 +51,8 @@ _STAND: Final = "insert or replace into turns (key, id, place, until, span, held
 class SqliteStore:
     """What `sqlite_memory` asks. It is opened when it is first asked; a pickle holds the path and the limits."""
 
+    renews: Final = True  # who has a turn may take it anew
+
     def __init__(
         self,
         path: str | os.PathLike[str],

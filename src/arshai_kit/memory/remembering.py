@@ -196,8 +196,9 @@ def remembering(
     nothing. The response holds what the run added, and nothing that was said before.
 
     Turns of one key come one after the other: who comes meanwhile waits, first come first served, or is refused with
-    `TurnTaken` (`turns="refuse"`). A turn that has not ended after *lease* seconds, as of a process that was killed,
-    holds up nobody any more. Inside of a turn, tools may use the same memory and key: they see what was said before it.
+    `TurnTaken` (`turns="refuse"`). A turn that has not ended after *lease* seconds holds up nobody any more, nor does
+    one of a process that was killed after 90 (in a file, or in Redis). Inside of a turn, tools may use the same memory
+    and key: they see what was said before it.
 
     >>> from arshai_kit.memory.in_process import in_memory
     >>> chat = remembering(lambda said: f"That makes {len(said)}.", in_memory())

@@ -17,6 +17,7 @@ from arshai_kit.effects import Effect, Emit, Handler, Plan, Random, Sleep, Step
 from arshai_kit.errors import ArshaiError, Misuse, TurnTaken
 from arshai_kit.faces import drive
 from arshai_kit.memory.records import Conversation, Memory
+from arshai_kit.memory.renewing import renewals
 from arshai_kit.records import Message, Notice
 from arshai_kit.scope import current, enter, leave
 
@@ -47,6 +48,8 @@ class Turn:
         inside = any(type(each) is _Mark and each.turn.is_of(memory, key) for each in current().layers)
         self.takes = memory.enter is not None and memory.leave is not None and not inside
         self.state = "before" if not inside else "inside"
+        self.renews = self.takes and getattr(memory.backend, "renews", False) is True
+        self.was_asked = self.ends = self.again = False
 
     def is_of(self, memory: Memory, key: str) -> bool:
         """Whether it is under way, in that conversation."""
@@ -62,6 +65,7 @@ class Turn:
             pause, said = yield from self._begun()
             if not pause:
                 self.state = "taken"
+                self._hold()
                 return _loaded(said, self.memory)
             if not waits:
                 raise TurnTaken(f"a turn of {self.key!r:.80} is under way, and turns='refuse'", retry_after=pause)
@@ -71,11 +75,12 @@ class Turn:
             yield from Sleep(pause)
 
     def _begun(self) -> Plan[tuple[float, Conversation]]:
+        seconds = min(self.lease, renewals().at_once) if self.renews else self.lease
         if self.memory.begin is not None:
             begun: tuple[float, Conversation]
-            begun = yield from self._asked("begin", self.memory.begin, self.key, self.own, self.lease)
+            begun = yield from self._asked("begin", self.memory.begin, self.key, self.own, seconds)
             return begun
-        pause = yield from self._asked("enter", self.memory.enter, self.key, self.own, self.lease)
+        pause = yield from self._asked("enter", self.memory.enter, self.key, self.own, seconds)
         if pause:
             return pause, Conversation()
         return 0.0, (yield from self._asked("load", self.memory.load, self.key))
@@ -83,8 +88,9 @@ class Turn:
     def end(self, messages: tuple[Message, ...]) -> Plan[None]:
         """Add *messages*, all or none, and give the turn back."""
         if self.takes and self.memory.end is not None:
+            self._let_go()
             yield from self._asked("end", self.memory.end, self.key, messages, self.own, self.own)
-            self.state = "over"
+            self._over()
         else:
             yield from self._asked("append", self.memory.append, self.key, messages, self.own)
             yield from self.leave()
@@ -93,9 +99,10 @@ class Turn:
         """Give the turn back, or stop waiting for it; where that cannot be done here, somebody else does it."""
         if self.state not in ("asking", "taken"):
             return
+        self._let_go()
         try:
             yield from self._asked("leave", self.memory.leave, self.key, self.own)
-            self.state = "over"
+            self._over()
         except ArshaiError:  # as when a deadline has passed
             self.drop()
 
@@ -104,6 +111,7 @@ class Turn:
         state, self.state = self.state, "over"
         if state not in ("asking", "taken"):
             return
+        self._let_go()
         if self.memory.in_memory:
             with suppress(Exception):  # its time ends by itself
                 self.memory.leave(self.key, self.own)  # type: ignore[misc]  # it has one
@@ -129,8 +137,39 @@ class Turn:
             drive(self.memory.asked(self.memory.leave, self.key, self.own))  # type: ignore[arg-type]  # it has one
 
     def _asked(self, word: str, function: Callable[..., Any] | None, *args: Any) -> Plan[Any]:
-        made: Any = function
-        return (yield from Step("memory", word, self.key, lambda: self.memory.asked(made, *args)))
+        return (yield from Step("memory", word, self.key, lambda: self._really(function, *args)))
+
+    def _really(self, function: Any, *args: Any) -> Plan[Any]:
+        """Ask the memory itself: not a layer, nor a recording of it."""
+        self.was_asked = True
+        return self.memory.asked(function, *args)
+
+    # -- renewed while it lasts --
+
+    def _hold(self) -> None:
+        if self.renews and self.was_asked and self.lease > renewals().at_once:
+            renewals().hold(self, self.lease, self._renewed)
+
+    def _renewed(self, seconds: float) -> bool:
+        """Take it for so many *seconds* more, by a worker; whether that is to be done again."""
+        with suppress(Exception):  # it is tried again before its time is over
+            pause = drive(self.memory.asked(self.memory.enter, self.key, self.own, seconds))  # type: ignore[arg-type]  # it has one
+            self.again = self.ends  # it may have been given back before it was taken again
+            if self.state == "over":
+                self._left()
+            return self.state == "taken" and not pause
+        return True
+
+    def _let_go(self) -> None:
+        """Have it renewed no more, for it is to be given back."""
+        if self.renews:
+            self.ends = True
+            renewals().let_go(self)
+
+    def _over(self) -> None:
+        self.state = "over"
+        if self.again:
+            workers().run(self._left)
 
     @contextmanager
     def marked(self) -> Iterator[None]:
