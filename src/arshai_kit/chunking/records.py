@@ -22,7 +22,8 @@ class Chunk(Record):
 
     *number* is its place among the chunks of the document, from 0; *section* are the headings above it, the outermost
     first; *page* the page on which it begins. *size* is what it counts, in the unit that was asked for. A chunk that is
-    a part of a table, of code or of what else was too large to be kept whole is *cut*.
+    a part of a table, of code or of what else was too large to be kept whole is *cut*; where it begins in the midst of
+    a table, *header* is the head of that, which stands elsewhere in the document and counts for nothing in *size*.
     """
 
     text: str
@@ -33,3 +34,4 @@ class Chunk(Record):
     page: int | None = field(default=None, kw_only=True)
     size: int = field(default=0, kw_only=True)
     cut: bool = field(default=False, kw_only=True)
+    header: str = field(default="", kw_only=True)

@@ -10,7 +10,7 @@ from arshai_kit._json import dumps
 from arshai_kit.errors import Misuse, need
 from arshai_kit.records import Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult, user
 
-__all__ = ["Count", "counting", "estimated", "estimated_text", "shortened", "tokenizer", "total"]
+__all__ = ["Count", "counting", "estimated", "estimated_text", "shortened", "text_tokenizer", "tokenizer", "total"]
 
 Count: TypeAlias = Callable[[Message], int]
 """How many tokens a message takes."""
@@ -75,12 +75,20 @@ estimated: Final[Count] = counting(estimated_text)
 """An estimate of how many tokens a message takes, the default wherever tokens are counted."""
 
 
-def tokenizer(encoding: Literal["o200k_base", "cl100k_base"] = "o200k_base", *, media: int = _MEDIA) -> Count:
+Encoding: TypeAlias = Literal["o200k_base", "cl100k_base"]
+
+
+def tokenizer(encoding: Encoding = "o200k_base", *, media: int = _MEDIA) -> Count:
     """The counter by the real tokenizer of OpenAI's models, offline: it needs the extra `tokens`.
 
     `o200k_base` is that of GPT-4o and all that came after it, `cl100k_base` of GPT-4 and its embedders. Other
     providers' models have tokenizers of their own, most of them unpublished; they differ by some ten percent.
     """
+    return counting(text_tokenizer(encoding), media=media)
+
+
+def text_tokenizer(encoding: Encoding = "o200k_base") -> Callable[[str], int]:
+    """The same for texts."""
     try:
         from rs_bpe import openai
     except ImportError:
@@ -89,7 +97,7 @@ def tokenizer(encoding: Literal["o200k_base", "cl100k_base"] = "o200k_base", *, 
     if encoding not in ("o200k_base", "cl100k_base") or made is None:
         raise Misuse(f"there are the encodings 'o200k_base' and 'cl100k_base', and no {encoding!r}")
     counts: Callable[[str], int] = made().count
-    return counting(lambda text: counts(text.encode("utf-8", "replace").decode()), media=media)
+    return lambda text: counts(text.encode("utf-8", "replace").decode())
 
 
 def shortened(text: str, most: int, count: Count = estimated) -> str:
