@@ -1,8 +1,8 @@
 """The driver that awaits: performs what the machine asks for on asyncio or trio, in the caller's task when it is alone.
 
-With company, exchanges and async functions become tasks of a group that the run opens, sync functions go to workers,
-and the caller's task waits for whatever comes first. No task raises: what goes wrong is handed in like an answer, so
-that the caller sees the bare error and never a group of them.
+With company, exchanges and async functions become tasks of a group that the run opens; sync functions go to workers,
+with company or without, for they would block the loop. The caller's task waits for whatever comes first. No task
+raises: what goes wrong is handed in like an answer, so that the caller sees the bare error and never a group of them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from arshai_kit import _transport
 from arshai_kit._drive import NO_OUTCOME, in_background, report
-from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, to_await, work
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, its_own, perform, to_await, work
 from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, settle
 from arshai_kit._threads import Background, outside, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
@@ -85,6 +86,8 @@ class AsyncRun(Flights):
         kind = type(effect)
         inline = _INLINE.get(kind)
         if inline is None and kind not in INSTANT:
+            if self._in_place(effect):
+                return await self._called(task, effect)
             self.pending.append(self.add(task, effect))
             return await self._together()
         value, error = None, None
@@ -96,12 +99,24 @@ class AsyncRun(Flights):
             value = self.open_line(task, effect, value, None)
         return self.hand_over(task, effect, value, error)
 
+    def _in_place(self, effect: Any) -> bool:
+        """Whether *effect* is the call of an async function that this task may await: nothing else can happen then."""
+        if type(effect) is not Call or effect.seconds is not None or self.spawned:
+            return False
+        return is_async(effect.function) and not isinstance(effect.function, Steps)
+
+    async def _called(self, task: Task, effect: Call[Any]) -> Turn:
+        """Await an async function right here, with what it is to see and nothing more."""
+        return self.hand_over(task, effect, *await _InPlace(effect, self.context(task), self.home))
+
     async def _together(self) -> Turn:
         """Every plan waits: give the work away, then deliver whatever comes first."""
-        if len(self.pending) == len(self.flying) == 1 and type(self.pending[0].effect) in _INLINE:
-            flight = self.pending.popleft()
-            self.flying.clear()
-            return await self._alone(flight.task, flight.effect)
+        if len(self.pending) == len(self.flying) == 1:
+            flight = self.pending[0]
+            if type(flight.effect) in _INLINE or (flight.awaitable is None and self._in_place(flight.effect)):
+                self.pending.clear()
+                self.flying.clear()
+                return await self._alone(flight.task, flight.effect)
         await self.open_group()
         while True:
             self.launch(self._fly)
@@ -284,6 +299,96 @@ async def _dispose(flight: Flight, value: Any) -> None:
 
 
 # Performing leaf effects
+
+
+class _InPlace:
+    """The call of an async function, awaited by the task of the run: its value or what it raised, as of a task.
+
+    It runs in *context*, and what it cancels by cancelling its own task is itself, not the run. Only who is cancelled
+    from outside sees the cancellation come out.
+    """
+
+    def __init__(self, call: Call[Any], context: Any, home: Any) -> None:
+        self.call = call
+        self.context = context
+        self.task: Any = None
+        if hasattr(home, "call_soon_threadsafe"):  # of asyncio: a task of trio cannot be cancelled but by its scopes
+            from asyncio import current_task
+
+            self.task = current_task()
+        self.asked = self.known = 0 if self.task is None else self.task.cancelling()
+        self.itself = 0  # how often the function has cancelled its own task
+
+    def __await__(self) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
+        steps = self._attempted()
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                wanted = self._step(steps.send, value) if error is None else self._step(steps.throw, error)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # of a coroutine
+            value = error = None
+            try:
+                value = yield wanted
+            except GeneratorExit:
+                self.context.run(steps.close)
+                raise
+            except BaseException as raised:  # noqa: BLE001  # it is for the function, as of any coroutine
+                error = raised
+
+    def _step(self, step: Callable[[Any], Any], given: Any) -> Any:
+        """Let the function go on in its context, and count how often it cancels its own task meanwhile."""
+        if self.task is None:
+            return self.context.run(step, given)
+        self.known = self.task.cancelling()
+        try:
+            return self.context.run(step, given)
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        if self.task is not None:
+            before, self.known = self.known, self.task.cancelling()
+            self.itself += max(0, self.known - before)
+
+    async def _attempted(self) -> tuple[Any, BaseException | None]:
+        from anyio import CancelScope, get_cancelled_exc_class
+
+        call = self.call
+        found: tuple[Any, BaseException | None]
+        try:
+            with CancelScope():  # who leaves open one that it has entered is told so here
+                found = await call.function(*call.args, **call.kwargs), None
+        except get_cancelled_exc_class():
+            self._count()
+            if not self.itself and self._cancelled():
+                raise
+            found = None, RuntimeError(f"{call!r} cancelled itself")
+        except BaseException as raised:  # noqa: BLE001  # as in `perform`
+            found = None, its_own(call, raised)
+        self._count()
+        if self.itself:
+            await self._take_back()
+        return found
+
+    async def _take_back(self) -> None:
+        """Undo that the function has cancelled its own task, once that has come to it."""
+        from asyncio import CancelledError, sleep
+
+        with suppress(CancelledError):
+            await sleep(0)
+        for _ in range(self.itself):
+            self.task.uncancel()
+        if self._cancelled():
+            raise CancelledError
+
+    def _cancelled(self) -> bool:
+        """Whether somebody outside cancels the task."""
+        from anyio import current_effective_deadline
+
+        by_a_scope = current_effective_deadline() == float("-inf")
+        return by_a_scope or (self.task is not None and self.task.cancelling() > self.asked)
 
 
 async def _transport_of(run: AsyncRun) -> _transport.AsyncTransport:

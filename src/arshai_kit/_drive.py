@@ -249,7 +249,7 @@ class Run(Flights):
     def _sweep(self) -> None:
         """Dispose of the answers that came after the end."""
         with suppress(Empty):
-            while True:
+            while not self.queue.empty():
                 answer = self.queue.get_nowait()
                 if type(answer) is tuple:
                     self._dispose(*answer[:2])

@@ -211,7 +211,7 @@ def count_tokens(
     count = getattr(model, "count", None)
     if count is None:
         raise Misuse(f"{type(model).__name__} {model.name!r} counts no tokens; Response.usage tells what a call used")
-    return (yield from Step("count", model.name, ask, lambda: count(ask)))
+    return (yield from Step[int]("count", model.name, ask, lambda: count(ask)))
 
 
 @blocking
