@@ -10,6 +10,7 @@ import pickle
 import struct
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from arshai_kit import aio, complete, using
 from arshai_kit.dialects.vectors import BATCHED, CONTENT, OPENAI, PREDICTED, Batch
 from arshai_kit.effects import Call, Plan, Reply, Secret, Step, Where
-from arshai_kit.embeddings import Embedder, Embeddings, Texts, Vector, batches, embed, joined, similarity
+from arshai_kit.embeddings import Embedder, Embeddings, Progress, Texts, Vector, batches, embed, joined, similarity
 from arshai_kit.errors import BadReply, BadRequest, MissingKey, Misuse, ProviderError, RateLimited, Unauthorized
 from arshai_kit.faces import awaiting
 from arshai_kit.models import evolve as evolved
@@ -215,6 +216,38 @@ def test_batches_are_the_texts_in_order_within_the_limits(
         assert part
         assert count is None or len(part) <= count
         assert size is None or len(part) == 1 or sum(len(text.encode()) for text in part) <= size
+
+
+@given(texts, limits, limits)
+def test_batches_are_within_the_tokens_that_were_counted(given: list[str], many: int | None, most: int | None) -> None:
+    found = [part for _, part in batches(given, many, None, most, lambda text: 2 * len(text))]
+    assert [text for part in found for text in part] == given
+    assert all(most is None or len(part) == 1 or 2 * sum(map(len, part)) <= most for part in found)
+    for part, after in pairwise(found):  # none is smaller than it must be
+        longer = [*part, after[0]]
+        assert (many and len(longer) > many) or (most and 2 * sum(map(len, longer)) > most)
+
+
+def test_a_request_holds_the_tokens_that_its_embedder_counts(toy: Provider) -> None:
+    embed(remote(toy, max_batch_tokens=4, count=len), ["abc", "d", "ef", "ghijk"], side_by_side=1)
+    assert [asked["input"] for asked in toy.asked] == [["abc", "d"], ["ef"], ["ghijk"]]
+    toy.asked.clear()
+    embed(remote(toy, max_batch_tokens=2), ["abc", "de", "f"], side_by_side=1)
+    assert [asked["input"] for asked in toy.asked] == [["abc", "de"], ["f"]]
+    for wrong in ({"count": 3}, {"max_batch_tokens": 0}):
+        with pytest.raises(Misuse, match=r"count=|above zero"):
+            remote(toy, **wrong)
+
+
+@everywhere
+def test_progress_is_told_as_it_comes(world: World, toy: Provider) -> None:
+    told: list[Progress] = []
+    toy.answering = answering(3)
+    given = [f"text {number}" for number in range(10)]
+    world.run(lambda: embed.plan(remote(toy, max_batch=4), given, side_by_side=2, progress=told.append))
+    assert [each.done for each in told] == sorted({each.done for each in told})
+    assert told[-1] == Progress(10, 10)
+    assert len(told) == 5
 
 
 @given(texts, limits, limits, st.integers(1, 5))

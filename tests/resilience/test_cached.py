@@ -327,7 +327,7 @@ def test_what_cannot_be_told_apart_is_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ((len, MemoryCache()), "wraps a model, not len"),
+        ((len, MemoryCache()), "wraps a model or an embedder, not len"),
         ((toy(), {}), "get and put"),
     ],
 )

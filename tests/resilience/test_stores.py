@@ -95,6 +95,30 @@ STORES: tuple[Callable[[Path], Any], ...] = (
 
 
 @pytest.mark.parametrize("make", STORES, ids=["memory", "sqlite"])
+def test_many_are_as_one_after_the_other(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    cache = make(tmp_path)
+    assert cache.get_many([], NOW) == cache.get_many(["k"], NOW) == {}
+    many = {f"k{number}": f"سلام {number}" for number in range(900)}
+    cache.put_many(many, NOW)
+    cache.put_many({"k1": "other", "m": "more"}, NOW + 30)
+    assert cache.get_many([*many, "m", "absent"], NOW + 59) == {**many, "k1": "other", "m": "more"}
+    assert cache.get_many([*many, "m", "absent"], NOW + 61) == {"k1": "other", "m": "more"}
+    assert cache.get("m", NOW + 61) == "more"
+    cache.put_many({}, NOW + 95)
+    assert cache.get_many(["k1"], NOW + 61) == ({} if isinstance(cache, SqliteCache) else {"k1": "other"})
+
+
+def test_many_are_kept_in_a_file_together_or_not_at_all(tmp_path: Path) -> None:
+    cache = SqliteCache(tmp_path / "answers.db")
+    with pytest.raises(sqlite3.Error):
+        cache.put_many({"a": "one", "b": object()}, NOW)  # type: ignore[dict-item]
+    assert cache.get_many(["a", "b"], NOW) == {}
+    cache.put_many({"a": "one"}, NOW)
+    assert cache.get("a", NOW) == "one"
+    cache.close()
+
+
+@pytest.mark.parametrize("make", STORES, ids=["memory", "sqlite"])
 def test_what_was_put_last_is_found_for_its_time(make: Callable[[Path], Any], tmp_path: Path) -> None:
     cache = make(tmp_path)
     assert cache.get("k", NOW) is None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from arshai_kit.resilience.breakers import Circuit, CircuitRules, breaker, unwell
     from arshai_kit.resilience.budgets import Alert, Budget, budgeted
     from arshai_kit.resilience.caching import Cached, cached
+    from arshai_kit.resilience.caching_vectors import CachedEmbedder
     from arshai_kit.resilience.deadlines import deadline
     from arshai_kit.resilience.fallbacks import fallback, worth_another
     from arshai_kit.resilience.ledgers import Ledger
@@ -29,6 +30,7 @@ __all__ = [
     "Budget",
     "Cache",
     "Cached",
+    "CachedEmbedder",
     "Circuit",
     "CircuitRules",
     "Ledger",
@@ -60,6 +62,7 @@ _HOMES = {
     "resilience.breakers": ("Circuit", "CircuitRules", "breaker", "unwell"),
     "resilience.budgets": ("Alert", "Budget", "budgeted"),
     "resilience.caching": ("Cached", "cached"),
+    "resilience.caching_vectors": ("CachedEmbedder",),
     "resilience.deadlines": ("deadline",),
     "resilience.fallbacks": ("fallback", "worth_another"),
     "resilience.ledgers": ("Ledger",),

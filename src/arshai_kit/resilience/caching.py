@@ -9,7 +9,7 @@ from enum import Enum
 from functools import partial
 from hashlib import sha256
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import attrs
 from attrs import field, frozen
@@ -17,10 +17,12 @@ from attrs import field, frozen
 from arshai_kit.codec import from_json, to_json, to_plain
 from arshai_kit.cost import PricedModel
 from arshai_kit.effects import Emit, Now, Plan, Secret
+from arshai_kit.embeddings import Embedder
 from arshai_kit.errors import Misuse, RunError
 from arshai_kit.models import Ask, Endpoint, is_model, overheard, retold
 from arshai_kit.records import Notice, Response, Usage
 from arshai_kit.resilience.around import Around, asking, named
+from arshai_kit.resilience.caching_vectors import CachedEmbedder, Key
 from arshai_kit.resilience.flights import Flights, Seat, followed
 
 __all__ = ["Cached", "cached", "identity", "keepable"]
@@ -140,25 +142,35 @@ class Cached(Around):
         return attrs.evolve(found, usage=Usage(), cost=Decimal(0))
 
 
-def cached(model: Any, cache: Any, *, key: Callable[[Any, Ask], Any] | None = None, patience: float = 60.0) -> Cached:
-    """*model*, which is not asked again what it has answered before.
+@overload
+def cached(model: Embedder, cache: Any, *, key: Key | None = None, patience: float = 60.0) -> CachedEmbedder: ...
+@overload
+def cached(
+    model: Any, cache: Any, *, key: Callable[[Any, Ask], Any] | None = None, patience: float = 60.0
+) -> Cached: ...
+def cached(model: Any, cache: Any, *, key: Any = None, patience: float = 60.0) -> Cached | CachedEmbedder:
+    """*model*, which is not asked again what it has answered before; or an embedder, which embeds no text again.
 
     That is in *cache*, a `MemoryCache`, `SqliteCache`, `RedisCache`, or whatever else has their `get` and `put`. It is
     the same when the whole question is, and the model: its provider, address, name and settings, never its key. *key*,
-    a function of the model and the question, tells instead what is the same, by text or other JSON.
+    a function of the model and the question, tells instead what is the same, by text or other JSON; of an embedder it
+    is a function of that, a text, and its kind.
 
     Of several that ask the same at the same time, one calls; the others wait for it for *patience* seconds, then ask
     for themselves. `evolve(cached_model, fresh=True)` asks anew.
     """
-    if not is_model(model):
-        raise Misuse(f"cached wraps a model, not {named(model)}: what an agent does besides answering cannot be kept")
+    if not is_model(model) and not callable(getattr(model, "embed", None)):
+        raise Misuse(
+            f"cached wraps a model or an embedder, not {named(model)}: what an agent does besides answering cannot be"
+            " kept"
+        )
     if not (callable(getattr(cache, "get", None)) and callable(getattr(cache, "put", None))):
         raise Misuse(f"a cache has get and put, as MemoryCache() has them; {type(cache).__name__} has not")
     if key is not None and not callable(key):
         raise Misuse(f"key= is a function of a model and a question, not {type(key).__name__}")
     if type(patience) not in (int, float) or not patience >= 0:
         raise Misuse(f"patience= is a number of seconds, not {patience!r}")
-    return Cached(model, cache, key, patience=patience)
+    return (Cached if is_model(model) else CachedEmbedder)(model, cache, key, patience=patience)
 
 
 def _within(model: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from arshai_kit.effects import Emit, Instant, Now, Plan, Sleep
 from arshai_kit.records import Event
 from arshai_kit.resilience.forks import free_in_forks
 
-__all__ = ["Flights", "Seat", "followed"]
+__all__ = ["Flights", "Seat", "awaited", "followed"]
 
 News: TypeAlias = tuple[bool, str | None, int, int]
 """Whether the leader has ended, what it was answered, which telling it is in the midst of, and how many follow."""
@@ -113,13 +113,13 @@ def followed(flights: Flights, seat: Seat, patience: float) -> Plan[str | None]:
     for _ in range(_LEADERS):
         if not (yield from Instant(flights.board, seat)):
             return None
-        text = yield from _waited(flights, seat, patience)
+        text = yield from awaited(flights, seat, patience)
         if text is not None:
             return text
     return None
 
 
-def _waited(flights: Flights, seat: Seat, patience: float) -> Plan[str | None]:
+def awaited(flights: Flights, seat: Seat, patience: float) -> Plan[str | None]:
     """What the leader of *seat* was answered, if it is; looked for the less often, the longer it takes."""
     began = since = yield from Now()
     stood = 0

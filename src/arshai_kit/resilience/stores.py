@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, ClassVar, Final, Protocol
 from weakref import finalize
@@ -23,7 +24,8 @@ _OWN: Final = 400
 class Cache(Protocol):
     """Whatever keeps text under a key; its functions may be async, and what they raise makes a miss.
 
-    *now* is the time of the run, in seconds since the epoch.
+    *now* is the time of the run, in seconds since the epoch. One that has `get_many` (of several keys, a mapping of
+    those that are there) and `put_many` (a mapping of texts by their keys) is asked for many vectors at a time.
     """
 
     def get(self, key: str, now: float, /) -> Any:
@@ -84,6 +86,15 @@ class MemoryCache:
             self._kept.move_to_end(key)
             return text
 
+    def get_many(self, keys: Sequence[str], now: float, /) -> dict[str, str]:
+        """The texts under those of *keys* that are there."""
+        return {key: text for key in keys if (text := self.get(key, now)) is not None}
+
+    def put_many(self, texts: Mapping[str, str], now: float, /) -> None:
+        """Keep each of *texts* under its key."""
+        for key, text in texts.items():
+            self.put(key, text, now)
+
     def put(self, key: str, text: str, now: float, /) -> None:
         """Keep *text* under *key*; what was used longest ago gives way."""
         with self._lock:
@@ -124,6 +135,9 @@ def _memory(max_entries: int | None, ttl: float | None, max_bytes: int | None) -
     return MemoryCache(max_entries=max_entries, ttl=ttl, max_bytes=max_bytes)
 
 
+_PUT: Final = "insert or replace into answers values (?, ?, ?)"
+_GET_MANY: Final = "select key, text from answers where key in ({}) and (until is null or until > ?)"
+_AT_ONCE: Final = 500
 _TABLE: Final = """
 create table if not exists answers (key text primary key, text text not null, until real);
 create index if not exists answers_until on answers (until) where until is not null;
@@ -162,8 +176,28 @@ class SqliteCache:
     def put(self, key: str, text: str, now: float, /) -> None:
         """Keep *text* under *key*; what has had its time goes."""
         self._done("delete from answers where until <= ?", now)
-        until = None if self.ttl is None else now + self.ttl
-        self._done("insert or replace into answers values (?, ?, ?)", key, text, until)
+        self._done(_PUT, key, text, self._until(now))
+
+    def get_many(self, keys: Sequence[str], now: float, /) -> dict[str, str]:
+        """The texts under those of *keys* that are there."""
+        found: dict[str, str] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
+            found.update(self._done(_GET_MANY.format(", ".join("?" * len(part))), *part, now))
+        return found
+
+    def put_many(self, texts: Mapping[str, str], now: float, /) -> None:
+        """Keep each of *texts* under its key: all of them, or none; what has had its time goes."""
+        until = self._until(now)
+        with self._lock:
+            opened = self._connection()
+            opened.execute("begin immediate")
+            with opened:  # commits
+                opened.execute("delete from answers where until <= ?", (now,))
+                opened.executemany(_PUT, [(key, text, until) for key, text in texts.items()])
+
+    def _until(self, now: float) -> float | None:
+        return None if self.ttl is None else now + self.ttl
 
     def clear(self) -> None:
         """Forget all."""
@@ -256,8 +290,28 @@ class RedisCache:
 
     def put(self, key: str, text: str, _now: float, /) -> None:
         """Keep *text* under *key*; Redis lets it go in time."""
-        lasts = None if self.ttl is None else max(1, round(self.ttl * 1000))
-        self._reach.asked(_NAMED, lambda: self._client.set(self.prefix + key, text, px=lasts))
+        self._reach.asked(_NAMED, lambda: self._client.set(self.prefix + key, text, px=self._lasts()))
+
+    def get_many(self, keys: Sequence[str], _now: float, /) -> dict[str, str]:
+        """The texts under those of *keys* that are there."""
+        found = self._reach.asked(_NAMED, lambda: self._together("get", [(key,) for key in keys]))
+        texts = [text.decode() if isinstance(text, bytes) else text for text in found]
+        return {key: text for key, text in zip(keys, texts, strict=True) if text is not None}
+
+    def put_many(self, texts: Mapping[str, str], _now: float, /) -> None:
+        """Keep each of *texts* under its key."""
+        lasts = self._lasts()
+        self._reach.asked(_NAMED, lambda: self._together("set", [*texts.items()], px=lasts))
+
+    def _together(self, command: str, each: Sequence[tuple[str, ...]], **more: Any) -> list[Any]:
+        """What Redis says to *command* for each key and its values, all of them sent in one go."""
+        pipe = self._client.pipeline(transaction=False)  # a cluster takes that, and no command of many keys
+        for key, *values in each:
+            getattr(pipe, command)(self.prefix + key, *values, **more)
+        return pipe.execute()  # type: ignore[no-any-return]  # one answer for each
+
+    def _lasts(self) -> int | None:
+        return None if self.ttl is None else max(1, round(self.ttl * 1000))
 
 
 def _in_redis(redis: Any, ttl: float | None, prefix: str) -> RedisCache:
