@@ -1,5 +1,22 @@
 """An index: passages found by meaning, by words, and by their fields."""
 
+from arshai_kit.index.filters import EVERYTHING, Field, Filter, field, named, where
+from arshai_kit.index.in_process import in_memory_index
+from arshai_kit.index.in_sqlite import sqlite_index
 from arshai_kit.index.records import Entry, Hit, Index, Passage, Statistics
 
-__all__ = ["Entry", "Hit", "Index", "Passage", "Statistics"]
+__all__ = [
+    "EVERYTHING",
+    "Entry",
+    "Field",
+    "Filter",
+    "Hit",
+    "Index",
+    "Passage",
+    "Statistics",
+    "field",
+    "in_memory_index",
+    "named",
+    "sqlite_index",
+    "where",
+]

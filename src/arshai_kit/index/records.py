@@ -29,8 +29,8 @@ class Passage(Record):
     *start* and *end* its place in the text. *section* are the headings above it, the outermost first.
     """
 
-    source: str = ""
-    document: str = ""
+    source: str = field(default="", metadata={"indexed": True})
+    document: str = field(default="", metadata={"indexed": True})
     chunks: int = 0
     number: int = 0
     start: int = 0
@@ -74,6 +74,8 @@ class Statistics(Record):
     """How much an index holds: *entries*, of them *vectors* with one, of *dimensions* numbers each; *bytes* in all.
 
     *space* says whose the vectors are, as `provider/model`; it is empty, and *dimensions* 0, while there are none.
+    *facets* has for each field that was asked for its values and how often each is there, the most frequent first; of
+    a field of several texts each by itself.
     """
 
     entries: int = 0
@@ -90,32 +92,36 @@ class Index(Record, Generic[F]):
 
     ============ =============================================== ======================================================
     `upsert`     `(entries, space="") -> int`                    all or none of *entries*, each in place of what has its
-                                                                 id; how many. All vectors of an index are of one
-                                                                 *space* and size, else `OtherVectors`
-    `delete`     `(where) -> int`                                what *where* is true of; the empty filter is refused
-    `dense`      `(vector, limit, where, space="") -> [Hit]`     nearest by cosine, the best first, ties by id
-    `sparse`     `(text, limit, where) -> [Hit]`                 by BM25, the best first, ties by id
-    `get`        `(ids) -> [Entry]`                              those that there are, in the order of *ids*
-    `scan`       `(where, after="", limit=…) -> [Entry]`         in the order of ids, those beyond *after*: a page
-    `count`      `(where) -> int`                                how many there are
+                                                                 id (the last, if several have it); how many. All
+                                                                 vectors of an index are of one *space* and size, else
+                                                                 `OtherVectors`; an empty *space* is any
+    `delete`     `(where, everything=False) -> int`              what *where* is true of; the empty filter is refused,
+                                                                 unless *everything* is `True`
+    `dense`      `(vector, limit, where=…, space="") -> (Hit,)`  nearest by cosine, the best first, ties by id
+    `sparse`     `(text, limit, where=…) -> (Hit,)`              by BM25, the best first, ties by id
+    `get`        `(ids) -> (Entry,)`                             those that there are, in the order of *ids*
+    `scan`       `(where=…, after="", limit=…) -> (Entry,)`      in the order of ids, those beyond *after*: a page
+    `count`      `(where=…) -> int`                              how many there are
     `statistics` `(facets=()) -> Statistics`                     of each field in *facets*, how often which value
-    `close`      `() -> None`                                    let go of files and connections
+    `close`      `() -> None`                                    let go of files and connections; asked again, they are
+                                                                 opened again
     ============ =============================================== ======================================================
 
     *fields* is the attrs class of the entries' fields. With *in_memory*, no function waits for anything, and they are
-    called in place.
+    called in place. *batch* is how many entries are best written at a time, and how many a page of `scan` has.
     """
 
-    upsert: Callable[..., Any]
-    delete: Callable[..., Any]
-    dense: Callable[..., Any]
-    sparse: Callable[..., Any]
-    get: Callable[..., Any]
-    scan: Callable[..., Any]
-    count: Callable[..., Any]
-    statistics: Callable[..., Any]
-    close: Callable[..., Any]
+    upsert: Callable[..., Any] = field(repr=False)
+    delete: Callable[..., Any] = field(repr=False)
+    dense: Callable[..., Any] = field(repr=False)
+    sparse: Callable[..., Any] = field(repr=False)
+    get: Callable[..., Any] = field(repr=False)
+    scan: Callable[..., Any] = field(repr=False)
+    count: Callable[..., Any] = field(repr=False)
+    statistics: Callable[..., Any] = field(repr=False)
+    close: Callable[..., Any] = field(repr=False)
     fields: type[F] = field(kw_only=True)
     name: str = field(default="index", kw_only=True)
+    batch: int = field(default=256, kw_only=True)
     in_memory: bool = field(default=False, kw_only=True)
     backend: Any = field(default=None, kw_only=True, repr=False)

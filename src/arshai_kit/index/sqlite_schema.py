@@ -1,0 +1,179 @@
+"""The tables of an index's file, and how a file of other fields becomes one of today's, or is refused.
+
+A file says who made it (`application_id`), of which version it is (`user_version`), and of which fields. A field that
+is new and has a default is added; a file of somebody else, of a version to come, or of fields that the class has not,
+is left as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import NOTHING, frozen
+
+from arshai_kit._json import dumps, loads
+from arshai_kit._record import Record
+from arshai_kit.errors import ForeignFormat, Misuse
+from arshai_kit.index.compiling import quoted, to_sql
+from arshai_kit.index.fields import Column, columns, default
+from arshai_kit.index.words import VERSION, words
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["OURS", "State", "prepared", "state", "told"]
+
+OURS: Final = 0x41524B49
+"""`application_id` of our files: the letters ARKI."""
+
+_FORMAT: Final = 1
+_TABLES: Final = """
+create table state (
+    changes integer not null, entries integer not null, vectors integer not null, last integer not null,
+    dimensions integer not null, space text not null, words integer not null, fields text not null);
+create table entries (entry integer primary key, id text not null unique);
+create table texts (entry integer primary key, text text not null);
+create table vectors (entry integer primary key, vector blob not null);
+create virtual table found using fts5(words, tokenize = 'ascii')
+"""
+_STATE: Final = "select changes, entries, vectors, last, dimensions, space, fields from state"
+
+
+@frozen(eq=False, repr=False)
+class State(Record):
+    """What a file says of itself: how often it was changed, what there is, and the highest number of an entry ever."""
+
+    changes: int
+    entries: int
+    vectors: int
+    last: int
+    dimensions: int
+    space: str
+    fields: str
+
+
+def state(file: sqlite3.Connection, kind: type) -> State:
+    """What *file* says of itself now; its fields may have become others since it was opened."""
+    found = State(*file.execute(_STATE).fetchone())
+    if found.fields != told(kind):
+        raise ForeignFormat(
+            f"the fields of the index were changed by another program to {found.fields}: start this one anew, "
+            f"with a {kind.__name__} that has them all"
+        )
+    return found
+
+
+def told(kind: type) -> str:
+    """The fields of *kind* that are kept, as text."""
+    return dumps({each.name: _kept(each) for each in sorted(columns(kind).values(), key=_name)}).decode()
+
+
+def _name(column: Column) -> str:
+    return column.name
+
+
+def _kept(column: Column) -> str:
+    return f"{column.kind} or None" if column.nullable else column.kind
+
+
+def prepared(file: sqlite3.Connection, kind: type, path: str) -> None:
+    """Make the tables of a new *file*, or bring those of an older one up to date."""
+    if _ready(file, kind, path):
+        return
+    file.execute("begin immediate")
+    try:
+        if not _made(file, path):
+            for statement in _TABLES.split(";"):
+                _executed(file, statement)
+            file.execute("insert into state values (0, 0, 0, 0, 0, '', ?, '{}')", (VERSION,))
+            file.execute(f"pragma application_id = {OURS}")
+            file.execute(f"pragma user_version = {_FORMAT}")
+        _reword(file)
+        _add_fields(file, kind, path)
+        file.execute("commit")
+    finally:
+        if file.in_transaction:
+            file.execute("rollback")
+
+
+def _ready(file: sqlite3.Connection, kind: type, path: str) -> bool:
+    """Whether *file* is as it has to be; nothing has been written by then."""
+    if not _made(file, path):
+        return False
+    known, version = file.execute("select fields, words from state").fetchone()
+    return bool(known == told(kind) and version == VERSION)
+
+
+def _made(file: sqlite3.Connection, path: str) -> bool:
+    """Whether *file* has its tables; one that is not ours is refused."""
+    (owner,) = file.execute("pragma application_id").fetchone()
+    (version,) = file.execute("pragma user_version").fetchone()
+    (tables,) = file.execute("select count(*) from sqlite_master").fetchone()
+    if owner != OURS and (owner or version or tables):
+        raise ForeignFormat(f"{path} belongs to another program: give the index a path of its own")
+    if version > _FORMAT:
+        why = f"{path} is of format {version}, and format {_FORMAT} is known here"
+        raise ForeignFormat(f"{why}: upgrade arshai_kit to use it; it is left as it is")
+    return bool(version)
+
+
+def _executed(file: sqlite3.Connection, statement: str) -> None:
+    import sqlite3
+
+    try:
+        file.execute(statement)
+    except sqlite3.OperationalError as error:
+        if "fts5" not in str(error):
+            raise
+        raise Misuse(
+            "the SQLite of this Python was built without FTS5, which finds words: use a Python that has it, "
+            "or in_memory_index()"
+        ) from error
+
+
+def _reword(file: sqlite3.Connection) -> None:
+    """Find the words of all texts anew, where they were found by another version."""
+    (version,) = file.execute("select words from state").fetchone()
+    if version > VERSION:
+        raise ForeignFormat(f"the words of the index are of version {version}: upgrade arshai_kit to use it")
+    if version == VERSION:
+        return
+    file.execute("delete from found")
+    for entry, text in file.execute("select entry, text from texts"):
+        file.execute("insert into found (rowid, words) values (?, ?)", (entry, " ".join(words(text))))
+    file.execute("update state set words = ?, changes = changes + 1", (VERSION,))
+
+
+def _add_fields(file: sqlite3.Connection, kind: type, path: str) -> None:
+    """Add the columns that *kind* has beyond those of *file*; all others have to be the same."""
+    before: dict[str, str] = loads(file.execute("select fields from state").fetchone()[0])
+    now = columns(kind)
+    for name, kept in before.items():
+        if name not in now or _kept(now[name]) not in (kept, f"{kept} or None"):
+            has = f"is {_kept(now[name])} there" if name in now else "is not there"
+            raise ForeignFormat(
+                f"{path} keeps the field {name!r} as {kept}, which {has} in {kind.__name__}: give it back, "
+                "or use another file and ingest anew"
+            )
+    new = [each for each in now.values() if each.name not in before]
+    entries = file.execute("select entries from state").fetchone()[0]
+    for each in new:
+        _add_field(file, kind, each, path, given=not entries)
+    file.execute("update state set fields = ?, changes = changes + 1", (told(kind),))
+
+
+def _add_field(file: sqlite3.Connection, kind: type, column: Column, path: str, *, given: bool) -> None:
+    """Add *column*, whose default all entries have; there are none yet if it is always *given*."""
+    name = quoted(column.name)
+    file.execute(f"alter table entries add column {name}")
+    if not given:
+        value: Any = default(kind, column.name)
+        if value is NOTHING:
+            raise ForeignFormat(
+                f"{path} has no field {column.name!r}, and {kind.__name__} has no default for it: give it one, "
+                "or use another file and ingest anew"
+            )
+        mark, parameter = to_sql(value, column.kind)
+        file.execute(f"update entries set {name} = {mark}", (parameter,))  # noqa: S608  # quoted
+    if column.indexed:
+        file.execute(f"create index {quoted('index', column.name)} on entries ({name})")
