@@ -435,6 +435,55 @@ def test_errors_of_ours_are_what_partial_is_for() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         pipe(agent(MODEL), fails(ZeroDivisionError, "no"))("Hi")
     assert not isinstance(caught.value, ArshaiError)
+    assert not hasattr(caught.value, "partial")
+
+
+@everywhere
+def test_an_error_of_others_is_told_what_had_been_used_and_no_words(world: World) -> None:
+    """It may be raised for somebody else again, so it holds nothing that was said, and not ever more."""
+    paid = agent(MODEL, name="paid")  # of "Hi": 3 tokens in, 6 out
+    shared = ZeroDivisionError("no")
+
+    def bad(prompt: Any) -> str:
+        raise shared
+
+    spent = "9 tokens had been used ($0.003)"
+    for desk, note in (
+        (pipe(paid, bad, paid), f"before step 2, 'bad' failed, {spent}"),
+        (pipe(paid, lambda text: text, bad), "before step 3, 'bad' failed, 9 tokens, or more, had been used"),
+        (parallel(bad, paid), f"before one of them failed, {spent}"),
+        (route(pipe(lambda _: "Hi", placed(paid, "chooser"), lambda _: "bad"), {"bad": bad}), "or more, had been used"),
+        (insist(_first(paid, bad), lambda reply: False), f"before first failed, {spent}"),
+        (guard(paid, after=bad), f"before paid failed, {spent}"),
+    ):
+        shared.__notes__ = []
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError) as caught:
+                world.run(lambda made=desk: made.plan("Hi"))  # type: ignore[misc]
+        assert caught.value is shared
+        assert len(shared.__notes__) == 1
+        assert note in shared.__notes__[0]
+        assert not hasattr(shared, "partial")
+    shared.__notes__ = [str(number) for number in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        pipe(paid, bad)("Hi")
+    assert len(shared.__notes__) == 20
+
+
+def _first(one: Any, *others: Any) -> Any:
+    """An agent that is *one* when it is first called, then another."""
+    left = [one, *others]
+
+    def first(prompt: Any) -> Any:
+        return run(left.pop(0) if len(left) > 1 else left[0], prompt)
+
+    return first
+
+
+def test_a_step_that_cannot_take_an_empty_text_is_told_who_gave_it() -> None:
+    with pytest.raises(Misuse, match="the prompt is empty") as caught:
+        pipe(lambda text: " ", agent(MODEL, name="desk"))("Hi")
+    assert caught.value.__notes__ == ["step 1, '1', gave an empty text to step 2, 'desk'"]
 
 
 # -- event loops --

@@ -99,6 +99,7 @@ def test_a_conversation_goes_where_it_is_handed(
         response, bound = _ended(world, front, said)
         assert bound == ("max_handoffs" if len(path) > most else "")
         path = path[: most + 1]
+        assert not bound or response.answered_by == [now, *path][-2]
         if not bound:
             assert response.text == f"{(path or [now])[-1]} says {len(said) + 2 * len(path)}"
             assert not knows["ann"] or response.text.startswith(response.answered_by)

@@ -108,6 +108,10 @@ def test_an_answer_of_another_type_is_an_error(world: World) -> None:
     [
         (lambda: agent("gpt"), Misuse, r"agent\(\) takes a model, as openai_compatible\(…\) makes one, not str"),
         (lambda: agent(agent(MODEL)), Misuse, "not Agent"),
+        (lambda: agent(MODEL, name=3), Misuse, "name= is text, not int"),  # type: ignore[arg-type]
+        (lambda: agent(MODEL, system=add), Misuse, "system= is text, not function"),  # type: ignore[arg-type]
+        (lambda: placed("ann", "desk"), Misuse, r"placed\(\) takes an agent and a name, not str and str"),
+        (lambda: placed(add, 3), Misuse, "not function and int"),  # type: ignore[arg-type]
         (lambda: agent(MODEL, tools=add), Misuse, "tools= takes a list of functions"),  # type: ignore[arg-type]
         (lambda: agent(MODEL, tools=[add, add]), Misuse, "two tools are called 'add'"),
         (lambda: agent(MODEL, tools=[lambda x: x]), BadSchema, "no name that a model could ask by"),

@@ -310,7 +310,7 @@ def test_many_make_one_file_at_once(tmp_path: Path) -> None:
             assert len(memory.load("k").messages) == 6
 
 
-@pytest.mark.parametrize("path", ["", ":memory:", "file:m.db?mode=memory", b"m.db"])
+@pytest.mark.parametrize("path", ["", ":memory:", "file:m.db?mode=memory", b"m.db", 3, None])
 def test_a_path_is_that_of_a_file(path: Any) -> None:
     with pytest.raises(Misuse, match="path"):
         sqlite_memory(path)

@@ -16,6 +16,7 @@ from arshai_kit.agents.joining import (
     handed_on,
     in_place,
     kept,
+    noted,
     so_far,
     standing,
     summed,
@@ -59,8 +60,10 @@ class Pipe(Record):
                     value = yield from step.plan(self._handed_on(place, value, done[-1]))
                 else:
                     value = yield from step.plan(prompt, *args, **kwargs)
-            except ArshaiError as error:
-                so_far(error, done)
+            except Exception as error:
+                so_far(error, done, self._step(place).removesuffix(","))
+                if place and isinstance(error, Misuse) and isinstance(value, str) and not value.strip():
+                    noted(error, f"{self._step(place - 1)} gave an empty text to {self._step(place).removesuffix(',')}")
                 raise
             done.append(self._said(place, value, done))
         return summed(done, done[-1]) if done else _nothing_done(prompt)
@@ -167,9 +170,11 @@ class Parallel(Record):
             note = f"beside it, {name} failed: {type(outcome.error).__name__}: {outcome.error}"
             if outcome.error not in (None, first) and note not in getattr(first, "__notes__", ()):
                 first.add_note(note)
-        if isinstance(first, ArshaiError):
-            parts = [part for each in outcomes if (part := _part(each)) is not None]
-            known = any(part is not _UNKNOWN for part in parts)
+        parts = [part for each in outcomes if (part := _part(each)) is not None]
+        known = any(part is not _UNKNOWN for part in parts)
+        if not isinstance(first, ArshaiError):
+            so_far(first, [part for part in parts if part is not _UNKNOWN], "one of them")
+        else:
             first.partial = evolve(_together(parts, self._output(outcomes)), finish_reason="error") if known else None
         return first
 

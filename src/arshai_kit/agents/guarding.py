@@ -151,6 +151,9 @@ class Guarded(Record):
                 _answered(error, response)
             so_far(error, spent)
             raise
+        except Exception as error:
+            so_far(error, spent if response is None else (response, *spent), named(self.agent))
+            raise
         yield from gate.let_out()
         return summed((response, *spent), response, response.messages) if spent else response
 

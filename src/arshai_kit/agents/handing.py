@@ -251,7 +251,8 @@ def conversing(
             return evolve(total.response(response), answered_by=by or name)
         if count >= first.max_handoffs:
             why = f"handed over more than {count} times, and no final answer"
-            raise Exhausted(why, bound="max_handoffs", partial=total.response(response))
+            partial = evolve(total.response(response), answered_by=name)
+            raise Exhausted(why, bound="max_handoffs", partial=partial)
         count += 1
         yield from Emit((Notice("handed_off", name, "", {"to": hand.name}),))
         name, now = hand.name, hand.agent()

@@ -11,7 +11,7 @@ from arshai_kit.agents.joining import callable_agent, found_wrong, hushed, kept,
 from arshai_kit.agents.making import placed
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Emit, Plan
-from arshai_kit.errors import ArshaiError, BadAnswer, Misuse
+from arshai_kit.errors import BadAnswer, Misuse
 from arshai_kit.models import UNFINISHED, thread
 from arshai_kit.records import Message, Notice, Paused, Response, Usage, close_open_calls, user
 from arshai_kit.resilience.around import blocked, named
@@ -41,8 +41,8 @@ class Insisting(Record):
                 done.append(response)
                 if wrong is None:
                     wrong = yield from self._wrong(response, done)
-            except ArshaiError as error:
-                so_far(error, done)
+            except Exception as error:
+                so_far(error, done, named(self.agent))
                 raise
             if not wrong:
                 return summed(done, response)

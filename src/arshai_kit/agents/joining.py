@@ -45,6 +45,7 @@ __all__ = [
     "in_place",
     "kept",
     "never_early",
+    "noted",
     "own_name",
     "so_far",
     "standing",
@@ -54,6 +55,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_NOTES: Final = 20
+"""So many notes an error has at most: an object that is raised again and again gets some each time."""
 _WORDS: Final = (TextDelta, ThinkingDelta, ToolCallDelta, PartialOutput, Finished)
 
 
@@ -275,9 +278,36 @@ def cost(parts: Sequence[Response]) -> Decimal | None:
     return total
 
 
-def so_far(error: ArshaiError, before: Sequence[Response]) -> None:
-    """Have *error* tell what there was *before* it too, unless it tells of something else."""
+def so_far(error: Exception, before: Sequence[Response], who: str = "it") -> None:
+    """Have *error*, by which *who* failed, tell what there was *before* it too, unless it tells of something else.
+
+    One that is none of ours may be raised elsewhere as the same object: it is told figures, in a note, and no words.
+    """
+    if not isinstance(error, ArshaiError):
+        if known := figures(before):
+            noted(error, f"before {who} failed, {known}")
+        return
     last = error.partial
     if before and (last is None or isinstance(last, Response)):
         parts = before if last is None else (*before, last)
         error.partial = summed(parts, last or Response((), "error"))
+
+
+def noted(error: Exception, note: str) -> None:
+    """Add *note* to *error*, once, and not without end."""
+    known = getattr(error, "__notes__", ())
+    if note not in known and len(known) < _NOTES:
+        error.add_note(note)
+
+
+def figures(parts: Sequence[Response]) -> str:
+    """What *parts* used, in words; none, where nobody said that anything was.
+
+    >>> figures([Response((), usage=Usage(1, 2)), Response((), usage=Usage(3, 4))])
+    '10 tokens had been used'
+    """
+    total, money = used(parts), cost(parts)
+    if not (total.total_tokens or money):
+        return ""
+    more = "" if total.reported else ", or more,"
+    return f"{total.total_tokens:,} tokens{more} had been used" + ("" if money is None else f" (${money})")

@@ -111,6 +111,9 @@ def agent(
     """
     if not is_model(model):
         raise Misuse(f"agent() takes a model, as openai_compatible(…) makes one, not {type(model).__name__}")
+    if not (system is None or isinstance(system, str)) or not isinstance(name, str):
+        wrong = ("name", name) if isinstance(system, str | None) else ("system", system)
+        raise Misuse(f"{wrong[0]}= is text, not {type(wrong[1]).__name__}")
     if type(max_handoffs) is not int or max_handoffs < 0:
         raise Misuse(f"max_handoffs= is a whole number from 0, not {max_handoffs!r}")
     return Agent(
@@ -155,6 +158,8 @@ def placed(value: Any, name: str) -> Any:
     >>> placed(len, "size")
     Placed(<built-in function len>, name='size')
     """
+    if is_model(value) or not (callable(value) or hasattr(value, "plan")) or not isinstance(name, str):
+        raise Misuse(f"placed() takes an agent and a name, not {type(value).__name__} and {type(name).__name__}")
     match value:
         case Placed():
             return Placed(value.agent, name)

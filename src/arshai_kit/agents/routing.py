@@ -11,7 +11,18 @@ from attrs import Factory, field, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.agents.handing import handoffs, takes_part
-from arshai_kit.agents.joining import answering, by_name, callable_agent, cost, hushed, kept, own_name, standing, used
+from arshai_kit.agents.joining import (
+    answering,
+    by_name,
+    callable_agent,
+    cost,
+    hushed,
+    kept,
+    own_name,
+    so_far,
+    standing,
+    used,
+)
 from arshai_kit.agents.making import placed
 from arshai_kit.agents.tools import about
 from arshai_kit.completion import complete, run
@@ -131,6 +142,9 @@ class Route(Record):
             answer = yield from answering(agent, prompt, *args, **kwargs)
         except ArshaiError as error:
             error.partial = _counted(error.partial, spent)
+            raise
+        except Exception as error:
+            so_far(error, () if spent is None else (spent,), repr(name))
             raise
         return altered(_counted(answer, spent), answered_by=_whose(name, agent, answer))
 

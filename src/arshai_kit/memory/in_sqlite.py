@@ -391,9 +391,9 @@ def _text(text: str, what: str) -> bytes:
 
 
 def _path(path: str | os.PathLike[str]) -> str:
-    found = os.fspath(path)
+    found = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(found, str) or not found or found == ":memory:" or found.startswith("file:"):
-        raise Misuse(f"sqlite_memory takes the path of a file, not {found!r}; in_memory() needs none")
+        raise Misuse(f"sqlite_memory takes the path of a file, not {path!r}; in_memory() needs none")
     return os.path.abspath(found)  # noqa: PTH100  # it is opened later, wherever the process is then
 
 
