@@ -3,9 +3,7 @@
     python examples/multi_agent_system.py
     python examples/multi_agent_system.py --diagram
 
-Functions play the models here, by rules, so that it runs offline. In earnest, ask providers:
-
-    FAST, STRONG = openai("gpt-5.6-luna"), gemini("gemini-3-flash-preview")
+Functions play the models here, by rules, so that it runs offline; in earnest, ask those of providers.
 """
 
 import json
@@ -19,7 +17,6 @@ from arshai_kit import Finished, Notice, ToolCall, agent, background, evolve, pi
 from arshai_kit.agents import Choice, approve, handoff, to_mermaid
 from arshai_kit.memory import in_memory, remembering
 from arshai_kit.models import Ask
-from arshai_kit.records import ToolResult
 from arshai_kit.testing import played_by
 
 REQUESTS = ("Hello?", "It answers 500.", "Still, and production is down!", "Please refund $49.", "Slow login.")
@@ -88,10 +85,10 @@ def classifier(ask: Ask) -> Any:
 def specialist(ask: Ask) -> Any:
     """Plays the others: it uses all its tools, then tells what came of it, or hands over if that is nothing."""
     last = max(number for number, message in enumerate(ask.messages) if message.role == "user")
-    values = {"words": ask.messages[last].text, "amount": float(re.sub(r"\D", "", ask.messages[last].text) or 0)}
+    values = {"words": (said := ask.messages[last].text), "amount": float(re.sub(r"\D", "", said) or 0)}
     own = {each.name: each.parameters["properties"] for each in ask.tools if not each.name.startswith("hand_off")}
-    parts = [part for message in ask.messages[last:] for part in message.parts if isinstance(part, ToolResult)]
-    found = {part.name: str(part.content) for part in parts if part.name in own}
+    told: list[Any] = [part for message in ask.messages[last:] if message.role == "tool" for part in message.parts]
+    found = {part.name: str(part.content) for part in told if part.name in own}
     if own and not found:
         return [ToolCall("", name, {each: values[each] for each in wanted}) for name, wanted in own.items()]
     if "Nothing is known." in found.values():
@@ -101,7 +98,7 @@ def specialist(ask: Ask) -> Any:
     return {"message": message, "resolved": bool(found) and "open_ticket" not in found, "next_steps": steps}
 
 
-FAST, STRONG = played_by(classifier), played_by(specialist)
+FAST, STRONG = played_by(classifier), played_by(specialist)  # or openai("gpt-5.6-luna"), gemini(…)
 triage = agent(FAST, name="triage", system="Say what the user wants.", output=Triage)
 billing = agent(STRONG, system="Settle what was paid.", tools=[refund], output=Resolution)
 escalation = evolve(billing, name="escalation", system="Have people act.", tools=[open_ticket, background(notify)])

@@ -71,7 +71,7 @@ def start_campaign(occasion: str) -> None:
 WORDS: dict[str, Callable[[Any], str]] = {
     "free_tables": lambda times: f"We have a table at {' and at '.join(times)}.",
     "recommendations": lambda dishes: f"I recommend {' or '.join([each['dish'] for each in dishes])}.",
-    "bill": lambda sums: f"Your bill comes to ${sums['total']}, of which ${sums['tip']} is the tip.",
+    "bill": lambda sums: f"Your bill comes to ${sums['total']:.2f}, of which ${sums['tip']:.2f} is the tip.",
 }
 
 

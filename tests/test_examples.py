@@ -61,7 +61,7 @@ def test_the_restaurant_has_four_tools_of_either_kind(capsys: pytest.CaptureFixt
     told = next(line for line in lines if line.startswith("We have a table"))
     assert told == (
         "We have a table at 19:30 and at 20:15. I recommend Mushroom risotto or Lentil stew. "
-        "Your bill comes to $108.8, of which $17.0 is the tip."
+        "Your bill comes to $108.80, of which $17.00 is the tip."
     )
     assert len(lines[lines.index("afterwards:") :]) == 5  # all four have ended
 
