@@ -92,7 +92,10 @@ def test_appending_changes_at_most_the_last_two(
     overlap = asked["size"] * part // 10
     before = chunk(source, overlap=overlap, **asked)
     after = chunk(appended(source, more, joined), overlap=overlap, **asked)
-    assert after[: max(0, len(before) - 2)] == before[:-2]
+    # The head of a table is told once its second line is complete.
+    assert [evolve(each, header="") for each in after[: max(0, len(before) - 2)]] == [
+        evolve(each, header="") for each in before[:-2]
+    ]
 
 
 def appended(source: Document, more: list[tuple[str, str, int]], joined: str) -> Document:

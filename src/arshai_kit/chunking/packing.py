@@ -92,24 +92,23 @@ def _reaching_back(
 
 def _starts(text: str, units: Sequence[Unit], measure: Measure, before: int, first: int, overlap: int) -> list[int]:
     """Where what is repeated may begin, the latest first: whole units, or else a part of the last one."""
-    found = _fitting(measure, text, [(unit.start, unit.start, unit.end) for unit in units[before + 1 : first]], overlap)
+    found = _fitting(measure, text, [unit.start for unit in units[before + 1 : first]], units[first - 1].end, overlap)
     unit = units[first - 1]
     for split in _BACK:
         if found:
             break
-        spans = [*split(text, unit.start, unit.end)]
-        places = [unit.start, *[end for _, end in spans]]
-        parts = [(place, *span) for place, span in zip(places, spans, strict=False) if span[0] > units[before].start]
-        found = _fitting(measure, text, parts, overlap)
+        starts = [start for start, _ in split(text, unit.start, unit.end) if not text[start].isspace()]
+        found = _fitting(measure, text, [each for each in starts if each > units[before].start], unit.end, overlap)
     return found
 
 
-def _fitting(measure: Measure, text: str, parts: Sequence[tuple[int, int, int]], free: int) -> list[int]:
-    """Of the last *parts*, each measured from a place before it, the starts of those that go into what is *free*."""
-    starts = list[int]()
-    for place, start, end in reversed(parts):
-        free -= measure(text[place:end])
+def _fitting(measure: Measure, text: str, starts: Sequence[int], end: int, free: int) -> list[int]:
+    """The last of *starts* from which on what stands before *end* goes into what is *free*, the latest first."""
+    found = list[int]()
+    for start in reversed(starts):
+        free -= measure(text[start:end])
         if free < 0:
             break
-        starts.append(start)
-    return starts
+        found.append(start)
+        end = start
+    return found
