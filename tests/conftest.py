@@ -82,6 +82,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "cli": _modules("click", "rich", "prompt_toolkit"),
         "dask": _modules("distributed"),
         "docs": _modules("sphinx", "myst_parser", "furo"),
+        "flashrank": _modules("flashrank"),
         "fresh": _fresh,
         "genai-prices": _modules("genai_prices"),
         "google": _modules("google.auth"),

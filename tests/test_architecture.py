@@ -81,6 +81,7 @@ MAY: dict[str, frozenset[str]] = {
         {"asyncio", "os", "sqlite3", "threading", "time"}
     ),  # locks, clocks, a file, the loop of a client
     "index": frozenset({"os", "sqlite3", "threading", "time"}),  # locks, and a file
+    "rerank": frozenset({"pathlib"}),  # where a cross-encoder lies
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
 # Ways to the world that need no import, or one that is otherwise harmless.

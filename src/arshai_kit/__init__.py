@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         tool_result,
         user,
     )
+    from arshai_kit.retrieval import retrieve
     from arshai_kit.scope import using
     from arshai_kit.tools import background, tool
 
@@ -109,6 +110,7 @@ __all__ = [
     "parallel",
     "pipe",
     "request",
+    "retrieve",
     "route",
     "run",
     "run_tools",
@@ -129,6 +131,7 @@ _HOMES = {
     "errors": ("ArshaiError",),
     "models": ("evolve",),
     "providers": ("azure", "gateway", "gemini", "model", "openai", "openai_compatible", "openrouter"),
+    "retrieval": ("retrieve",),
     "scope": ("using",),
     "tools": ("background", "tool"),
 }

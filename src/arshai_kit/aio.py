@@ -1,6 +1,6 @@
 """The async face: the same names as `arshai_kit`, to be awaited; nothing else is in here."""
 
-from arshai_kit import completion, embeddings
+from arshai_kit import completion, embeddings, retrieval
 from arshai_kit.agents import agent, parallel, pipe, route
 from arshai_kit.completion import request
 from arshai_kit.errors import ArshaiError
@@ -95,6 +95,7 @@ __all__ = [
     "parallel",
     "pipe",
     "request",
+    "retrieve",
     "route",
     "run",
     "run_tools",
@@ -109,6 +110,7 @@ __all__ = [
 complete = awaiting(completion.complete)
 embed = awaiting(embeddings.embed)
 extract = awaiting(completion.extract)
+retrieve = awaiting(retrieval.retrieve)
 run = awaiting(completion.run)
 run_tools = awaiting(completion.run_tools)
 stream = awaiting_stream(completion.stream)

@@ -1,3 +1,5 @@
 """From documents to answers that say where they are from."""
 
-__all__: list[str] = []
+from arshai_kit.retrieval.retrieving import Mode, Question, retrieve
+
+__all__ = ["Mode", "Question", "retrieve"]
