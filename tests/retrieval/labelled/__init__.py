@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,39 @@ def meets(piece: tuple[int, int], quoted: tuple[int, int]) -> bool:
     """
     shared = min(piece[1], quoted[1]) - max(piece[0], quoted[0])
     return quoted[1] > quoted[0] and 2 * shared >= quoted[1] - quoted[0]
+
+
+@frozen
+class Places:
+    """Where the quotes stand in the documents as they were read."""
+
+    spans: Mapping[Quote, tuple[int, int]]
+
+    def met(self, asked: Question, source: str, piece: tuple[int, int]) -> frozenset[int]:
+        """The needs of *asked* that a *piece* of the document *source* meets, by their numbers."""
+        return frozenset(
+            number
+            for number, need in enumerate(asked.needs)
+            if any(quote.source == source and meets(piece, self.spans[quote]) for quote in need)
+        )
+
+
+def places(texts: Mapping[str, str]) -> Places:
+    """Where the quotes stand in *texts*, the documents by their names; each is found, or no figure means anything."""
+    quotes = {quote for each in questions() for need in each.needs for quote in need}
+    spans = {quote: span(texts[quote.source], quote.words) for quote in quotes}
+    lost = [quote for quote, (start, end) in spans.items() if not start < end]
+    assert not lost, lost
+    return Places(spans)
+
+
+def named(source: str) -> str:
+    """A path by what of it is below `DOCUMENTS`.
+
+    >>> named(str(DOCUMENTS / "jargon" / "koans.txt"))
+    'jargon/koans.txt'
+    """
+    return Path(source).relative_to(DOCUMENTS).as_posix()
 
 
 def gains(found: Sequence[frozenset[int]]) -> list[int]:
