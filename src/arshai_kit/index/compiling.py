@@ -166,6 +166,9 @@ def predicate(filter: Filter, kind: type) -> Predicate:  # noqa: A002  # what it
 
 
 def _all(parts: tuple[Predicate, ...]) -> Predicate:
+    if len(parts) == 2:  # the usual case, in half the time
+        one, two = parts
+        return lambda own, row: one(own, row) and two(own, row)
     return lambda own, row: all(part(own, row) for part in parts)
 
 
@@ -266,7 +269,7 @@ def _huge(name: str, word: str, value: int, column: Column) -> Sql:
     try:
         near = float(value)
     except OverflowError:
-        near = math.copysign(math.inf, value)
+        near = math.inf if value > 0 else -math.inf
     if near == value and column.kind == "number":
         return _comparison(name, word, near, column)
     if word in ("==", "!="):

@@ -109,7 +109,7 @@ def _told(each: Any) -> str:
         case StartsWith():
             return f"field({each.field!r}).startswith({short(each.value)})"
         case Named():
-            return f"named{short(each.ids)}"
+            return f"named({short(each.ids)[1:-1].rstrip(',')})"
     return "EVERYTHING"
 
 
@@ -125,7 +125,7 @@ def _depth(made: Any, _: Any, __: Any) -> None:
     """Refuse what no recursive function would come through; `&` and `|` of many stay flat."""
     level, depth = [made], 0
     while level:
-        level = [part for each in level for part in _below(each)]
+        level = [part for each in level for part in _below(each) if isinstance(part, _NESTING)]
         depth += 1
         if depth > _DEEPEST:
             raise Misuse(f"a filter is nested at most {_DEEPEST} levels deep")
@@ -248,6 +248,8 @@ class Negated(Filter):
 
     part: Filter = spot(validator=_depth)
 
+
+_NESTING: Final = (Both, Either, Negated)
 
 Leaf: TypeAlias = Everything | Compared | Among | Contains | StartsWith | Named
 
