@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from arshai_kit import using
+from arshai_kit import TextDelta, stream, using
 from arshai_kit.effects import Plan, Step, Where
+from arshai_kit.errors import StoreUnreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory import Conversation, Memory, in_memory, remembering, sqlite_memory, taking
 from arshai_kit.memory.renewing import Renewals, renewals
@@ -123,6 +125,34 @@ def test_a_turn_that_is_taken_anew_before_its_end_is_known_is_given_back(tmp_pat
 
     remembering(slow, evolve(spy.memory, leave=leave))("Hi", key="k")
     assert free(memory)
+    memory.backend.close()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_turn_is_given_back_though_that_is_cancelled_at_first(tmp_path: Path, *, gone: bool) -> None:
+    """As an event loop that is about to end does it to whatever it runs."""
+    memory, fails = sqlite_memory(tmp_path / "kept.db"), [ZeroDivisionError(), asyncio.CancelledError()]
+    told = threading.Event()
+
+    def leave(key: str, own: str) -> None:
+        if gone:
+            told.set()
+            raise StoreUnreachable("away")
+        if fails:
+            raise fails.pop()
+        memory.leave(key, own)  # type: ignore[misc]  # it has one
+
+    def speaks(_: Any) -> Iterator[str]:
+        yield "Well"
+        yield ", well."
+
+    with stream(remembering(speaks, evolve(memory, leave=leave)), "Hi", key="k") as events:
+        assert next(event for event in events if isinstance(event, TextDelta)).text == "Well"
+    if gone:  # then its time ends by itself
+        assert told.wait(LONG)
+        memory.backend._changed(lambda file: file.execute("update turns set until = 0"))
+    assert free(memory)
+    assert len(fails) == (2 if gone else 0)
     memory.backend.close()
 
 

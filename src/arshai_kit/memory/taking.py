@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from threading import RLock
 from typing import Any, Final
 
 from attrs import evolve
 
 from arshai_kit._threads import process_background, workers
 from arshai_kit.effects import Effect, Emit, Handler, Plan, Random, Sleep, Step
-from arshai_kit.errors import ArshaiError, Misuse, TurnTaken
+from arshai_kit.errors import ArshaiError, Misuse, StoreUnreachable, TurnTaken
 from arshai_kit.faces import drive
 from arshai_kit.memory.records import Conversation, Memory
 from arshai_kit.memory.renewing import renewals
@@ -25,6 +26,8 @@ __all__ = ["Turn", "drawn"]
 
 _LATE: Final = (1.0, 10.0)
 """Who was closed while it asked for its turn may be given it so many seconds later, and gives it back again."""
+_AGAIN: Final = (0.01, 0.1, 1.0, 0.0)
+"""The seconds after which it is tried again to give a turn back."""
 
 
 def drawn() -> Plan[str]:
@@ -50,6 +53,7 @@ class Turn:
         self.state = "before" if not inside else "inside"
         self.renews = self.takes and getattr(memory.backend, "renews", False) is True
         self.was_asked = self.ends = self.again = False
+        self.busy = RLock()  # of workers: nobody gives it back while another takes it anew
 
     def is_of(self, memory: Memory, key: str) -> bool:
         """Whether it is under way, in that conversation."""
@@ -133,8 +137,18 @@ class Turn:
         workers().run(job)
 
     def _left(self) -> None:
-        with suppress(Exception):  # its time ends by itself
-            drive(self.memory.asked(self.memory.leave, self.key, self.own))  # type: ignore[arg-type]  # it has one
+        """Give it back, by a worker; an event loop that is about to end may cancel that at first."""
+        for seconds in _AGAIN:
+            with self.busy:
+                try:
+                    drive(self.memory.asked(self.memory.leave, self.key, self.own))  # type: ignore[arg-type]  # it has one
+                except (StoreUnreachable, Misuse):
+                    return  # its time ends by itself
+                except BaseException:  # noqa: BLE001, S110  # a worker is told of no cancellation
+                    pass
+                else:
+                    return
+            time.sleep(seconds)
 
     def _asked(self, word: str, function: Callable[..., Any] | None, *args: Any) -> Plan[Any]:
         return (yield from Step("memory", word, self.key, lambda: self._really(function, *args)))
@@ -152,13 +166,17 @@ class Turn:
 
     def _renewed(self, seconds: float) -> bool:
         """Take it for so many *seconds* more, by a worker; whether that is to be done again."""
-        with suppress(Exception):  # it is tried again before its time is over
-            pause = drive(self.memory.asked(self.memory.enter, self.key, self.own, seconds))  # type: ignore[arg-type]  # it has one
+        with self.busy:
+            if self.state != "taken":
+                return False
+            try:
+                pause = drive(self.memory.asked(self.memory.enter, self.key, self.own, seconds))  # type: ignore[arg-type]  # it has one
+            except BaseException:  # noqa: BLE001  # it may be taken all the same; else it is tried again in time
+                pause = 0.0
             self.again = self.ends  # it may have been given back before it was taken again
             if self.state == "over":
                 self._left()
             return self.state == "taken" and not pause
-        return True
 
     def _let_go(self) -> None:
         """Have it renewed no more, for it is to be given back."""
