@@ -276,6 +276,22 @@ def test_nothing_is_done_before_the_check_has_passed(world: World, way: str) -> 
 
 
 @everywhere
+def test_nobody_is_asked_about_a_tool_before_the_check_has_passed(world: World) -> None:
+    asked, ran = Gate(), Ran()
+    too_early: list[bool] = []
+
+    def person(_: Any) -> bool:
+        asked.set()
+        return True
+
+    speaker = Speaker((PAY, "Paid."))
+    one = approve(guard(agent(speaker, tools=[ran.pay]), before=lambda _: too_early.append(asked.wait(0.1))), person)
+    assert world.run(lambda: one.plan("go")).text == "Paid."
+    assert too_early == [False]
+    assert (asked.is_set(), len(ran.all)) == (True, 1)
+
+
+@everywhere
 def test_an_answer_that_does_not_pass_is_kept_on_the_error(world: World) -> None:
     one = guard(
         desk((PAY, "The key is 1234."), Ran()), after=lambda response: "a key" if "key" in response.text else ""

@@ -234,6 +234,7 @@ def test_only_a_share_of_one_says_how_sure_somebody_is(confidence: Any, sure: fl
     desk = route(lambda _: {"name": "billing", "confidence": confidence}, {"billing": str.upper}, sure=0.4)
     if sure:
         assert desk("hi").text == "HI"
+        assert evolve(desk, sure=sure)("hi").text == "HI"  # as sure as it has to be is enough
         return
     with pytest.raises(NoRoute, match=r"^the chooser gave \{.*with a confidence of 0 \(of 1\), and sure= is 0.4"):
         desk("hi")
