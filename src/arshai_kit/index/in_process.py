@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable
 from threading import RLock
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from attrs import frozen
 
@@ -228,7 +228,11 @@ def _size(entry: Entry[Any]) -> int:
     return _OVERHEAD + 2 * len(entry.text) + (2 * len(entry.vector.data) if entry.vector is not None else 0)
 
 
-def in_memory_index(fields: type[F] = Passage, *, batch: int | None = None) -> Index[F]:  # type: ignore[assignment]
+@overload
+def in_memory_index(*, batch: int | None = None) -> Index[Passage]: ...
+@overload
+def in_memory_index(fields: type[F], *, batch: int | None = None) -> Index[F]: ...
+def in_memory_index(fields: type = Passage, *, batch: int | None = None) -> Index[Any]:
     """An index in this process, for as long as it lives, its entries' fields of the attrs class *fields*.
 
     Searches are exact; with NumPy (the extra `index`) they are quick, without it they take Python's time. A page of

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from arshai_kit.errors import BadRecord, Misuse
 from arshai_kit.index.compiling import fitted, from_sql, quoted, sql, to_sql
@@ -380,15 +380,34 @@ def _real(store: SqliteIndex) -> str:
     return os.path.realpath(store.path)
 
 
+@overload
 def sqlite_index(
     path: str | os.PathLike[str],
-    fields: type[F] = Passage,  # type: ignore[assignment]
     *,
     batch: int | None = None,
     cache_bytes: int = _CACHE,
     patience: float = 30.0,
     synchronous: Literal["full", "normal"] = "full",
-) -> Index[F]:
+) -> Index[Passage]: ...
+@overload
+def sqlite_index(
+    path: str | os.PathLike[str],
+    fields: type[F],
+    *,
+    batch: int | None = None,
+    cache_bytes: int = _CACHE,
+    patience: float = 30.0,
+    synchronous: Literal["full", "normal"] = "full",
+) -> Index[F]: ...
+def sqlite_index(
+    path: str | os.PathLike[str],
+    fields: type = Passage,
+    *,
+    batch: int | None = None,
+    cache_bytes: int = _CACHE,
+    patience: float = 30.0,
+    synchronous: Literal["full", "normal"] = "full",
+) -> Index[Any]:
     """An index in the SQLite file at *path*, which the threads and processes of one machine share.
 
     It is made when it is first asked, if it is not there; its entries' fields are of the attrs class *fields*. Searches
