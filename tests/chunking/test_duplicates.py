@@ -58,7 +58,7 @@ def test_as_many_are_found_as_by_comparing_all_with_all(threshold: float) -> Non
 
 def test_texts_that_have_nothing_in_common_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    monkeypatch.setattr(duplicates, "_compared", lambda *args: calls.append(args))
+    monkeypatch.setitem(near_duplicates.__globals__, "_compared", lambda *args: calls.append(args))
     chance = random.Random(9)
     assert near_duplicates([text_of(chance, 40) for _ in range(300)]) == ()
     assert calls == []
@@ -67,7 +67,7 @@ def test_texts_that_have_nothing_in_common_are_not_compared(monkeypatch: pytest.
 def test_long_texts_that_cannot_be_alike_enough_are_told_by_their_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(3)
     start = text_of(chance, 1500)
-    monkeypatch.setattr(duplicates, "likeness", None)
+    monkeypatch.setitem(near_duplicates.__globals__, "likeness", None)
     assert near_duplicates([start, f"{start} {text_of(chance, 1100)}"], threshold=0.9) == ()
 
 

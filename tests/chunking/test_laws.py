@@ -85,6 +85,10 @@ def test_what_fits_is_kept_whole(source: Document, asked: dict[str, Any]) -> Non
 
 @given(source=sources, asked=settings, part=st.integers(0, 9), more=st.lists(blocks(), max_size=4), joined=anything)
 @example(Document("ab ab", blocks=[Block("table", 0, 5)]), {"size": 3, "by": len, "how": "structural"}, 0, [], "b")
+@example(  # a mark of the list stands at the end, where it might become another word
+    Document("- \n- Rain Rain Why? — “yes.” \n- \n\n", blocks=[Block("list", 0, 32)]),
+    *({"size": 25, "by": len, "how": "structural"}, 6, [], "Rain "),
+)
 def test_appending_changes_at_most_the_last_two(
     source: Document, asked: dict[str, Any], part: int, more: list[tuple[str, str, int]], joined: str
 ) -> None:

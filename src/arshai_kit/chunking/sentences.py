@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
-__all__ = ["Span", "sentences", "trimmed"]
+__all__ = ["ITEM", "Span", "sentences", "trimmed"]
 
 Span: TypeAlias = tuple[int, int]
 """A piece of a text: its characters from the first place up to the second."""
@@ -14,12 +14,15 @@ Span: TypeAlias = tuple[int, int]
 _FULL: Final = "。！？｡؟۔।॥።፧፨։။៕។᠃᠉꓿"
 """What ends a sentence wherever it stands."""
 _CLOSING: Final = "\"'”’»›)\\]}」』）】》〉＂*_"
-_ITEM: Final = r"(?=[^\S\n]*(?:[-*+•‣◦–][^\S\n]|\d{1,3}[.)][^\S\n]|#{1,6}[^\S\n]|\|))"
+_BULLET: Final = r"(?:[-*+•‣◦–](?:[^\S\n]|\Z)|\d{1,3}(?:\Z|[.)](?:[^\S\n]|\Z)))"
+# What may still become a mark, at the end of the text, is one: where more text comes, pieces then only grow.
+ITEM: Final = re.compile(rf"\n(?=[^\S\n]*{_BULLET})")
+"""The end of a line before an item of a list."""
 _END: Final = re.compile(
     rf"[{_FULL}][{_FULL}.!?…]*[{_CLOSING}]*"
     rf"|(?P<soft>[.!?…‼⁇⁈⁉]+)[{_CLOSING}]*"  # what follows is looked at later, or a run of dots is read again and again
     rf"|\n[^\S\n]*(?=\n)"
-    rf"|\n{_ITEM}"
+    rf"|\n(?=[^\S\n]*(?:{_BULLET}|#{{1,6}}(?:[^\S\n]|\Z)|\|))"
     r"|[\f\u2029]"
 )
 _BEFORE: Final = re.compile(r"[^\s(\[{\"'“‘«]*$")

@@ -9,7 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
-from arshai_kit.chunking.sentences import Span, sentences, trimmed
+from arshai_kit.chunking.sentences import ITEM, Span, sentences, trimmed
 
 __all__ = [
     "LETTERS",
@@ -173,7 +173,7 @@ LETTERS: Final[Split] = partial(_letters, 8)
 
 _PARAGRAPHS: Final = Rung(partial(_between, re.compile(r"\n[^\S\n]*\n|[\f\u2029]")))
 _SENTENCES: Final = Rung(sentences)
-_ITEMS: Final = Rung(partial(_between, re.compile(r"\n(?=[^\S\n]*(?:[-*+•‣◦–]|\d{1,9}[.)])[^\S\n])")))
+_ITEMS: Final = Rung(partial(_between, ITEM))
 _LINES: Final = Rung(partial(_between, re.compile(r"\n")))
 _CLAUSES: Final = Rung(partial(_between, re.compile(r"[;:,](?=\s)|[；：，、،؛]|\s[–—]\s")))
 _BELOW: Final = (
