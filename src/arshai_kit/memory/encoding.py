@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from arshai_kit._json import dumps, exact, freeze, loads
+from arshai_kit._record import draft
 from arshai_kit.codec import from_plain, to_plain
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
 from arshai_kit.records import Message, Part, Text, Thinking, ToolCall, ToolResult
@@ -184,8 +185,9 @@ def joined(records: Sequence[bytes], key: str = "") -> tuple[Message, ...]:
         lists = [_items(record, key) for record in records]
     found: list[Any] = []
     for place, items in enumerate(lists):
-        fine = type(items) is list and items and items[0] is FORMAT
-        found += (items if fine else _items(records[place], key))[1:]
+        if type(items) is not list or not items or items[0] is not FORMAT:
+            items = _items(records[place], key)  # noqa: PLW2901  # it says what is wrong, or reads it by the other parser
+        found += items[1:]
     return tuple(_messages(found, key))
 
 
@@ -218,38 +220,23 @@ def _bad(key: str, why: str, cause: Exception | None = None) -> NoReturn:
     raise BadRecord(message, key=key) from cause
 
 
-_new: Final = object.__new__
-
-
-def _setters(kind: type, *names: str) -> list[Any]:
-    return [vars(kind)[name].__set__ for name in names]
-
-
-# What is read was made by a constructor once, and is checked here: to set its slots costs a third of making it again
-_text, _text_state = _setters(Text, "text", "state")
-_role, _parts, _name = _setters(Message, "role", "parts", "name")
-_call_id, _call_name, _arguments, _broken, _call_state = _setters(
-    ToolCall, "id", "name", "arguments", "broken", "state"
-)
-_result_id, _result_name, _content, _is_error, _result_state = _setters(
-    ToolResult, "id", "name", "content", "is_error", "state"
-)
+# What is read was made by a constructor once, and is checked here
+_DraftOfText, _DraftOfMessage = draft(Text), draft(Message)
+_DraftOfCall, _DraftOfResult = draft(ToolCall), draft(ToolResult)
 
 
 def _messages(items: list[Any], key: str) -> list[Message]:
     """The messages that *items* are."""
     found: list[Message] = []
-    add, new, roles = found.append, _new, _ROLES  # most are plain, and read here
+    add, roles = found.append, _ROLES  # most are plain, and read here
     try:
         for item in items:
             if len(item) == 2 and type(text := item.get("text")) is str and (role := item["role"]) in roles:
-                part = new(Text)
-                _text(part, text)
-                _text_state(part, None)
-                message = new(Message)
-                _role(message, role)
-                _parts(message, (part,))
-                _name(message, "")
+                part, message = _DraftOfText(), _DraftOfMessage()
+                part.text, part.state = text, None
+                part.__class__ = Text
+                message.role, message.parts, message.name = role, (part,), ""
+                message.__class__ = Message
                 add(message)
             else:
                 add(_rarer(item))
@@ -267,11 +254,10 @@ def _rarer(item: dict[str, Any]) -> Message:
         return _whole(item)
     if len(item) != 2 or (role := item["role"]) not in _ROLES or "parts" not in item:
         raise TypeError("it is not as we write messages")
-    message = _new(Message)
-    _role(message, role)
-    _parts(message, tuple(map(_part, _list(item["parts"]))))
-    _name(message, "")
-    return message
+    message = _DraftOfMessage()
+    message.role, message.parts, message.name = role, tuple(map(_part, _list(item["parts"]))), ""
+    message.__class__ = Message
+    return message  # type: ignore[no-any-return]  # it is one now
 
 
 def _whole(item: dict[str, Any]) -> Message:
@@ -300,26 +286,20 @@ def _call(item: dict[str, Any], state: Any) -> Part:
     own, name, arguments = item["call"], item["name"], item["arguments"]
     if type(arguments) is not dict or not _fits(item, state, 3, own, name):
         _strange("call")
-    part = _new(ToolCall)
-    _call_id(part, own)
-    _call_name(part, name)
-    _arguments(part, freeze(arguments))
-    _broken(part, None)
-    _call_state(part, None if state is None else freeze(state))
-    return part
+    part = _DraftOfCall()
+    part.id, part.name, part.arguments, part.broken = own, name, freeze(arguments), None
+    part.state, part.__class__ = None if state is None else freeze(state), ToolCall
+    return part  # type: ignore[no-any-return]  # it is one now
 
 
 def _result(item: dict[str, Any], state: Any) -> Part:
     own, name, content, is_error = item["result"], item["name"], item["content"], "error" in item
     if not _fits(item, state, 3 + is_error, own, name, content) or (is_error and item["error"] is not True):
         _strange("result")
-    part = _new(ToolResult)
-    _result_id(part, own)
-    _result_name(part, name)
-    _content(part, content)
-    _is_error(part, is_error)
-    _result_state(part, None if state is None else freeze(state))
-    return part
+    part = _DraftOfResult()
+    part.id, part.name, part.content, part.is_error = own, name, content, is_error
+    part.state, part.__class__ = None if state is None else freeze(state), ToolResult
+    return part  # type: ignore[no-any-return]
 
 
 def _fits(item: dict[str, Any], state: Any, members: int, own: Any, name: Any = "", content: Any = "") -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Final
 
 from arshai_kit.errors import Misuse
 from arshai_kit.records import Message, ToolCall, ToolResult, close_open_calls
 
 __all__ = ["expected", "paired", "put_right"]
+
+_PAIRED: Final = frozenset({ToolCall, ToolResult})
 
 
 def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
@@ -22,7 +25,8 @@ def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
     >>> [message.role for message in paired(late)]
     ['assistant', 'tool', 'user', 'assistant']
     """
-    return tuple([message for _, message in _sided(tuple(messages), ())])
+    said = tuple(messages)
+    return tuple([message for _, message in _sided(said, ())]) if _has_calls(said) else said
 
 
 def put_right(
@@ -32,6 +36,8 @@ def put_right(
 
     It cannot where a result in *new* belongs between what was *said*; then both are given back as they are.
     """
+    if not (_has_calls(said) or _has_calls(new)):
+        return said, new, True
     sided = _sided(said, new)
     if any(later < earlier for (earlier, _), (later, _) in pairwise(sided)):
         return said, new, False
@@ -41,13 +47,18 @@ def put_right(
 
 def expected(said: tuple[Message, ...], new: tuple[Message, ...], key: str) -> None:
     """Refuse a result in *new* that no call waits for: no provider takes such a conversation."""
-    for place, owner in _owners((*said, *new)).items():
+    for place, owner in _owners((*said, *new)).items() if _has_calls(new) else ():
         if owner is None and place >= len(said):
             result = next(part for part in new[place - len(said)].parts if type(part) is ToolResult)
             why = (
                 f"the prompt holds a result of {result.name!r} ({result.id!r}), for which no call waits in {key!r:.80}"
             )
             raise Misuse(f"{why}: it has one, a later turn has closed it, or it is forgotten; say it as user(…)")
+
+
+def _has_calls(messages: tuple[Message, ...]) -> bool:
+    """Whether there is anything in *messages* to pair: in most conversations nothing is."""
+    return any(type(part) in _PAIRED for message in messages for part in message.parts)
 
 
 def _sided(said: tuple[Message, ...], new: tuple[Message, ...]) -> list[tuple[bool, Message]]:
