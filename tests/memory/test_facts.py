@@ -309,6 +309,8 @@ class Strict:
     [
         (lambda: facts("gpt", Profile), "facts\\(\\) takes a model"),
         (lambda: facts(MODEL, Strict), "whose fields all have a default"),
+        (lambda: facts(MODEL, int), "a type with fields, .* not <class 'int'>"),
+        (lambda: facts(MODEL, dict), "a type with fields"),
         (lambda: view()(Store().recalled("k", user("?"), memory=Memory(*[len] * 4))), "there is no memory for them"),
     ],
 )

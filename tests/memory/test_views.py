@@ -153,6 +153,18 @@ def test_the_turn_that_tells_whose_turn_it_is_is_kept() -> None:
     assert told(windowed(turns=0), said[:4]) == ["hand_off_to_one", "", "", "a"]
 
 
+def test_a_hand_off_of_another_name_is_known_by_what_it_tells() -> None:
+    """But it may be something else, so that the latest one whose name says so is kept besides."""
+    call, ask = ToolCall("1", "hand_off_to_one"), ToolCall("2", "transfer")
+    first = user("1"), assistant(call), tool_result(call, "goes on"), assistant("a")
+    told_by = "(A person changed the arguments to {}.)\ntriage hands over to sales, Oslo."
+    second = user("2"), assistant(ask), tool_result(ask, told_by), assistant("b")
+    failed = user("3"), assistant(ask), tool_result(ask, told_by, is_error=True), assistant("c")
+    other = user("4"), assistant(ask), tool_result(ask, "it hands over to nobody, or so it says"), assistant("d")
+    said = (*first, *second, *failed, *other, *turn(5))
+    assert told(windowed(turns=0), said) == ["1", "", "", "a", "2", "", "", "b"]
+
+
 def shouted(shown: Recalled) -> Recalled:
     return evolve(shown, messages=[evolve(each, parts=each.text.upper()) for each in shown.messages])
 

@@ -201,12 +201,20 @@ def facts(
         raise Misuse(f"at_once= is a whole number of tokens above zero, not {at_once!r}")
     if not is_model(model):
         raise Misuse(f"facts() takes a model, as openai_compatible(…) makes one, not {type(model).__name__}")
-    made: Any = kind
+    _check(kind)
+    return Facts(model, kind, about, merge, wait, instructions, at_once)
+
+
+def _check(kind: Any) -> None:
+    """Refuse what has no fields, or some that have no default."""
+    from arshai_kit.schema import unstructured
+
     try:
-        made()
+        empty = unstructured(kind())
     except Exception as error:
         raise Misuse(f"facts() takes a type whose fields all have a default, for what is not known: {error}") from error
-    return Facts(model, kind, about, merge, wait, instructions, at_once)
+    if not isinstance(empty, Mapping) or not empty:
+        raise Misuse(f"facts() takes a type with fields, as an attrs class or a dataclass has them, not {kind!r:.80}")
 
 
 @blocking

@@ -9,10 +9,13 @@ from typing import Final
 from arshai_kit._json import dumps
 from arshai_kit.records import Message, Part, Text, Thinking, ToolCall, ToolResult
 
-__all__ = ["digest", "hands_over", "told", "turns"]
+__all__ = ["digest", "hands_over", "may_hand_over", "told", "turns"]
 
 _HAND_OFF: Final = "hand_off_to_"
-"""How the tools that `handoff` makes are called."""
+"""How the tools that `handoff` makes are called, unless they are given another name."""
+_GIVES: Final = " hands over to "
+_GOES_ON: Final = " goes on with the conversation."
+"""What they tell, in their last line."""
 
 
 def turns(messages: Sequence[Message]) -> tuple[tuple[int, ...], ...]:
@@ -69,6 +72,23 @@ def hands_over(message: Message) -> bool:
     return any(
         type(part) is ToolResult and part.name.startswith(_HAND_OFF) and not part.is_error for part in message.parts
     )
+
+
+def may_hand_over(message: Message) -> bool:
+    """Whether *message* may tell that, by a tool of another name.
+
+    >>> from arshai_kit.records import tool_result
+    >>> may_hand_over(tool_result(ToolCall("1", "transfer"), "triage hands over to billing."))
+    True
+    """
+    return any(
+        type(part) is ToolResult and isinstance(part.content, str) and not part.is_error and _tells(part.content)
+        for part in message.parts
+    )
+
+
+def _tells(content: str) -> bool:
+    return content.endswith(_GOES_ON) or (content.endswith(".") and _GIVES in content.rpartition("\n")[2])
 
 
 def told(messages: Iterable[Message]) -> str:

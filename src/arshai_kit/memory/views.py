@@ -13,7 +13,7 @@ from arshai_kit.effects import Plan
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import drive
 from arshai_kit.memory.tokens import Count, estimated, total
-from arshai_kit.memory.turns import hands_over, turns
+from arshai_kit.memory.turns import hands_over, may_hand_over, turns
 from arshai_kit.records import Message
 
 __all__ = ["Composed", "Pinned", "Recalled", "View", "Windowed", "composed", "pinned", "windowed"]
@@ -113,7 +113,11 @@ class Recalled(Record):
         which one agent handed the conversation to another: it tells whose turn it is.
         """
         past = self.past()
-        hands = [turn for turn in past if any(hands_over(self.messages[number]) for number in turn)][-1:]
+        hands = [
+            turn
+            for which in (hands_over, may_hand_over)  # of the surest, the latest; and the latest of any
+            for turn in [turn for turn in past if any(which(self.messages[number]) for number in turn)][-1:]
+        ]
         pinned_ = [turn for turn in past if any(self.places[number] in self.pins for number in turn)]
         free = tuple([turn for turn in past if turn not in hands and turn not in pinned_])
         left_out = {number for turn in free for number in turn}
