@@ -2,6 +2,7 @@
 
 from arshai_kit.chunking.cutting import By, Chunking, How, chunk, chunking
 from arshai_kit.chunking.duplicates import Duplicate, Seen, alike, likeness, near_duplicates, signature
+from arshai_kit.chunking.meaning import Semantic, semantic
 from arshai_kit.chunking.records import Chunk
 from arshai_kit.chunking.sentences import sentences
 
@@ -12,11 +13,13 @@ __all__ = [
     "Duplicate",
     "How",
     "Seen",
+    "Semantic",
     "alike",
     "chunk",
     "chunking",
     "likeness",
     "near_duplicates",
+    "semantic",
     "sentences",
     "signature",
 ]
