@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from arshai_kit import Response, ToolCall, aio, assistant, background, openai_compatible, stream, tool
 from arshai_kit.agents import agent, approve, as_tool, guard, handoff, insist, parallel, pipe, placed, route
+from arshai_kit.agents.approving import _seal
 from arshai_kit.codec import from_json, to_json, to_plain
 from arshai_kit.completion import run
 from arshai_kit.effects import Call, Emit, Here, Plan, Step
@@ -672,6 +673,9 @@ def test_a_pause_of_somebody_else_is_refused() -> None:
         approve(evolve(one, name="shop"), secret="mine")(pause, decisions=True)
     with pytest.raises(PauseRefused, match="'desk' has no tool 'pay' any more"):
         approve(evolve(one, tools=[ran.look]), secret="mine")(pause, decisions=True)
+    forged = evolve(pause, calls=[evolve(pause.calls[0], arguments={"cents": 10**6})])
+    with pytest.raises(PauseRefused, match="a call of 'pay' that no model made"):  # anybody can seal it so
+        approve(one)(evolve(forged, seal=_seal(forged, None)), decisions=True)
     assert ran.all == []
     assert "mine" not in repr(approve(one, secret="mine"))
 

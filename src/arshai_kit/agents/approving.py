@@ -255,7 +255,9 @@ def _belongs(paused: Paused, agent: Any, box: Toolbox) -> None:
     if paused.agent != named(agent):
         raise PauseRefused(f"this pause is of the agent {paused.agent!r}, and {named(agent)!r} was given it")
     for call in paused.calls:
-        if call not in paused.reply.tool_calls or not runnable(call, box):
+        if call not in paused.reply.tool_calls:
+            raise PauseRefused(f"this pause waits for a call of {call.name!r} that no model made; none was called")
+        if not runnable(call, box):
             raise PauseRefused(f"{named(agent)!r} has no tool {call.name!r} any more, which this pause waits for")
 
 
