@@ -8,20 +8,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 from attrs import evolve
 
-from arshai_kit import TextDelta, stream, using
+from arshai_kit import TextDelta, aio, stream, using
 from arshai_kit.effects import Plan, Step, Where
 from arshai_kit.errors import StoreUnreachable
 from arshai_kit.faces import drive
 from arshai_kit.memory import Conversation, Memory, in_memory, remembering, sqlite_memory, taking
 from arshai_kit.memory.renewing import Renewals, renewals
 from arshai_kit.resilience import deadline
-from tests.core.worlds import World, everywhere
+from tests.core.worlds import World, everywhere, on_both
 from tests.memory.backends import Store
 from tests.memory.redis_parts import LONG, patient
 from tests.memory.test_remembering import free, last
@@ -153,6 +156,42 @@ def test_a_turn_is_given_back_though_that_is_cancelled_at_first(tmp_path: Path, 
         memory.backend._changed(lambda file: file.execute("update turns set until = 0"))
     assert free(memory)
     assert len(fails) == (2 if gone else 0)
+    memory.backend.close()
+
+
+@on_both
+def test_a_turn_that_is_given_to_who_has_gone_is_given_back(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its question was on the way when it was cancelled, and came after the word that it waits no longer."""
+    memory, asked = sqlite_memory(tmp_path / "kept.db"), threading.Event()
+    left, entered = threading.Event(), threading.Event()
+    monkeypatch.setattr(taking, "_LATE", (0.01, 0.01))
+
+    def enter(key: str, own: str, seconds: float) -> float:
+        asked.set()
+        assert left.wait(LONG)
+        pause: float = memory.enter(key, own, seconds)  # type: ignore[misc]  # it has one
+        entered.set()
+        return pause
+
+    def leave(key: str, own: str) -> None:
+        assert not left.is_set() or entered.wait(LONG)
+        memory.leave(key, own)  # type: ignore[misc]
+        left.set()
+
+    chat = remembering(last, evolve(memory, enter=enter, leave=leave, begin=None, end=None))
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(aio.run, chat, "Hi", key="k"))
+            await anyio.to_thread.run_sync(asked.wait, LONG)
+            group.cancel_scope.cancel()
+
+    anyio.run(main, backend=backend)
+    assert entered.wait(LONG)
+    assert free(memory)
+    assert memory.load("k").messages == ()
     memory.backend.close()
 
 
