@@ -100,7 +100,7 @@ kinds = st.builds(
     rest=st.dictionaries(texts, st.lists(huge, max_size=2).map(tuple), max_size=2),
 )
 
-_ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_ORDER: dict[str, Any] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _COMPARED = {
     ("select", "Select"): texts,
     ("order", "rowid", "real", "Real"): huge | numbers,
@@ -126,11 +126,10 @@ def _leaves(draw: st.DrawFn) -> Filter:
         case "equal":
             name, values = draw(_of(_EQUAL))
             value = draw(_maybe(values))
-            return draw(st.sampled_from([where(**{name: value}), field(name) != value]))
+            return where(**{name: value}) if draw(st.booleans()) else field(name) != value
         case "order":
             name, values = draw(_of(_COMPARED))
-            compared: Filter = _ORDER[draw(st.sampled_from(list(_ORDER)))](field(name), draw(values))
-            return compared
+            return _compared(draw(st.sampled_from(list(_ORDER))), name, draw(values))
         case "in":
             name, values = draw(_of(_EQUAL))
             return field(name).in_(draw(st.lists(_maybe(values), max_size=4)))
@@ -143,6 +142,11 @@ def _leaves(draw: st.DrawFn) -> Filter:
         case "named":
             return named(*draw(st.lists(st.sampled_from(IDS), max_size=4)))
     return EVERYTHING
+
+
+def _compared(word: str, name: str, value: Any) -> Filter:
+    compared: Filter = _ORDER[word](field(name), value)
+    return compared
 
 
 def _combined(inner: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
