@@ -104,7 +104,10 @@ def killed(file: Path, place: Path, after_bytes: int) -> bool:
 def written(index: Index[Any]) -> str:
     """All that is in *index*, as text."""
     found = everything(index)
-    lines = [f"{own} {each.text!r} {each.vector.data.hex()} {each.fields!r}" for own, each in sorted(found.items())]
+    lines = []
+    for own, each in sorted(found.items()):
+        assert each.vector is not None
+        lines.append(f"{own} {each.text!r} {each.vector.data.hex()} {each.fields!r}")
     return "\n".join(lines)
 
 

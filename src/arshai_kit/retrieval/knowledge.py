@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime
 from inspect import Parameter, Signature
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from attrs import field as spot
@@ -28,6 +30,10 @@ __all__ = ["Searching", "knowledge_tool"]
 _MOST: Final = 50
 """So many values are told to the model, which then takes one of them."""
 _DESCRIPTION: Final = "Search the knowledge base for passages that answer a question. Cite them by their numbers: [1]."
+
+_ORDERED: Final[Mapping[str, type]] = MappingProxyType(
+    {"integer": int, "number": float, "date": date, "time": datetime}
+)
 
 Narrowing: TypeAlias = Callable[[Any], Filter]
 
@@ -88,7 +94,7 @@ def _ways(column: Column, found: Sequence[tuple[Any, int]]) -> Iterable[Way]:
             about = f"only where {column.name} has this in it, letter by letter"
             yield Way(column.name, Annotated[str, about], one.contains)
         case kind:
-            kind_of: Any = {"integer": int, "number": float}.get(kind, str)
+            kind_of: Any = _ORDERED[kind]
             least, most = f"only where {column.name} is at least this", f"only where {column.name} is at most this"
             yield Way(f"{column.name}_from", Annotated[kind_of, least], one.__ge__)
             yield Way(f"{column.name}_to", Annotated[kind_of, most], one.__le__)
