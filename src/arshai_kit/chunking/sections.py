@@ -135,8 +135,8 @@ def header(text: str, table: Whole) -> str:
     second = text.find("\n", first + 1, table.end)
     if first < 0:
         return ""
-    rule = text[first + 1 : second if second >= 0 else table.end]
-    found = text[table.start : second if second >= 0 and _RULE.fullmatch(rule) else first].rstrip()
+    second = second if second >= 0 else table.end
+    found = text[table.start : second if _RULE.fullmatch(text, first + 1, second) else first].rstrip()
     return found if len(found) <= _LONGEST else ""
 
 

@@ -20,7 +20,7 @@ ITEM: Final = re.compile(rf"\n(?=[^\S\n]*{_BULLET})")
 """The end of a line before an item of a list."""
 _END: Final = re.compile(
     rf"[{_FULL}][{_FULL}.!?…]*[{_CLOSING}]*"
-    rf"|(?P<soft>[.!?…‼⁇⁈⁉]+)[{_CLOSING}]*"  # what follows is looked at later, or a run of dots is read again and again
+    rf"|(?P<soft>[.!?…‼⁇⁈⁉]+)[{_CLOSING}“‘«‹]*"  # what follows: later, or runs of dots are read again and again
     rf"|\n[^\S\n]*(?=\n)"
     rf"|\n(?=[^\S\n]*(?:{_BULLET}|#{{1,6}}(?:[^\S\n]|\Z)|\|))"
     r"|[\f\u2029]"
@@ -45,7 +45,7 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[Spa
 
     A blank line ends one too, and so does a line before an item of a list. Whether a full stop ends a sentence is
     told by the word before it (`Dr.`, `e.g.`, a single letter, the number of an item) and by what follows: blanks, and
-    no small letter. No more of the text is looked at than the first character after those blanks.
+    no small letter.
 
     >>> text = 'Dr. Azar paid $3.50 (e.g. in cash). Why? "I know." 雨が降る。風も吹く。'
     >>> [text[a:b] for a, b in sentences(text)]
@@ -81,7 +81,7 @@ def _ends(text: str, begin: int, found: re.Match[str], end: int) -> bool:
         if text[after] == "\n" and text[after + 1 : after + 2] == "\n":
             return True
         after += 1
-    if after < end and text[after].islower():
+    if after < end and (text[after].islower() or (text[after] in "»›" and text[after + 1 : after + 2].isspace())):
         return False
     if found["soft"] != ".":
         return True
