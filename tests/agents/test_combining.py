@@ -356,6 +356,7 @@ def test_each_side_is_told_by_its_name(world: World) -> None:
         (lambda: parallel({"a": MODEL}), "for 'a', takes agents, not models"),
         (lambda: parallel({"a": upper}, upper), "not dict"),
         (lambda: parallel(upper, limit=0), "limit= is a whole number from 1"),
+        (lambda: attrs.evolve(parallel(upper), limit=0), "limit= is a whole number from 1"),
         (lambda: parallel(upper, limit=True), "limit= is a whole number from 1"),
         (lambda: parallel(3), "not int"),
     ],

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -405,6 +406,7 @@ MODEL = openai_compatible("any", base_url="http://localhost", api_key="")
             r"name: tool.handoff",
         ),
         (lambda: agent(MODEL, max_handoffs=-1), "max_handoffs= is a whole number from 0"),
+        (lambda: evolve(agent(MODEL), max_handoffs=-1), "max_handoffs= is a whole number from 0"),
         (lambda: front_to(lambda: 5)("go"), "leads to int, which is no agent"),
     ],
 )

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from arshai_kit import Message, Notice, Response, TextDelta, ToolCall, Usage, assistant, openai_compatible
 from arshai_kit.agents import agent, insist
@@ -196,6 +197,7 @@ def test_what_is_passed_besides_goes_to_the_agent_each_time() -> None:
         (lambda: insist(len, MODEL), r"as its check, takes agents, not models"),
         (lambda: insist(len, short, times=-1), "times= is a whole number from 0"),
         (lambda: insist(len, short, times=True), "times= is a whole number from 0"),
+        (lambda: evolve(insist(len, short), times=-1), "times= is a whole number from 0"),
     ],
 )
 def test_what_cannot_be_insisted_on_is_refused_at_once(make: Callable[[], Any], why: str) -> None:

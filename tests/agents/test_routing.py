@@ -326,6 +326,7 @@ def test_a_route_is_a_value() -> None:
         (lambda: route(len, ROUTES, default="sales"), "one of billing, technical, not 'sales'"),
         (lambda: route(len, ROUTES, default=3), "as its default="),
         (lambda: route(len, ROUTES, sure=2), "a number from 0 to 1"),
+        (lambda: evolve(route(len, ROUTES), sure=2), "a number from 0 to 1"),
         (lambda: route(len, ROUTES, sure=True), "a number from 0 to 1"),
         (lambda: route(len, ROUTES, sure=float("nan")), "a number from 0 to 1"),
     ],

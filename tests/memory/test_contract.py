@@ -216,6 +216,16 @@ def test_more_than_is_kept_is_refused_and_changes_nothing(store: Store) -> None:
     assert ask(memory, "append", "k", [user("short")], "id") > version
 
 
+def test_version_0_is_that_of_what_is_not_there(store: Store) -> None:
+    memory = store.memory()
+    made, noted = ask(memory, "replace", "k", [user("1")], 0), ask(memory, "note", "k", "n", 1, 0)
+    for name, *args in (("replace", [user("2")], 0), ("note", "n", 2, 0)):
+        with pytest.raises(Conflict) as refused:
+            ask(memory, name, "k", *args)
+        assert refused.value.version == (made if name == "replace" else noted)
+    assert (ask(memory, "load", "k").messages, ask(memory, "noted", "k", "n").value) == ((user("1"),), 1)
+
+
 @pytest.mark.parametrize("said", [[], ["Hello"], ['a\n"b"', "\0\ud800ß🧪", "x" * 9000]])
 def test_a_conversation_says_how_much_may_be_added_to_it(store: Store, said: list[str]) -> None:
     memory = store.small(20_000)

@@ -728,6 +728,8 @@ def test_what_cannot_work_is_refused() -> None:
     for how in ({"view": "window"}, {"turns": "both"}, {"lease": 0}, {"lease": True}):
         with pytest.raises(Misuse, match=f"{next(iter(how))}="):
             remembering(last, memory, **how)
+        with pytest.raises(Misuse, match=f"{next(iter(how))}="):
+            evolve(remembering(last, memory), **how)
     with pytest.raises(Misuse, match="cannot be left out"):
         remembering(last, memory)("Hi")
     with pytest.raises(Misuse, match="key="):

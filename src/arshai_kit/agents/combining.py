@@ -137,6 +137,10 @@ class Parallel(Record):
     def __name__(self) -> str:
         return " & ".join(self.names or map(named, self.agents))
 
+    def __attrs_post_init__(self) -> None:
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
+            raise Misuse(f"limit= is a whole number from 1, or None for no limit, not {self.limit!r}")
+
     def _placed(self) -> tuple[Any, ...]:
         if self.names is None:
             return in_place(self.agents)
@@ -227,8 +231,6 @@ def parallel(*agents: Any, limit: int | None = None) -> Parallel:
     >>> parallel({"short": short, "length": len})("Hello").output["length"].output
     5
     """
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise Misuse(f"limit= is a whole number from 1, or None for no limit, not {limit!r}")
     names: tuple[str, ...] | None = None
     if len(agents) == 1 and isinstance(agents[0], Mapping):
         names, agents = by_name(agents[0], "parallel()")

@@ -27,6 +27,14 @@ class Insisting(Record):
     check: Any
     times: int = 2
 
+    def __attrs_post_init__(self) -> None:
+        if _remembers(self.agent):
+            raise Misuse(
+                "insist() hands on all that was said, which a memory inside would keep twice: remembering(insist(…))"
+            )
+        if type(self.times) is not int or self.times < 0:
+            raise Misuse(f"times= is a whole number from 0, not {self.times!r}")
+
     @property
     def __name__(self) -> str:
         return named(self.agent)
@@ -106,12 +114,6 @@ def insist(agent: Any, check: Any, *, times: int = 2) -> Insisting:
     """
     agent = callable_agent(agent, "insist()")
     check = callable_agent(check, "insist(), as its check,")
-    if _remembers(agent):
-        raise Misuse(
-            "insist() hands on all that was said, which a memory inside would keep twice: remembering(insist(…))"
-        )
-    if type(times) is not int or times < 0:
-        raise Misuse(f"times= is a whole number from 0, not {times!r}")
     return Insisting(agent, check, times)
 
 

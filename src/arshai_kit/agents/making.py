@@ -62,6 +62,10 @@ class Agent(Record):
     eager: bool = field(default=False, kw_only=True)
     max_handoffs: int = field(default=10, kw_only=True)
 
+    def __attrs_post_init__(self) -> None:
+        if type(self.max_handoffs) is not int or self.max_handoffs < 0:
+            raise Misuse(f"max_handoffs= is a whole number from 0, not {self.max_handoffs!r}")
+
     @property
     def __name__(self) -> str:
         return self.name or named(self.model)
@@ -114,8 +118,6 @@ def agent(
     if not (system is None or isinstance(system, str)) or not isinstance(name, str):
         wrong = ("name", name) if isinstance(system, str | None) else ("system", system)
         raise Misuse(f"{wrong[0]}= is text, not {type(wrong[1]).__name__}")
-    if type(max_handoffs) is not int or max_handoffs < 0:
-        raise Misuse(f"max_handoffs= is a whole number from 0, not {max_handoffs!r}")
     return Agent(
         model,
         system=system,

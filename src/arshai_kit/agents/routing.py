@@ -127,6 +127,8 @@ class Route(Record):
         return " / ".join(self.names)
 
     def _places(self) -> Mapping[str, Any]:
+        if isinstance(self.sure, bool) or not isinstance(self.sure, int | float) or not 0 <= self.sure <= 1:
+            raise Misuse(f"sure= is a number from 0 to 1, not {self.sure!r}")
         if isinstance(self.default, str) and self.default not in self.names:
             raise Misuse(f"default= is an agent or one of {', '.join(self.names)}, not {self.default!r}")
         return {name: standing(each, name) for name, each in zip(self.names, self.agents, strict=True)}
@@ -261,6 +263,4 @@ def route(chooser: Any, agents: Mapping[str, Any], *, default: Any = None, sure:
         chooser = callable_agent(chooser, "route(), as its chooser,")
     if default is not None and not isinstance(default, str):
         default = callable_agent(default, "route(), as its default=,")
-    if isinstance(sure, bool) or not isinstance(sure, int | float) or not 0 <= sure <= 1:
-        raise Misuse(f"sure= is a number from 0 to 1, not {sure!r}")
     return Route(chooser, each, names, default, sure)

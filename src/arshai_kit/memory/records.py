@@ -69,19 +69,19 @@ class Memory(Record):
     *in_memory*, none of them waits for anything, and they are called in place.
     """
 
-    load: Callable[..., Any]
-    append: Callable[..., Any]
-    replace: Callable[..., Any]
-    forget: Callable[..., Any]
-    noted: Callable[..., Any] | None = None
-    note: Callable[..., Any] | None = None
-    enter: Callable[..., Any] | None = None
-    leave: Callable[..., Any] | None = None
-    begin: Callable[..., Any] | None = None
-    end: Callable[..., Any] | None = None
-    watch: Callable[..., Any] | None = None
+    load: Callable[..., Any] = field(repr=False)
+    append: Callable[..., Any] = field(repr=False)
+    replace: Callable[..., Any] = field(repr=False)
+    forget: Callable[..., Any] = field(repr=False)
+    noted: Callable[..., Any] | None = field(default=None, repr=False)
+    note: Callable[..., Any] | None = field(default=None, repr=False)
+    enter: Callable[..., Any] | None = field(default=None, repr=False)
+    leave: Callable[..., Any] | None = field(default=None, repr=False)
+    begin: Callable[..., Any] | None = field(default=None, repr=False)
+    end: Callable[..., Any] | None = field(default=None, repr=False)
+    watch: Callable[..., Any] | None = field(default=None, repr=False)
     name: str = field(default="memory", kw_only=True)
-    in_memory: bool = field(default=False, kw_only=True)
+    in_memory: bool = field(default=False, kw_only=True, repr=False)
     backend: Any = field(default=None, kw_only=True, repr=False)
 
     def asked(self, function: Callable[..., Any], *args: Any) -> Plan[Any]:

@@ -42,6 +42,9 @@ class Remembering(Record):
     turns: str = "wait"
     lease: float = 900.0
 
+    def __attrs_post_init__(self) -> None:
+        _check(self)
+
     @property
     def __name__(self) -> str:
         return named(self.agent)
@@ -205,15 +208,20 @@ def remembering(
     >>> chat("One.", key="ann").text, chat("Two.", key="ann").text, chat("One.", key="bob").text
     ('That makes 1.', 'That makes 3.', 'That makes 1.')
     """
+    return Remembering(agent, memory, view, turns, lease)
+
+
+def _check(made: Remembering) -> None:
+    """Refuse what cannot work, also where it comes by `evolve`."""
+    agent, view, lease = made.agent, made.view, made.lease
     if is_model(agent) or not (callable(agent) or hasattr(agent, "plan")):
         given = "a model: agent(model) makes one of it" if is_model(agent) else type(agent).__name__
         raise Misuse(f"remembering() takes an agent, a function from a prompt to an answer, not {given}")
-    if not isinstance(memory, Memory):
-        raise Misuse(f"remembering() takes a memory, as in_memory() makes one, not {type(memory).__name__}")
+    if not isinstance(made.memory, Memory):
+        raise Misuse(f"remembering() takes a memory, as in_memory() makes one, not {type(made.memory).__name__}")
     if view is not None and not callable(view):
         raise Misuse(f"view= is a function from a Recalled to another, as windowed(…) makes one, not {view!r:.80}")
-    if turns not in ("wait", "refuse"):
-        raise Misuse(f"turns= is 'wait' or 'refuse', not {turns!r}")
+    if made.turns not in ("wait", "refuse"):
+        raise Misuse(f"turns= is 'wait' or 'refuse', not {made.turns!r}")
     if isinstance(lease, bool) or not isinstance(lease, int | float) or not 0 < lease < float("inf"):
         raise Misuse(f"lease= is a number of seconds above zero, not {lease!r}")
-    return Remembering(agent, memory, view, turns, lease)
