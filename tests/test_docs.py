@@ -85,7 +85,7 @@ def commands(page: Path) -> list[str]:
 
 
 def needs(page: Path) -> list[str]:
-    return re.findall(r"^# needs: (\w+)$", page.read_text("utf-8"), re.MULTILINE)
+    return re.findall(r"^# needs: ([\w-]+)$", page.read_text("utf-8"), re.MULTILINE)
 
 
 # -- running --

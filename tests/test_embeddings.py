@@ -24,7 +24,17 @@ from hypothesis import strategies as st
 from arshai_kit import aio, complete, using
 from arshai_kit.dialects.vectors import BATCHED, CONTENT, OPENAI, PREDICTED, Batch
 from arshai_kit.effects import Call, Plan, Reply, Secret, Step, Where
-from arshai_kit.embeddings import Embedder, Embeddings, Progress, Texts, Vector, batches, embed, joined, similarity
+from arshai_kit.embeddings import (
+    Embedder,
+    Embeddings,
+    EmbeddingProgress,
+    Texts,
+    Vector,
+    batches,
+    embed,
+    joined,
+    similarity,
+)
 from arshai_kit.errors import BadReply, BadRequest, MissingKey, Misuse, ProviderError, RateLimited, Unauthorized
 from arshai_kit.faces import awaiting
 from arshai_kit.models import evolve as evolved
@@ -241,12 +251,12 @@ def test_a_request_holds_the_tokens_that_its_embedder_counts(toy: Provider) -> N
 
 @everywhere
 def test_progress_is_told_as_it_comes(world: World, toy: Provider) -> None:
-    told: list[Progress] = []
+    told: list[EmbeddingProgress] = []
     toy.answering = answering(3)
     given = [f"text {number}" for number in range(10)]
     world.run(lambda: embed.plan(remote(toy, max_batch=4), given, side_by_side=2, progress=told.append))
     assert [each.done for each in told] == sorted({each.done for each in told})
-    assert told[-1] == Progress(10, 10)
+    assert told[-1] == EmbeddingProgress(10, 10)
     assert len(told) == 5
 
 

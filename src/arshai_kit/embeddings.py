@@ -20,10 +20,10 @@ from arshai_kit.records.vectors import Embeddings, Kind, Vector, joined
 
 __all__ = [
     "Embedder",
+    "EmbeddingProgress",
     "Embeddings",
     "Kept",
     "Kind",
-    "Progress",
     "Texts",
     "Vector",
     "batches",
@@ -93,7 +93,7 @@ class Texts(Record):
 
 
 @frozen(eq=False, repr=False)
-class Progress(Record):
+class EmbeddingProgress(Record):
     """How far an `embed` is: *done* of *total* texts have their vectors; *reused* were known before."""
 
     done: int
@@ -108,13 +108,13 @@ def embed(
     *,
     kind: Kind = None,
     side_by_side: int = 4,
-    progress: Callable[[Progress], Any] | None = None,
+    progress: Callable[[EmbeddingProgress], Any] | None = None,
 ) -> Plan[Embeddings]:
     """The vectors of *texts*, one or many, in their order.
 
     *kind* says whether they are to be found (`document`) or to find (`query`): some models put them in different
     places. As much goes into a request as *embedder* takes, *side_by_side* of them at a time; one that its provider
-    finds too large is halved. *progress* is called with each `Progress`. When a request fails, the vectors of all texts
+    finds too large is halved. *progress* is called with each `EmbeddingProgress`. When a request fails, the vectors of all texts
     before it are in the error's `partial`.
     """
     given, kind = _texts(texts), _kind(kind)
@@ -209,7 +209,7 @@ def _checked(embedder: Any, side_by_side: Any, progress: Any) -> None:
     if type(side_by_side) is not int or side_by_side < 1:
         raise Misuse(f"side_by_side= must be at least 1, not {side_by_side!r}")
     if progress is not None and not callable(progress):
-        raise Misuse(f"progress= is a function of a Progress, not {_shown(progress)}")
+        raise Misuse(f"progress= is a function of a EmbeddingProgress, not {_shown(progress)}")
 
 
 # What is known already
@@ -257,7 +257,7 @@ class _Run:
     """One `embed`: whom it asks, and whom it tells how far it is; *done* is that of its one plan."""
 
     embedder: Embedder
-    progress: Callable[[Progress], Any] | None
+    progress: Callable[[EmbeddingProgress], Any] | None
     total: int
     reused: int
     done: list[int] = field(factory=lambda: [0])
@@ -266,7 +266,7 @@ class _Run:
         """Say that so many *more* texts have their vectors."""
         self.done[0] += more
         if self.progress is not None:
-            yield from call(self.progress, Progress(self.reused + self.done[0], self.total, self.reused))
+            yield from call(self.progress, EmbeddingProgress(self.reused + self.done[0], self.total, self.reused))
 
 
 def _parts(embedder: Any, wanted: Texts) -> list[Texts]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from arshai_kit.embeddings import Progress, embed
+from arshai_kit.embeddings import EmbeddingProgress, embed
 from arshai_kit.resilience import SqliteCache, cached
 from arshai_kit.testing import hashed_embedder
 
@@ -19,7 +19,7 @@ def main(path: str, count: str) -> None:
     """Embed, one request after the other."""
     embedder = cached(hashed_embedder(dimensions=8, max_batch=5), SqliteCache(path))
 
-    def told(progress: Progress) -> None:
+    def told(progress: EmbeddingProgress) -> None:
         print(progress.done, flush=True)
         sys.stdin.readline()
 

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arshai_kit.effects import Call, Emit, Plan
-from arshai_kit.embeddings import Embedder, Embeddings, Kind, Progress, Vector, embed
+from arshai_kit.embeddings import Embedder, Embeddings, Kind, EmbeddingProgress, Vector, embed
 from arshai_kit.errors import BadReply, BadRequest, Misuse, ProviderError, ScriptError
 from arshai_kit.faces import Stream
 from arshai_kit.providers import openai_compatible_embedder
@@ -140,10 +140,10 @@ def test_what_is_kept_is_told() -> None:
 
 
 def test_progress_counts_what_was_known_and_what_came() -> None:
-    embedder, told = cached(Toy(2), MemoryCache()), list[Progress]()
+    embedder, told = cached(Toy(2), MemoryCache()), list[EmbeddingProgress]()
     embed(embedder, ["a", "b"])
     embed(embedder, ["a", "c", "d", "e", "a"], side_by_side=1, progress=told.append)
-    assert told == [Progress(2, 5, 2), Progress(4, 5, 2), Progress(5, 5, 2)]
+    assert told == [EmbeddingProgress(2, 5, 2), EmbeddingProgress(4, 5, 2), EmbeddingProgress(5, 5, 2)]
 
 
 # -- what is the same --
@@ -295,9 +295,9 @@ def test_a_process_that_is_killed_has_kept_all_that_it_was_told(tmp_path: Path) 
     with contextlib.suppress(BrokenPipeError):
         child.stdin.close()
     inner = hashed_embedder(dimensions=8, max_batch=5)
-    given, told = [f"text {number}" for number in range(60)], list[Progress]()
+    given, told = [f"text {number}" for number in range(60)], list[EmbeddingProgress]()
     found = embed(cached(inner, SqliteCache(path)), given, progress=told.append)
-    assert told[0] == Progress(20, 60, 20)
+    assert told[0] == EmbeddingProgress(20, 60, 20)
     assert [*found] == [*embed(inner, given)]
     assert found.usage == embed(inner, given[20:]).usage
 
