@@ -11,10 +11,11 @@ from arshai_kit.index.filters import Everything, Filter
 from arshai_kit.index.records import Entry
 from arshai_kit.records.vectors import Vector
 
-__all__ = ["at_most", "batch_size", "entries", "refuse_all", "space_of"]
+__all__ = ["at_most", "batch_size", "entries", "ids", "question", "refuse_all", "space_of"]
 
 _BATCH: Final = "ARSHAI_BATCH_SIZE"
 _USUAL: Final = 256
+_MOST: Final = 2**31
 
 
 def batch_size(given: int | None) -> int:
@@ -33,7 +34,22 @@ def at_most(limit: Any) -> int:
     """*limit*, a number of entries to be found."""
     if type(limit) is not int or limit < 1:
         raise Misuse(f"limit= is a whole number above zero, not {limit!r}")
-    return limit
+    return min(limit, _MOST)
+
+
+def question(text: Any) -> str:
+    """*text*, words to be found."""
+    if not isinstance(text, str):
+        raise Misuse(f"words are searched by text, not by {type(text).__name__}")
+    return text
+
+
+def ids(given: Iterable[str]) -> list[str]:
+    """What is *given* as ids."""
+    found = [given] if isinstance(given, str) else list(given)
+    if isinstance(given, str) or not all(isinstance(each, str) for each in found):
+        raise Misuse(f"ids are several texts, as in get(['a', 'b']), not {given!r:.80}")
+    return found
 
 
 def entries(given: Iterable[Entry[Any]]) -> dict[str, Entry[Any]]:

@@ -16,7 +16,8 @@ from arshai_kit.index.cosine import Query, Units, best, numpy
 from arshai_kit.index.facets import counted, facet
 from arshai_kit.index.fields import Plain, columns, row
 from arshai_kit.index.filters import EVERYTHING, Everything, Filter
-from arshai_kit.index.giving import at_most, batch_size, entries, refuse_all, space_of
+from arshai_kit.index.giving import at_most, batch_size, entries, question, refuse_all, space_of
+from arshai_kit.index.giving import ids as checked
 from arshai_kit.index.records import Entry, Hit, Index, Passage, Statistics
 from arshai_kit.index.words import asked, words
 from arshai_kit.resilience.forks import free_in_forks
@@ -112,7 +113,7 @@ class InProcess:
     def sparse(self, text: str, limit: int, where: Filter = EVERYTHING) -> tuple[Hit[Any], ...]:
         """The best by BM25."""
         limit, where = at_most(limit), fitted(where, self.fields)
-        wanted = asked(text)
+        wanted = asked(question(text))
         with self._lock:
             found = self._words.scores(wanted, self._numbers(where))
             ids = [(self._at(number).entry.id, score) for number, score in found]
@@ -120,8 +121,9 @@ class InProcess:
 
     def get(self, ids: Iterable[str]) -> tuple[Entry[Any], ...]:
         """Those that there are."""
+        wanted = checked(ids)
         with self._lock:
-            return tuple([self._kept[own].entry for own in ids if own in self._kept])
+            return tuple([self._kept[own].entry for own in wanted if own in self._kept])
 
     def scan(self, where: Filter = EVERYTHING, after: str = "", limit: int | None = None) -> tuple[Entry[Any], ...]:
         """A page of all, by their ids."""

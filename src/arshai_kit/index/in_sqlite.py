@@ -18,7 +18,8 @@ from arshai_kit.index.cosine import Query, Units, best, nearest, numpy
 from arshai_kit.index.facets import counted, facet
 from arshai_kit.index.fields import columns, made, row
 from arshai_kit.index.filters import EVERYTHING, Everything, Filter
-from arshai_kit.index.giving import at_most, batch_size, entries, refuse_all, space_of
+from arshai_kit.index.giving import at_most, batch_size, entries, question, refuse_all, space_of
+from arshai_kit.index.giving import ids as checked
 from arshai_kit.index.in_process import index_of
 from arshai_kit.index.records import Entry, Hit, Index, Passage, Statistics
 from arshai_kit.index.sqlite_file import SqliteFile, absolute
@@ -174,7 +175,7 @@ class SqliteIndex:
     def sparse(self, text: str, limit: int, where: Filter = EVERYTHING) -> tuple[Hit[Any], ...]:
         """The best by BM25."""
         limit, where = at_most(limit), fitted(where, self.fields)
-        wanted = " OR ".join([f'"{word}"' for word in asked(text)])
+        wanted = " OR ".join([f'"{word}"' for word in asked(question(text))])
         condition, parameters = sql(where, self.fields)
         among = "" if isinstance(where, Everything) else f"and {condition}"
         query = (
@@ -190,7 +191,7 @@ class SqliteIndex:
 
     def get(self, ids: Iterable[str]) -> tuple[Entry[Any], ...]:
         """Those that there are."""
-        wanted = list(ids)
+        wanted = checked(ids)
 
         def ask(file: sqlite3.Connection) -> dict[str, Entry[Any]]:
             state(file, self.fields)
@@ -232,7 +233,7 @@ class SqliteIndex:
 
     def statistics(self, facets: Iterable[str] = ()) -> Statistics:
         """How much there is."""
-        wanted = [(place, column) for place, column in [facet(self.fields, name) for name in facets]]
+        wanted = [facet(self.fields, name) for name in facets]
 
         def ask(file: sqlite3.Connection) -> Statistics:
             now = state(file, self.fields)
@@ -266,8 +267,13 @@ class SqliteIndex:
             f"left join vectors using (entry) where {condition}"
         )
         for own, text, vector, *values in file.execute(query, parameters):
-            fields = made(self.fields, self._plain(tuple(values)))
-            yield Entry(own, text, None if vector is None else Vector(vector), fields)
+            yield Entry(own, text, None if vector is None else Vector(vector), self._fields(values))
+
+    def _fields(self, values: list[Any]) -> Any:
+        try:
+            return made(self.fields, self._plain(tuple(values)))
+        except (TypeError, AttributeError) as error:  # somebody else has put something else there
+            raise BadRecord(f"{self.path} is damaged: restore it from a copy, or ingest anew") from error
 
     def _hits(self, file: sqlite3.Connection, name: str, found: list[tuple[int, float]]) -> tuple[Hit[Any], ...]:
         """The entries with these numbers, and their scores, in their order."""
@@ -281,7 +287,7 @@ class SqliteIndex:
         hits = []
         for number, score in found:
             own, text, *values = kept[number]
-            hits.append(Hit(own, text, score, made(self.fields, self._plain(tuple(values))), {name: score}))
+            hits.append(Hit(own, text, score, self._fields(values), {name: score}))
         return tuple(hits)
 
     # -- vectors --

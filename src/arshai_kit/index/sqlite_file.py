@@ -127,8 +127,9 @@ class SqliteFile:
             raise ForeignFormat(f"{self.path} is no file of SQLite: give the index a path of its own") from error
         if name.startswith("SQLITE_CORRUPT"):
             raise BadRecord(f"{self.path} is damaged: restore it from a copy, or ingest anew") from error
-        if name.startswith("SQLITE_FULL"):
-            raise StoreFull(f"the disk of {self.path} is full: make room on it; nothing was written") from error
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
+            why = f"there is no room for {self.path}: the disk is full, or a limit on its size is reached ({error})"
+            raise StoreFull(f"{why}; nothing was written") from error
         if name.startswith(_BUSY):
             why = f"{self.path} has been locked by somebody else for {self.patience:g} s"
             raise StoreUnreachable(f"{why}; nothing was written") from error

@@ -13,7 +13,7 @@ from attrs import NOTHING, frozen
 
 from arshai_kit._json import dumps, loads
 from arshai_kit._record import Record
-from arshai_kit.errors import ForeignFormat, Misuse
+from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
 from arshai_kit.index.compiling import quoted, to_sql
 from arshai_kit.index.fields import Column, columns, default
 from arshai_kit.index.words import VERSION, words
@@ -54,13 +54,20 @@ class State(Record):
 
 def state(file: sqlite3.Connection, kind: type) -> State:
     """What *file* says of itself now; its fields may have become others since it was opened."""
-    found = State(*file.execute(_STATE).fetchone())
+    kept = file.execute(_STATE).fetchone()
+    if kept is None:
+        raise _damaged("the file of the index")
+    found = State(*kept)
     if found.fields != told(kind):
         raise ForeignFormat(
             f"the fields of the index were changed by another program to {found.fields}: start this one anew, "
             f"with a {kind.__name__} that has them all"
         )
     return found
+
+
+def _damaged(path: str) -> BadRecord:
+    return BadRecord(f"{path} is damaged: restore it from a copy, or ingest anew")
 
 
 def told(kind: type) -> str:
@@ -100,8 +107,10 @@ def _ready(file: sqlite3.Connection, kind: type, path: str) -> bool:
     """Whether *file* is as it has to be; nothing has been written by then."""
     if not _made(file, path):
         return False
-    known, version = file.execute("select fields, words from state").fetchone()
-    return bool(known == told(kind) and version == VERSION)
+    found = file.execute("select fields, words from state").fetchone()
+    if found is None:
+        raise _damaged(path)
+    return bool(found == (told(kind), VERSION))
 
 
 def _made(file: sqlite3.Connection, path: str) -> bool:
