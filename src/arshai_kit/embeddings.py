@@ -114,8 +114,8 @@ def embed(
 
     *kind* says whether they are to be found (`document`) or to find (`query`): some models put them in different
     places. As much goes into a request as *embedder* takes, *side_by_side* of them at a time; one that its provider
-    finds too large is halved. *progress* is called with each `EmbeddingProgress`. When a request fails, the vectors of all texts
-    before it are in the error's `partial`.
+    finds too large is halved. *progress* is called with an `EmbeddingProgress` as it grows. When a request fails, the
+    vectors of all texts before it are in the error's `partial`.
     """
     given, kind = _texts(texts), _kind(kind)
     _checked(embedder, side_by_side, progress)
@@ -281,7 +281,9 @@ def _asked_for(run: _Run, wanted: Texts, side_by_side: int) -> Plan[Embeddings]:
     if not parts:
         return joined(())
     if len(parts) == 1:
-        return joined(((yield from _part(run, parts[0])),))
+        found = joined(((yield from _part(run.embedder, parts[0])),))
+        yield from run.told(len(found))
+        return found
     (outcome,) = yield from Join(((yield from Start(_all(run, parts, side_by_side))),))
     return outcome.unwrap()  # type: ignore[no-any-return]  # the Outcome of a Plan[Embeddings]
 
@@ -294,40 +296,39 @@ def _all(run: _Run, parts: Sequence[Texts], side_by_side: int) -> Plan[Embedding
     handles: list[Handle[Embeddings]] = []
     failed: list[Texts] = []
     for part in parts:
-        handles.append((yield from Start(_in_turn(run, part, failed), limit=side_by_side)))
+        handles.append((yield from Start(_in_turn(run.embedder, part, failed), limit=side_by_side)))
     done: list[Embeddings] = []
     for handle in handles:
         (outcome,) = yield from Join((handle,))
         if isinstance(outcome.error, ArshaiError):
             outcome.error.partial = joined([*done, *_gathered(outcome.error)])
         done.append(outcome.unwrap())
+        yield from run.told(len(done[-1]))
     return joined(done)
 
 
-def _in_turn(run: _Run, part: Texts, failed: list[Texts]) -> Plan[Embeddings]:
+def _in_turn(embedder: Embedder, part: Texts, failed: list[Texts]) -> Plan[Embeddings]:
     """The vectors of *part*, unless one before it has *failed*: they would never be seen."""
     if failed:
         return joined(())
     try:
-        return (yield from _part(run, part))
+        return (yield from _part(embedder, part))
     except Exception:
         failed.append(part)
         raise
 
 
-def _part(run: _Run, part: Texts) -> Plan[Embeddings]:
+def _part(embedder: Embedder, part: Texts) -> Plan[Embeddings]:
     """The vectors of *part*, in as many requests as the provider wants."""
-    embedder = run.embedder
     try:
         found = yield from Step("embed", embedder.name, part, partial(_asked, embedder, part))
     except ArshaiError as error:
         if len(part.texts) > 1 and _is_too_much(error):
-            return (yield from _halves(run, part))
+            return (yield from _halves(embedder, part))
         _explained(error, part)
         raise
     if len(found) != len(part.texts):
         raise _explained(BadReply(f"{len(part.texts)} texts went to {embedder.name}, {len(found)} came back"), part)
-    yield from run.told(len(found))
     return found
 
 
@@ -335,11 +336,11 @@ def _asked(embedder: Embedder, part: Texts) -> Plan[Embeddings]:
     return embedder.embed(part.texts, kind=part.kind)
 
 
-def _halves(run: _Run, part: Texts) -> Plan[Embeddings]:
+def _halves(embedder: Embedder, part: Texts) -> Plan[Embeddings]:
     middle = len(part.texts) // 2
-    first = yield from _part(run, part.part(0, middle))
+    first = yield from _part(embedder, part.part(0, middle))
     try:
-        second = yield from _part(run, part.part(middle))
+        second = yield from _part(embedder, part.part(middle))
     except ArshaiError as error:
         error.partial = joined([first, *_gathered(error)])
         raise
