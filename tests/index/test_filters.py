@@ -7,9 +7,9 @@ import json
 import pickle
 import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum
-from typing import Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType
 
 import pytest
 from attrs import define, frozen
@@ -17,7 +17,7 @@ from attrs import field as spot
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arshai_kit.errors import Misuse
+from arshai_kit.errors import BadRecord, Misuse
 from arshai_kit.index import EVERYTHING, Field, Filter, Passage, field, named, where
 from arshai_kit.index.compiling import fitted, from_sql, predicate, quoted, sql, to_sql
 from arshai_kit.index.fields import Column, columns, made, row
@@ -80,6 +80,28 @@ def test_what_is_kept_of_a_record_makes_it_again(table: sqlite3.Connection, fiel
     again = from_sql(Kinds)(table.execute(f"select {names} from entries").fetchone())
     assert again == kept
     assert [type(each) for each in again] == [type(each) for each in kept]
+
+
+EDGES = [2**53, 2**63, 2**64, 10**400]
+AROUND = sorted({sign * (edge + step) for edge in EDGES for sign in (1, -1) for step in (-1, 0, 1)} | {0, 0.5, -0.0})
+
+
+def test_numbers_are_compared_exactly_beyond_what_sqlite_has(table: sqlite3.Connection) -> None:
+    """Whole numbers of any size, beside those of 64 bits and floats."""
+    wholes = [each for each in AROUND if type(each) is int and -(2**63) <= each < 2**63]
+    reals = [float(each) for each in AROUND if abs(each) < 2**1000]
+    records = {f"{n}": Kinds(rowid=whole) for n, whole in enumerate([*wholes, None])}
+    records |= {f"real {n}": Kinds(real=real, Real=real) for n, real in enumerate(reals)}
+    rows = {own: row(Kinds, fields) for own, fields in records.items()}
+    fill(table, rows)
+    for value in AROUND:
+        for name in ("rowid", "real", "Real"):
+            spot_ = field(name)
+            asked = [spot_ == value, spot_ != value, spot_ < value, spot_ <= value, spot_ > value, spot_ >= value]
+            for each in [*asked, spot_.in_([value, 7]), ~spot_.in_([None, value])]:
+                condition, parameters = sql(fitted(each, Kinds), Kinds)
+                found = {own for (own,) in table.execute(f"select id from entries where {condition}", parameters)}
+                assert found == {own for own, fields in records.items() if holds(each, own, fields)}, each
 
 
 def test_a_filter_is_a_filter_of_json_too() -> None:
@@ -168,6 +190,7 @@ def test_what_is_too_deep_or_too_much_is_refused() -> None:
         lambda: where(a=1) & field("b"),
         lambda: where(a=1) | True,  # type: ignore[operator]
         lambda: 1 & where(a=1),
+        lambda: None | where(a=1),
         lambda: field("a") == 1 & field("b") == 2,
         lambda: "x" in field("tags"),
         lambda: list(field("tags")),
@@ -191,6 +214,8 @@ def test_values_that_are_no_values_are_refused() -> None:
         where(a=object())
     with pytest.raises(Misuse, match="timezone"):
         where(a=datetime(2020, 1, 1))  # noqa: DTZ001
+    with pytest.raises(Misuse, match="in no year of UTC"):
+        where(a=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))))
     with pytest.raises(Misuse, match="has a name"):
         Field("")
     with pytest.raises(Misuse, match="ids are text"):
@@ -279,19 +304,21 @@ class Mixed(Enum):
 class Others:
     """What is less usual."""
 
-    name: Name
+    name: Annotated[Name | None, "said"]
     either: int | str = 0
     mixed: Mixed = Mixed.ONE
     count: Literal[1, 2] = 1
     _private: str = "x"
     made: str = spot(init=False, default="never kept")
     untyped: Any = None
+    listed: Annotated[list[int], []] = spot(factory=list)
 
 
 def test_fields_of_less_usual_types() -> None:
     found = {name: (each.kind, each.values) for name, each in columns(Others).items()}
     assert found == {
         "name": ("text", ()),
+        "listed": ("json", ()),
         "either": ("json", ()),
         "mixed": ("json", ()),
         "count": ("integer", (1, 2)),
@@ -299,10 +326,19 @@ def test_fields_of_less_usual_types() -> None:
         "untyped": ("json", ()),
     }
     given = Others(Name("n"), "s", Mixed.TWO, 2, "y", {"a": [1]})
-    assert row(Others, given) == ("n", '"s"', '"two"', 2, "y", '{"a":[1]}')
+    assert row(Others, given) == ("n", '"s"', '"two"', 2, "y", '{"a":[1]}', "[]")
     again = made(Others, row(Others, given))
     assert (again.name, again.either, again.mixed, again.count, again._private) == ("n", "s", Mixed.TWO, 2, "y")
     assert again.untyped == {"a": (1,)}
+
+
+def test_what_does_not_make_a_record_again_is_damaged() -> None:
+    kept = row(Others, Others(Name("n")))
+    for place, wrong in ((1, "{}"), (1, "not JSON"), (2, '"three"')):
+        with pytest.raises(BadRecord, match="does not fit its type"):
+            made(Others, (*kept[:place], wrong, *kept[place + 1 :]))
+    with pytest.raises(BadRecord, match="does not make a Kinds"):
+        made(Kinds, tuple("autumn" if name == "season" else None for name in columns(Kinds)))
 
 
 @frozen

@@ -134,6 +134,16 @@ def test_a_fork_opens_the_file_anew(tmp_path: Path) -> None:
         assert len(index.dense((1, 1, 1), 100)) == 6
 
 
+def test_what_a_fork_inherits_is_neither_used_nor_closed(tmp_path: Path) -> None:
+    with opened(tmp_path / "k.db") as index:
+        index.upsert(some(3))
+        index.backend._writes.forked()
+        assert index.upsert(some(4)) == 4
+        (inherited,) = index.backend._writes._inherited
+        assert inherited.execute("select count(*) from entries").fetchone() == (4,)
+        inherited.close()
+
+
 def test_a_pickle_of_it_is_the_same_index_elsewhere(tmp_path: Path) -> None:
     with opened(tmp_path / "k.db", batch=7, cache_bytes=100, patience=3.0) as index:
         index.upsert(some(3))
@@ -196,6 +206,19 @@ def test_who_finds_the_file_locked_for_too_long_is_told(tmp_path: Path) -> None:
             index.upsert(some(2))
         other.execute("rollback")
         assert index.count() == 1
+
+
+def test_who_cannot_have_the_file_written_ahead_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "k.db"
+    with opened(path, patience=0.05) as index, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("create table x (y)")
+        other.execute("drop table x")
+        other.execute("begin")
+        other.execute("select * from sqlite_master").fetchall()
+        with pytest.raises(StoreUnreachable, match="locked by somebody else"):
+            index.count()
+        other.execute("rollback")
+        assert index.count() == 0
 
 
 # -- no room, no right, not ours --
@@ -355,6 +378,20 @@ def test_an_sqlite_without_fts5_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         index.count()
 
 
+def test_another_error_of_sqlite_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_schema, "_TABLES", "create nonsense")
+    with opened(tmp_path / "k.db") as index, pytest.raises(StoreUnreachable, match=r"cannot be used.*syntax error"):
+        index.count()
+
+
+def test_a_file_that_is_emptied_while_it_is_open_is_damaged(tmp_path: Path) -> None:
+    with opened(tmp_path / "k.db") as index:
+        index.upsert(some(1))
+        index.backend._writes.change(lambda file: file.execute("delete from state"))
+        with pytest.raises(BadRecord, match="damaged"):
+            index.upsert(some(1))
+
+
 def test_words_that_another_version_found_are_found_anew(tmp_path: Path) -> None:
     path = tmp_path / "k.db"
     with opened(path) as index:
@@ -496,6 +533,8 @@ def test_an_index_that_is_emptied_takes_vectors_of_another_model(tmp_path: Path)
             index.upsert(some(3, "more"), "two/model")
         with pytest.raises(OtherVectors, match=r"3 numbers, and was asked for the neighbours of one of 2.*one/model"):
             index.dense((1, 1), 3)
+        with pytest.raises(OtherVectors, match=r"holds vectors of one/model, and was asked .* one of two/model"):
+            index.dense((1, 1, 1), 3, EVERYTHING, "two/model")
         assert index.delete(EVERYTHING, everything=True) == 3
         index.upsert([Entry("a", "x", Vector.of((1.0, 0.0)), Passage())], "two/model")
         assert ids(index.dense((1, 1), 9)) == ["a"]

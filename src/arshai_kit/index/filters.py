@@ -80,8 +80,7 @@ class Filter(Record):
         return self.part if isinstance(self, Negated) else Negated(self)
 
     def __rand__(self, other: Any) -> NoReturn:
-        _filter(other)
-        raise NotImplementedError
+        raise _none(other)
 
     __ror__ = __rand__
 
@@ -94,7 +93,11 @@ class Filter(Record):
 
 def _filter(value: Any) -> None:
     if not isinstance(value, Filter):
-        raise Misuse(f"{value!r} is no filter: {_HINT}")
+        raise _none(value)
+
+
+def _none(value: Any) -> Misuse:
+    return Misuse(f"{value!r:.80} is no filter: {_HINT}")
 
 
 def _told(each: Any) -> str:
