@@ -14,7 +14,7 @@ from arshai_kit import Finished, Response, Usage
 from arshai_kit.agents import parallel, pipe, route
 from arshai_kit.agents.combining import Parallel
 from arshai_kit.completion import as_response
-from arshai_kit.errors import NoRoute
+from arshai_kit.errors import NoRoute, ServerFailed
 from arshai_kit.resilience import fallback
 from tests.agents.toys import PROMPT, Log, ended, events_of, failing, foreign, heard, odd, ours, supervised, trees
 from tests.core.worlds import WORLDS, World, watched
@@ -153,6 +153,23 @@ def test_all_worlds_do_the_same_path_by_path(agent: Any) -> None:
 def test_what_a_composition_used_is_what_its_models_used(data: st.DataObject, world: World) -> None:
     log = Log()
     response = ended(world, data.draw(trees(ours(log)) | supervised(log)))
+    assert response.usage == sum([each.usage for each in log.answers], Usage())
+    assert response.cost == sum([each.cost for each in log.answers if each.cost is not None], Decimal(0))
+
+
+def _down(prompt: Any) -> str:
+    raise ServerFailed("down", status=503)
+
+
+@FEW
+@given(st.data(), worlds)
+def test_what_was_used_before_somebody_failed_is_on_the_error_or_in_the_sum(data: st.DataObject, world: World) -> None:
+    log = Log()
+    one = data.draw(trees(ours(log)) | supervised(log))
+    _, why, had = ended(world, pipe(one, _down))
+    assert (why, had.usage) == ("down", sum([each.usage for each in log.answers], Usage()))
+    log.answers.clear()
+    response = ended(world, fallback(pipe(one, _down), one))
     assert response.usage == sum([each.usage for each in log.answers], Usage())
     assert response.cost == sum([each.cost for each in log.answers if each.cost is not None], Decimal(0))
 

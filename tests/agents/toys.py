@@ -11,7 +11,7 @@ from attrs import field, frozen
 from hypothesis import strategies as st
 
 from arshai_kit import Response, Text, TextDelta, ToolCall, Usage, assistant, stream
-from arshai_kit.agents import agent, as_tool, insist, parallel, pipe, placed, route
+from arshai_kit.agents import agent, approve, as_tool, guard, insist, parallel, pipe, placed, route
 from arshai_kit.completion import as_response, run
 from arshai_kit.effects import Emit, Plan
 from arshai_kit.errors import ServerFailed
@@ -192,7 +192,17 @@ def _composed(inner: st.SearchStrategy[Any], check: Any) -> st.SearchStrategy[An
         inner.map(lambda one: insist(one, check, times=1)),
         inner.map(lambda one: placed(one, "desk")),
         inner.map(lambda one: deadline(one, 900)),
+        inner.map(lambda one: guard(one, before=_passes, after=_fine)),
+        inner.map(lambda one: approve(one, ask=_approved)),
     )
+
+
+def _passes(prompt: Any) -> str:
+    return "" if last(prompt) else "it is empty"
+
+
+async def _approved(call: ToolCall) -> bool:
+    return len(call.name) > 0
 
 
 def _by_length(prompt: Any) -> str:
