@@ -86,7 +86,7 @@ def ours_in_redis(_folder: Path, url: str) -> Iterator[tuple[Talk, Kept]]:
 
 def _graph(saver: Any) -> Talk:
     """A graph that adds an answer to the messages."""
-    from langchain_core.messages import AIMessage, HumanMessage  # type: ignore[import-not-found]  # if present
+    from langchain_core.messages import AIMessage, HumanMessage
     from langgraph.graph import END, START, MessagesState, StateGraph  # type: ignore[import-not-found]
 
     graph = StateGraph(MessagesState)
