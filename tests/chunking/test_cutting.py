@@ -35,7 +35,7 @@ def test_a_section_has_chunks_of_its_own_and_small_ones_share_one() -> None:
     ]
     found = chunk(put_together(parts), size=600, by="characters")
     assert [each.section for each in found] == [
-        ("Weather",),
+        ("Weather", "Rain"),
         ("Weather", "Rain"),
         ("Weather", "Hail"),
         ("Tides",),

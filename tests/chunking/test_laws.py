@@ -56,7 +56,7 @@ def hold(source: Document, chunks: tuple[Chunk, ...], size: int, overlap: int, m
         assert each.number == number
         assert each.size == measure(each.text)
         assert each.size <= size or len(each.text) == 1
-        assert each.section == source.section(each.start)
+        assert each.section == source.section(each.start + leading(source, each))
         assert each.page == source.page(each.start)
         covered[each.start : each.end] = [True] * len(each.text)
     assert all(there or letter.isspace() for there, letter in zip(covered, source.text, strict=True))
@@ -65,6 +65,17 @@ def hold(source: Document, chunks: tuple[Chunk, ...], size: int, overlap: int, m
         assert one.end < other.end
         assert measure(source.text[other.start : one.end]) <= overlap
         assert not source.text[one.end : other.start].strip()
+
+
+def leading(source: Document, each: Chunk) -> int:
+    """How far the headings go that *each* begins with."""
+    place = each.start
+    for block in source.blocks:
+        if block.kind == "heading" and place <= block.start < each.end and not source.text[place : block.start].strip():
+            place = block.start
+        if block.kind == "heading" and block.start <= place < block.end:
+            place = block.end
+    return min(place, each.end - 1) - each.start
 
 
 @given(source=sources, asked=settings)

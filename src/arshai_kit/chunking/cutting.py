@@ -123,7 +123,7 @@ def _chunks(
         for units in groups
         for piece in packed(text, units, measure, asked.size, asked.overlap)
     ]
-    sections = above(document, [piece.start for piece, _ in made])
+    sections = above(document, [(piece.start, piece.end) for piece, _ in made])
     for number, ((piece, units), section) in enumerate(zip(made, sections, strict=True)):
         yield Chunk(
             text[piece.start : piece.end],

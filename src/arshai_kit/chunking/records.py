@@ -20,10 +20,11 @@ def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
 class Chunk(Record):
     """The characters from *start* up to *end* of a document, as they stand there: `document.text[start:end] == text`.
 
-    *number* is its place among the chunks of the document, from 0; *section* are the headings above it, the outermost
-    first; *page* the page on which it begins. *size* is what it counts, in the unit that was asked for. A chunk that is
-    a part of a table, of code or of what else was too large to be kept whole is *cut*; where it begins in the midst of
-    a table, *header* is the head of that, which stands elsewhere in the document and counts for nothing in *size*.
+    *number* is its place among the chunks of the document, from 0; *section* are the headings above what it says, the
+    outermost first, those that it begins with among them; *page* is the page on which it begins. *size* is what it
+    counts, in the unit that was asked for. A chunk that is a part of a table, of code or of what else was too large to
+    be kept whole is *cut*; where it begins in the midst of a table, *header* is the head of that, which stands
+    elsewhere in the document and counts for nothing in *size*.
     """
 
     text: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from attrs import evolve
 
-from arshai_kit.chunking.sentences import trimmed
-from arshai_kit.chunking.units import PROSE, Measure, Unit, Whole, cut_by, opened, pieces
+from arshai_kit.chunking.sentences import Span, trimmed
+from arshai_kit.chunking.units import PROSE, RULE, Measure, Unit, Whole, cut_by, opened, pieces
 from arshai_kit.documents import Block, Document
 from arshai_kit.errors import Misuse
 
@@ -17,7 +16,6 @@ __all__ = ["above", "by_groups", "by_sections", "divided", "header", "places_of"
 
 _SMALL: Final = 4
 """A section that is less than this part of a chunk is joined by the next one."""
-_RULE: Final = re.compile(r"[\s|:+=-]*-[\s|:+=-]*")
 _LONGEST: Final = 1000
 
 
@@ -136,20 +134,23 @@ def header(text: str, table: Whole) -> str:
     if first < 0:
         return ""
     second = second if second >= 0 else table.end
-    found = text[table.start : second if _RULE.fullmatch(text, first + 1, second) else first].rstrip()
+    found = text[table.start : second if RULE.fullmatch(text, first + 1, second) else first].rstrip()
     return found if len(found) <= _LONGEST else ""
 
 
-def above(document: Document, places: Iterable[int]) -> Iterator[tuple[str, ...]]:
-    """For each of *places*, in order, `document.section` of it."""
+def above(document: Document, spans: Iterable[Span]) -> Iterator[tuple[str, ...]]:
+    """For each of *spans*, in order, the headings that it stands under; those that it begins with are among them."""
     headings = [block for block in document.blocks if block.kind == "heading"]
-    path, number = list[tuple[int, str]](), 0
-    for place in places:
-        while number < len(headings) and headings[number].start <= place:
+    path, number, reached = list[tuple[int, str]](), 0, 0
+    for place, end in spans:
+        reached = max(place, reached)
+        while number < len(headings) and headings[number].start < end:
             block = headings[number]
+            if block.start > place and document.text[reached : block.start].strip():
+                break
             path = [each for each in path if each[0] < block.level]
             path.append((block.level, _title(document.text[block.start : block.end], block)))
-            number += 1
+            number, reached = number + 1, max(reached, block.end)
         yield tuple([title for _, title in path])
 
 

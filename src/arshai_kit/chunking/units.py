@@ -14,6 +14,7 @@ from arshai_kit.chunking.sentences import ITEM, Span, sentences, trimmed
 __all__ = [
     "LETTERS",
     "PROSE",
+    "RULE",
     "SENTENCES",
     "WORDS",
     "Measure",
@@ -118,6 +119,18 @@ def _indented(text: str, start: int, end: int) -> Iterator[Span]:
         start = stop
 
 
+def _rows(text: str, start: int, end: int) -> Iterator[Span]:
+    """The rows of a table; its head, with the rule below it, is one with the first of them."""
+    found = _between(_LINE, text, start, end)
+    first = next(found, None)
+    row = next(found, None) if first else None
+    if row and RULE.fullmatch(text, *row):
+        row = next(found, row)
+    if first:
+        yield first[0], (row or first)[1]
+    yield from found
+
+
 def _words(count: int, text: str, start: int, end: int) -> Iterator[Span]:
     """Runs of *count* words."""
     run: list[Span] = []
@@ -146,8 +159,6 @@ def _belongs(text: str, start: int, place: int) -> bool:
     here, before = text[place], text[place - 1]
     if here in _JOINING or before == _JOINER or unicodedata.category(here).startswith("M"):
         return True
-    if before == "\r" and here == "\n":
-        return True
     if not (_FLAGS[0] <= here <= _FLAGS[1] and _FLAGS[0] <= before <= _FLAGS[1]):
         return False
     first = place - 1
@@ -160,6 +171,9 @@ def _single(text: str, start: int, end: int) -> Iterator[Span]:  # noqa: ARG001 
     return zip(range(start, end), range(start + 1, end + 1), strict=True)
 
 
+RULE: Final = re.compile(r"[\s|:+=-]*-[\s|:+=-]*")
+"""The line below the head of a table."""
+_LINE: Final = re.compile(r"\n")
 _JOINER: Final = "\u200d"
 _JOINING: Final = frozenset({_JOINER, *map(chr, range(0x1F3FB, 0x1F400))})
 _FLAGS: Final = ("\U0001f1e6", "\U0001f1ff")
@@ -174,7 +188,7 @@ LETTERS: Final[Split] = partial(_letters, 8)
 _PARAGRAPHS: Final = Rung(partial(_between, re.compile(r"\n[^\S\n]*\n|[\f\u2029]")))
 _SENTENCES: Final = Rung(sentences)
 _ITEMS: Final = Rung(partial(_between, ITEM))
-_LINES: Final = Rung(partial(_between, re.compile(r"\n")))
+_LINES: Final = Rung(partial(_between, _LINE))
 _CLAUSES: Final = Rung(partial(_between, re.compile(r"[;:,](?=\s)|[；：，、،؛]|\s[–—]\s")))
 _BELOW: Final = (
     _CLAUSES,
@@ -195,7 +209,7 @@ cut_by: Final[Mapping[str, tuple[Rung, ...]]] = MappingProxyType(
         "heading": PROSE,
         "paragraph": PROSE,
         "list": (_ITEMS, _SENTENCES, _LINES, *_BELOW),
-        "table": (_LINES, *_BELOW),
+        "table": (Rung(_rows), _LINES, *_BELOW),
         "code": (Rung(_indented), *_BELOW),
     }
 )
