@@ -33,7 +33,7 @@ _READS: Final = 512
 class LocalEmbedder(Record):
     """An embedder in this process; make one with `local_embedder()`."""
 
-    max_tokens: int = 256
+    max_tokens: int = 512
     threads: int = 1
     name: str = field(default="all-MiniLM-L6-v2-int8", kw_only=True)
     provider: str = field(default="local", kw_only=True)
@@ -57,15 +57,15 @@ class LocalEmbedder(Record):
         return vocabulary().count(text)
 
     def keyed(self, kind: Kind) -> Any:  # noqa: ARG002  # all are alike
-        """What a vector depends on besides its text and this embedder's name."""
+        """What a vector depends on besides its text and the names of this embedder, as JSON."""
         return self.max_tokens
 
 
-def local_embedder(*, max_tokens: int = 256, threads: int | None = None) -> LocalEmbedder:
+def local_embedder(*, max_tokens: int = 512, threads: int | None = None) -> LocalEmbedder:
     """An embedding model that runs in this process, without key or network: all-MiniLM-L6-v2, for English.
 
-    It reads the first *max_tokens* of a text, 512 at most: 256 is what it was trained for, and `Embeddings.truncated`
-    names the texts that are longer. *threads* texts are read at a time, by default as many as there are processors,
+    It reads the first *max_tokens* of a text, 512 at most, and `Embeddings.truncated` names the texts that are longer.
+    *threads* texts are read at a time, by default as many as there are processors,
     four at most. The weights are loaded at the first text, and kept for as long as the value, or a copy of it, lives.
 
     Raises `ImportError`, naming what to install, when the runtime or the weights are not there.
