@@ -32,7 +32,7 @@ class Builder:
         start = self.size + len(gap)
         self.size = start + len(text)
         if self.size > self.most:
-            raise DocumentTooLarge(f"its text has more than {self.most:,} characters: Limits(text=…)")
+            raise DocumentTooLarge(f"its text has more than {self.most:,} characters: text= of Limits")
         self.parts.append(gap + text)
         self.blocks.append(Block(kind, start, self.size, level))
 
@@ -82,7 +82,7 @@ def fenced(code: str, language: str = "") -> str:
 
 
 def piped(rows: Iterable[Sequence[str]]) -> str:
-    r"""*rows* as a table with pipes, the first of them as its head; nothing, if all cells are empty.
+    r"""*rows* as a table with pipes, the first of them as its head, without columns in which there is nothing.
 
     >>> print(piped([["river", "km"], ["Karun", "950"]]))
     | river | km |
@@ -92,9 +92,9 @@ def piped(rows: Iterable[Sequence[str]]) -> str:
     kept = [row for row in ([_cell(each) for each in row] for row in rows) if any(row)]
     if not kept:
         return ""
-    width = max(map(len, kept))
-    lines = ["| " + " | ".join([*row, *[""] * (width - len(row))]) + " |" for row in kept]
-    return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
+    used = sorted({place for row in kept for place, cell in enumerate(row) if cell})
+    lines = ["| " + " | ".join([row[place] if place < len(row) else "" for place in used]) + " |" for row in kept]
+    return "\n".join([lines[0], "|" + " --- |" * len(used), *lines[1:]])
 
 
 def _cell(text: str) -> str:

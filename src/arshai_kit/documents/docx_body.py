@@ -157,7 +157,7 @@ class Body:
         self.outer: list[tuple[Style, list[str]]] = []  # paragraphs around a text box
         self.tables: list[_Table] = []
         self.lines: list[str] = []  # of the list or the code that is open
-        self.kind = ""
+        self.kind = self.list = ""
         self.counts: dict[tuple[str, int], int] = {}
         self.note = ""
 
@@ -248,13 +248,15 @@ class Body:
 
     def _write(self, style: Style, text: str) -> None:
         kind = "code" if style.name in _CODE else "list" if style.list not in ("", "0") and not style.level else ""
-        if kind != self.kind or not kind:
+        other = kind == "list" and not style.depth and style.list != self.list
+        if kind != self.kind or not kind or other:
             self._close_lines()
         if kind == "code":
             self.kind = kind
             self.lines.append(text)
         elif kind == "list":
             self.kind = kind
+            self.list = style.list if not style.depth else self.list
             self._item(style, text)
         elif style.level:
             self.builder.heading(text, style.level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from arshai_kit.errors import BadDocument, DocumentTooLarge, Misuse
 __all__ = ["isolated"]
 
 _CODE: Final = "import sys; sys.path[:] = sys.argv[1:]; from arshai_kit.documents.worker import main; main()"
+_STARVED: Final = frozenset({signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGKILL})
 _KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 
 
@@ -83,7 +85,7 @@ class _Child:
             code = self.process.wait()
             if code == 0 and not fresh:
                 raise _Gone from None
-            raise _broken(code) from None
+            raise _broken(code, limits) from None
 
     def _send(self, data: bytes, until: float) -> None:
         self.place.settimeout(_left(until))
@@ -113,8 +115,12 @@ def _left(until: float) -> float:
     return left
 
 
-def _broken(code: int) -> BadDocument:
-    return BadDocument(f"the process that read it ended ({code}): it is damaged, too large, or made to do harm")
+def _broken(code: int, limits: Limits) -> BadDocument:
+    """Why a process ended that was to answer: who gets no memory in C++ aborts, and the kernel kills."""
+    if -code in _STARVED:
+        why = f"reading it needs more than {limits.memory:,} bytes of memory (memory= of Limits)"
+        return DocumentTooLarge(f"{why}, or it is made to do harm: the process that read it ended by signal {-code}")
+    return BadDocument(f"it is damaged, or made to do harm: the process that read it ended with {code}")
 
 
 class _Children:

@@ -11,6 +11,8 @@ _SAMPLE: Final = 2000
 _LEAST: Final = 24
 _APART: Final = 6.0
 """How far, in natural logarithms, the likeliest language is ahead of the next: four hundred times as likely."""
+_IDEOGRAPHS: Final = "\u2e80"
+"""From here on, a character is about a word's worth."""
 _TAG: Final = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}\Z")
 
 
@@ -27,7 +29,7 @@ def tag(text: str) -> str:
 def language_of(text: str) -> str:
     """The tag of the language of *text*; nothing, where it is too short, not clear, or nobody can tell."""
     sample = " ".join(text[:_SAMPLE].split())
-    if sum(map(str.isalpha, sample)) < _LEAST:
+    if sum(3 if each >= _IDEOGRAPHS else 1 for each in sample if each.isalpha()) < _LEAST:
         return ""
     try:
         from py3langid import rank

@@ -79,11 +79,17 @@ _AS_IT_STANDS: Final[Mapping[str, Callable[[str], Document]]] = MappingProxyType
 
 def extracted(kind: str, data: bytes, limits: Limits) -> Document:
     """The document of media type *kind* in *data*; HTML is given as UTF-8."""
-    if kind == kinds.PDF:
-        return pdf(data, limits)
-    if kind == kinds.DOCX:
-        return docx(data, limits)
-    return html(data.decode(), limits)
+    try:
+        return _READERS[kind](data, limits)
+    except (BadDocument, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise BadDocument(f"it is damaged: {type(error).__name__}: {error}") from error
+
+
+_READERS: Final[Mapping[str, Callable[[bytes, Limits], Document]]] = MappingProxyType(
+    {kinds.PDF: pdf, kinds.DOCX: docx, kinds.HTML: lambda data, limits: html(data.decode(), limits)}
+)
 
 
 def _prose(document: Document) -> str:

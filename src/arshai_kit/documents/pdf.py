@@ -5,8 +5,11 @@ PDFium reads it: a library in C++, built without its engine for scripts, so that
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from arshai_kit.documents.building import Builder, iso, one_line
@@ -28,11 +31,18 @@ _OUTLINE: Final = 5000
 
 def pdf(data: bytes, limits: Limits) -> Document:
     """The PDF in *data* as a document, page by page."""
-    file = _opened(data)
-    try:
-        return _document(file, limits)
-    finally:
-        file.close()
+    with _turn(os.getpid()):
+        file = _opened(data)
+        try:
+            return _document(file, limits)
+        finally:
+            file.close()
+
+
+@cache
+def _turn(process: int) -> Lock:  # noqa: ARG001  # a fork has its own: whoever held its parent's is not there
+    """PDFium is not made for threads: one at a time is in it, or the process ends."""
+    return Lock()
 
 
 def _opened(data: bytes) -> PdfDocument:
@@ -94,7 +104,7 @@ def _clean(text: str) -> str:
 
 def _told(file: PdfDocument) -> dict[str, Any]:
     """What the document says of itself."""
-    said = {name: one_line(_clean(value)) for name, value in file.get_metadata_dict().items() if value}
+    said = {name: _said(file.get_metadata_value, name) for name in file.METADATA_KEYS}
     kept = {name.lower(): said[name] for name in ("Subject", "Keywords", "Creator", "Producer") if said.get(name)}
     return {
         "title": said.get("Title", ""),
@@ -103,6 +113,14 @@ def _told(file: PdfDocument) -> dict[str, Any]:
         "modified": iso(said.get("ModDate", "")),
         "metadata": {**kept, "pages": len(file)},
     }
+
+
+def _said(function: Callable[..., str], *args: str) -> str:
+    """What *function* tells, on one line; nothing, where it is no text."""
+    try:
+        return one_line(_clean(function(*args)))
+    except UnicodeDecodeError:
+        return ""
 
 
 def _outline(file: PdfDocument) -> dict[int, list[tuple[str, int]]]:
@@ -114,7 +132,7 @@ def _outline(file: PdfDocument) -> dict[int, list[tuple[str, int]]]:
         for count, mark in enumerate(file.get_toc(max_depth=6)):
             place = mark.get_dest()
             page = place.get_index() if place is not None else None
-            title = one_line(_clean(mark.get_title()))
+            title = _said(mark.get_title)
             if page is not None and title:
                 found.setdefault(page, []).append((title, mark.level + 1))
             if count >= _OUTLINE:

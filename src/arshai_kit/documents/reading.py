@@ -70,9 +70,10 @@ def read(source: Source, *, limits: Limits = _LIMITS) -> Plan[Document]:
 
 
 def _one(source: Source) -> Found:
+    found = find(source)
     if not is_single(source):
         raise Misuse(f"{source!r} is not one document: load(…) gives all that there are")
-    return next(find(source))
+    return next(found)
 
 
 def _parsed(data: bytes, source: str, media_type: str, limits: Limits) -> Document:

@@ -85,10 +85,8 @@ def _answer(head: bytes | bytearray, data: bytearray, before: int) -> tuple[byte
         return packed_error(DocumentTooLarge(_needs(limits))), True
     except ImportError as error:
         return packed_error(error), False
-    except (BadDocument, DocumentTooLarge) as error:
+    except BadDocument as error:
         return packed_error(error), False
-    except Exception as error:  # noqa: BLE001  # whatever a reader stumbles over is wrong with the document
-        return packed_error(BadDocument(f"it is damaged: {type(error).__name__}: {error}")), False
 
 
 def _needs(limits: Limits) -> str:
