@@ -10,13 +10,12 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from arshai_kit import _transport
 from arshai_kit._drive import NO_OUTCOME, in_background, report
-from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, its_own, perform, to_await, work
-from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, settle
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, to_await, work
+from arshai_kit._steps import PATIENCE, AsyncSteps, InPlace, Steps, settle
 from arshai_kit._threads import Background, outside, soon, workers
 from arshai_kit.effects import Call, Close, Halt, Open, Outcome, Plan, Read, Reply, Send, Spawn
 from arshai_kit.errors import Misuse
@@ -42,6 +41,7 @@ class AsyncRun(Flights):
         self.queue: deque[Any] = deque()
         self.wake: Any = None
         self.group: Any = None
+        self.swept = False
 
     async def events(self) -> tuple[Event, ...] | None:
         """The next events; `None` when the run is over and its `outcome` is there."""
@@ -107,7 +107,7 @@ class AsyncRun(Flights):
 
     async def _called(self, task: Task, effect: Call[Any]) -> Turn:
         """Await an async function right here, with what it is to see and nothing more."""
-        return self.hand_over(task, effect, *await _InPlace(effect, self.context(task), self.home))
+        return self.hand_over(task, effect, *await InPlace(effect, self.context(task), self.home))
 
     async def _together(self) -> Turn:
         """Every plan waits: give the work away, then deliver whatever comes first."""
@@ -117,8 +117,9 @@ class AsyncRun(Flights):
                 self.pending.clear()
                 self.flying.clear()
                 return await self._alone(flight.task, flight.effect)
-        await self.open_group()
         while True:
+            if self.group is None and any(map(_needs_task, self.pending)):
+                await self.open_group()
             self.launch(self._fly)
             if (turn := self.deliver()) is not None:
                 return turn
@@ -140,9 +141,12 @@ class AsyncRun(Flights):
         from anyio import move_on_after
 
         if not self.queue:
-            self.wake = Bell()
-            with move_on_after(self.patience()):
+            self.wake, patience = Bell(), self.patience()
+            if patience is None:
                 await self.wake.wait()
+            else:
+                with move_on_after(patience):
+                    await self.wake.wait()
         if self.queue:
             await self._take(self.queue.popleft())
         self.ring()
@@ -186,7 +190,10 @@ class AsyncRun(Flights):
         self.context(flight.task).run(self.group.start_soon, perform, flight, begin, self.answer)
 
     def answer(self, flight: Flight, value: Any, error: BaseException | None) -> None:
-        """Hand in an answer, in this loop."""
+        """Hand in an answer, in this loop; what comes from a thread when all has been swept is for nobody."""
+        if self.swept:
+            discard(value)
+            return
         self.queue.append((flight, value, error))
         self._ring()
 
@@ -286,6 +293,7 @@ class AsyncRun(Flights):
         while self.queue:
             flight, value, _ = self.queue.popleft()
             await _dispose(flight, value)
+        self.swept = True
 
 
 async def _dispose(flight: Flight, value: Any) -> None:
@@ -301,94 +309,12 @@ async def _dispose(flight: Flight, value: Any) -> None:
 # Performing leaf effects
 
 
-class _InPlace:
-    """The call of an async function, awaited by the task of the run: its value or what it raised, as of a task.
-
-    It runs in *context*, and what it cancels by cancelling its own task is itself, not the run. Only who is cancelled
-    from outside sees the cancellation come out.
-    """
-
-    def __init__(self, call: Call[Any], context: Any, home: Any) -> None:
-        self.call = call
-        self.context = context
-        self.task: Any = None
-        if hasattr(home, "call_soon_threadsafe"):  # of asyncio: a task of trio cannot be cancelled but by its scopes
-            from asyncio import current_task
-
-            self.task = current_task()
-        self.asked = self.known = 0 if self.task is None else self.task.cancelling()
-        self.itself = 0  # how often the function has cancelled its own task
-
-    def __await__(self) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
-        steps = self._attempted()
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                wanted = self._step(steps.send, value) if error is None else self._step(steps.throw, error)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]  # of a coroutine
-            value = error = None
-            try:
-                value = yield wanted
-            except GeneratorExit:
-                self.context.run(steps.close)
-                raise
-            except BaseException as raised:  # noqa: BLE001  # it is for the function, as of any coroutine
-                error = raised
-
-    def _step(self, step: Callable[[Any], Any], given: Any) -> Any:
-        """Let the function go on in its context, and count how often it cancels its own task meanwhile."""
-        if self.task is None:
-            return self.context.run(step, given)
-        self.known = self.task.cancelling()
-        try:
-            return self.context.run(step, given)
-        finally:
-            self._count()
-
-    def _count(self) -> None:
-        if self.task is not None:
-            before, self.known = self.known, self.task.cancelling()
-            self.itself += max(0, self.known - before)
-
-    async def _attempted(self) -> tuple[Any, BaseException | None]:
-        from anyio import CancelScope, get_cancelled_exc_class
-
-        call = self.call
-        found: tuple[Any, BaseException | None]
-        try:
-            with CancelScope():  # who leaves open one that it has entered is told so here
-                found = await call.function(*call.args, **call.kwargs), None
-        except get_cancelled_exc_class():
-            self._count()
-            if not self.itself and self._cancelled():
-                raise
-            found = None, RuntimeError(f"{call!r} cancelled itself")
-        except BaseException as raised:  # noqa: BLE001  # as in `perform`
-            found = None, its_own(call, raised)
-        self._count()
-        if self.itself:
-            await self._take_back()
-        return found
-
-    async def _take_back(self) -> None:
-        """Undo that the function has cancelled its own task, once that has come to it."""
-        from asyncio import CancelledError, sleep
-
-        with suppress(CancelledError):
-            await sleep(0)
-        for _ in range(self.itself):
-            self.task.uncancel()
-        if self._cancelled():
-            raise CancelledError
-
-    def _cancelled(self) -> bool:
-        """Whether somebody outside cancels the task."""
-        from anyio import current_effective_deadline
-
-        by_a_scope = current_effective_deadline() == float("-inf")
-        return by_a_scope or (self.task is not None and self.task.cancelling() > self.asked)
+def _needs_task(flight: Flight) -> bool:
+    """Whether *flight* is awaited, which is for a task; a sync function is for a worker, and a timer for nobody."""
+    effect = flight.effect
+    if type(effect) is Call:
+        return flight.awaitable is not None or is_async(effect.function)
+    return type(effect) in _INLINE
 
 
 async def _transport_of(run: AsyncRun) -> _transport.AsyncTransport:

@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from arshai_kit import _transport
-from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, its_own, perform, to_await, work
-from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, settle
+from arshai_kit._flight import INSTANT, Flight, Flights, Line, discard, is_async, perform, to_await, work
+from arshai_kit._steps import PATIENCE, AsyncSteps, Steps, its_own, settle
 from arshai_kit._threads import (
     Background,
     at_exit,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from arshai_kit import _wire
-from arshai_kit._steps import Steps
+from arshai_kit._steps import Steps, its_own
 from arshai_kit._threads import Background, workers
 from arshai_kit.effects import Call, Channel, Close, Instant, Now, Open, Plan, Random, Read, Request, Sleep, Spawn
 from arshai_kit.errors import Misuse
@@ -31,7 +30,6 @@ __all__ = [
     "Flights",
     "Line",
     "is_async",
-    "its_own",
     "left_behind",
     "perform",
     "to_await",
@@ -368,17 +366,6 @@ async def _attempted(flight: Flight, begin: Callable[[], Awaitable[Any]]) -> tup
         return None, its_own(flight.effect, raised)
     finally:
         flight.done = True
-
-
-def its_own(effect: Any, error: BaseException) -> BaseException:
-    """*error*, that a function has raised; one that would look like the end of its caller is the function's own."""
-    loops = sys.modules.get("asyncio"), sys.modules.get("trio")
-    ends = [getattr(loop, name, ()) for loop in loops for name in ("CancelledError", "Cancelled")]
-    if not isinstance(error, (GeneratorExit, *ends)):
-        return error
-    own = RuntimeError(f"{effect!r} cancelled itself")
-    own.__cause__ = error
-    return own
 
 
 def discard(value: Any) -> None:

@@ -1,19 +1,23 @@
-"""The generators that foreign functions return, performed step by step and closed with the plan that asked for them.
+"""What foreign functions do step by step: the generators that they return, and the async ones that a run awaits itself.
 
-A generator is one function: all its steps share one context, and those of an async one share a task. It is closed by
-whoever is inside it when it is left, else by its driver, which waits for that a moment and no longer.
+A generator is one function: all its steps share one context, and those of an async one share a task. It is closed with
+the plan that asked for it, by whoever is inside it when it is left, else by its driver, which waits for that a moment
+and no longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from contextvars import copy_context
 from threading import Lock, get_ident
 from typing import Any, Final, TypeAlias
 
 from arshai_kit._threads import background_log, workers
+from arshai_kit.effects import Call
 
-__all__ = ["PATIENCE", "AsyncSteps", "Steps", "settle"]
+__all__ = ["PATIENCE", "AsyncSteps", "InPlace", "Steps", "its_own", "settle"]
 
 PATIENCE: Final = 1.0
 """Seconds that a generator has for its `finally`, until nobody waits for it any more."""
@@ -270,3 +274,107 @@ def settle(function: Any, group: Any) -> None:
     """Have *function*, if it is an async generator, live in a task of *group*."""
     if isinstance(function, AsyncSteps):
         function.group = group
+
+
+# Async functions
+
+
+class InPlace:
+    """The call of an async function, awaited by the task of the run: its value or what it raised, as of a task.
+
+    It runs in *context*, and what it cancels by cancelling its own task is itself, not the run. Only who is cancelled
+    from outside sees the cancellation come out.
+    """
+
+    def __init__(self, call: Call[Any], context: Any, home: Any) -> None:
+        self.call = call
+        self.context = context
+        self.task: Any = None
+        if hasattr(home, "call_soon_threadsafe"):  # of asyncio: a task of trio cannot be cancelled but by its scopes
+            from asyncio import current_task
+
+            self.task = current_task()
+        self.asked = self.known = 0 if self.task is None else self.task.cancelling()
+        self.itself = 0  # how often the function has cancelled its own task
+
+    def __await__(self) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
+        steps = self._attempted()
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                wanted = self._step(steps.send, value) if error is None else self._step(steps.throw, error)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # of a coroutine
+            value = error = None
+            try:
+                value = yield wanted
+            except GeneratorExit:
+                self.context.run(steps.close)
+                raise
+            except BaseException as raised:  # noqa: BLE001  # it is for the function, as of any coroutine
+                error = raised
+
+    def _step(self, step: Callable[[Any], Any], given: Any) -> Any:
+        """Let the function go on in its context, and count how often it cancels its own task meanwhile."""
+        if self.task is None:
+            return self.context.run(step, given)
+        self.known = self.task.cancelling()
+        try:
+            return self.context.run(step, given)
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        if self.task is not None:
+            before, self.known = self.known, self.task.cancelling()
+            self.itself += max(0, self.known - before)
+
+    async def _attempted(self) -> tuple[Any, BaseException | None]:
+        from anyio import CancelScope, get_cancelled_exc_class
+
+        call = self.call
+        found: tuple[Any, BaseException | None]
+        try:
+            with CancelScope():  # who leaves open one that it has entered is told so here
+                found = await call.function(*call.args, **call.kwargs), None
+        except get_cancelled_exc_class():
+            self._count()
+            if not self.itself and self._cancelled():
+                raise
+            found = None, RuntimeError(f"{call!r} cancelled itself")
+        except BaseException as raised:  # noqa: BLE001  # as in `perform`
+            found = None, its_own(call, raised)
+        self._count()
+        if self.itself:
+            await self._take_back()
+        return found
+
+    async def _take_back(self) -> None:
+        """Undo that the function has cancelled its own task, once that has come to it."""
+        from asyncio import CancelledError, sleep
+
+        with suppress(CancelledError):
+            await sleep(0)
+        for _ in range(self.itself):
+            self.task.uncancel()
+        if self._cancelled():
+            raise CancelledError
+
+    def _cancelled(self) -> bool:
+        """Whether somebody outside cancels the task."""
+        from anyio import current_effective_deadline
+
+        by_a_scope = current_effective_deadline() == float("-inf")
+        return by_a_scope or (self.task is not None and self.task.cancelling() > self.asked)
+
+
+def its_own(effect: Any, error: BaseException) -> BaseException:
+    """*error*, that a function has raised; one that would look like the end of its caller is the function's own."""
+    loops = sys.modules.get("asyncio"), sys.modules.get("trio")
+    ends = [getattr(loop, name, ()) for loop in loops for name in ("CancelledError", "Cancelled")]
+    if not isinstance(error, (GeneratorExit, *ends)):
+        return error
+    own = RuntimeError(f"{effect!r} cancelled itself")
+    own.__cause__ = error
+    return own
