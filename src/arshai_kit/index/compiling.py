@@ -26,7 +26,7 @@ from arshai_kit.index.filters import (
     moment,
 )
 
-__all__ = ["Predicate", "Sql", "fitted", "from_sql", "predicate", "quoted", "sql", "to_sql"]
+__all__ = ["Predicate", "Sql", "fitted", "from_sql", "parameter", "predicate", "quoted", "sql", "to_sql"]
 
 Predicate: TypeAlias = Callable[[str, tuple[Plain, ...]], bool]
 """Whether a filter is true of an entry, by its id and its plain row."""
@@ -318,6 +318,17 @@ def to_sql(value: Any, kind: str) -> tuple[str, Any]:
     if kind == "texts":
         return "?", texts_to(value)
     return ("cast(? as text)", _utf8(value)) if isinstance(value, str) else ("?", value)
+
+
+def parameter(value: Any) -> Any:
+    r"""What `to_sql` gives as the parameter for *value*; text of plain letters needs no bytes.
+
+    >>> parameter("a"), parameter("é"), parameter(("a",)), parameter(7)
+    ('a', b'\xc3\xa9', b'\xffa\xff', 7)
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else _utf8(value)
+    return texts_to(value) if isinstance(value, tuple) else value
 
 
 def _utf8(text: str) -> bytes:

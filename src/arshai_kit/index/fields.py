@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -93,6 +94,9 @@ _TOLD: Final = MappingProxyType(
     }
 )
 _EXACT: Final[Mapping[str, type]] = MappingProxyType({"text": str, "integer": int, "number": float, "boolean": bool})
+
+_WHOLE: Final[Mapping[str, type]] = MappingProxyType({"text": str, "boolean": bool})
+"""Of which nothing is too large, or no number."""
 
 
 def _member(column: Column, plain: Any) -> Any:
@@ -284,7 +288,22 @@ def row(kind: type, fields: Any) -> tuple[Plain, ...]:
     """
     if not isinstance(fields, kind):
         raise Misuse(f"the fields of this index are a {kind.__name__}, not a {type(fields).__name__}")
-    return tuple([column.plain(getattr(fields, column.name)) for column in columns(kind).values()])
+    values, known = _read(kind)
+    return tuple(
+        [
+            value if type(value) is whole else column.plain(value)  # type: ignore[misc]  # its type was looked at
+            for value, (whole, column) in zip(values(fields), known, strict=True)
+        ]
+    )
+
+
+@cache
+def _read(kind: type) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[tuple[type | None, Column], ...]]:
+    """How all values of a *kind* are read at once; and of each column, values of which type are kept as they are."""
+    known = tuple(columns(kind).values())
+    names = [column.name for column in known]
+    values = attrgetter(*names) if len(names) > 1 else lambda fields: tuple([getattr(fields, name) for name in names])
+    return values, tuple([(None if column.values else _WHOLE.get(column.kind), column) for column in known])
 
 
 def made(kind: type, values: tuple[Any, ...]) -> Any:

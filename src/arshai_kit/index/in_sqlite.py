@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from arshai_kit.errors import BadRecord, Misuse
-from arshai_kit.index.compiling import fitted, from_sql, quoted, sql, to_sql
+from arshai_kit.index.compiling import fitted, from_sql, parameter, quoted, sql, to_sql
 from arshai_kit.index.cosine import Query, Units, best, nearest, numpy
 from arshai_kit.index.facets import counted, facet
 from arshai_kit.index.fields import columns, made, row
@@ -114,9 +114,7 @@ class SqliteIndex:
 
     def _row(self, entry: Entry[Any]) -> tuple[Any, ...]:
         """The id of *entry* and its fields, as parameters."""
-        known = columns(self.fields).values()
-        plain = zip(row(self.fields, entry.fields), known, strict=True)
-        return (_utf8(entry.id), *[to_sql(value, column.kind)[1] for value, column in plain])
+        return (parameter(entry.id), *map(parameter, row(self.fields, entry.fields)))
 
     def _dropped(self, file: sqlite3.Connection, ids: list[str]) -> tuple[int, int]:
         """Delete the entries with these *ids*: how many there were, and how many of them had vectors."""

@@ -130,7 +130,12 @@ class Writer:
         self.tally.spend(found)
         self.tally.count(embedded=len(texts))
         made: Mapping[int, Vector] = {id(piece): vector for piece, vector in zip(lacking, found, strict=True)}
-        return [evolve(piece.entry, vector=made[id(piece)]) if id(piece) in made else piece.entry for piece in pieces]
+        return [
+            Entry(piece.entry.id, piece.entry.text, made[id(piece)], piece.entry.fields)
+            if id(piece) in made
+            else piece.entry
+            for piece in pieces
+        ]
 
     def _done(self, document: Incoming) -> Plan[None]:
         """Take away what the index had of *document* before, for all of it is there now."""
