@@ -194,6 +194,7 @@ def leaking(to: Conversation, _: dict[str, Any]) -> None:
 BEHAVIOURS: Mapping[str, Behaviour] = MappingProxyType(
     {
         "blocked": fixed({"content": "Well"}, "content_filter"),
+        "citing": fixed({"content": "The owner repairs the roof [1]. Elephants fly to Mars at noon."}),
         "colours": fixed({"content": "a\x1b[31mb\rc\u009bd"}),
         "cut": cut,
         "echo": echo,

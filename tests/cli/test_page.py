@@ -64,7 +64,7 @@ def test_each_command_of_the_page_works(command: str, provider: Provider, folder
     assert provider.asked or "ask" not in command
 
 
-@pytest.mark.parametrize("command", ["ask", "chat", "models", "doctor"])
+@pytest.mark.parametrize("command", ["ask", "chat", "ingest", "search", "models", "doctor"])
 def test_the_page_shows_the_options_that_there_are(command: str) -> None:
     """All but those that every model knows by these names."""
     told = set(re.findall(r"--[a-z-]+", typed(command, "--help").out))

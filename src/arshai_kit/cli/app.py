@@ -80,6 +80,22 @@ def _asking(command: F) -> F:
     return command
 
 
+def _indexing(command: F) -> F:
+    """The options of what has to do with an index."""
+    for option in (
+        click.option(
+            "--embedder",
+            default="local",
+            show_default=True,
+            metavar="EMBEDDER",
+            help="local, none (by words alone), openai:NAME, gemini:NAME, …",
+        ),
+        click.option("--index", type=click.Path(path_type=Path), help="File of the index; else one of your caches."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings=HELP)
 @click.version_option(__version__, message="%(version)s")
 def app() -> None:
@@ -99,9 +115,14 @@ def app() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole response as JSON.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
 @click.option("--max-rounds", type=click.IntRange(1), default=10, show_default=True, help="The most model requests.")
+@click.option("-k", "--knowledge", metavar="DIR", help="Answer out of the documents in this folder, and cite them.")
+@_indexing
 def ask(
     words: tuple[str, ...],
     *,
+    knowledge: str | None,
+    index: Path | None,
+    embedder: str,
     images: tuple[str, ...],
     files: tuple[str, ...],
     schema: str | None,
@@ -115,10 +136,72 @@ def ask(
     from arshai_kit.records import file, image, user
 
     output = choose.read_schema(schema)
+    if knowledge is not None or index is not None:
+        if images or files:
+            raise Misuse("--knowledge answers out of documents alone: leave out --image and --file")
+        how = {"as_json": as_json, "stream": not no_stream, "output": output, "max_rounds": max_rounds}
+        return _knowing(words, knowledge, index, embedder, shared, how)
     model, hear, options = _chosen(**shared)
     prompt = user(choose.question(words), *map(image, images), *map(file, files))
     options |= {"output": output, "max_rounds": max_rounds}
     return talk.answer(model, prompt, hear(), as_json=as_json, stream=not no_stream, **options)
+
+
+def _knowing(
+    words: tuple[str, ...],
+    knowledge: str | None,
+    index: Path | None,
+    embedder: str,
+    shared: dict[str, Any],
+    how: dict[str, Any],
+) -> int:
+    """Answer out of documents: by a model that was named, else in their own words."""
+    from arshai_kit.cli import choose
+    from arshai_kit.cli import knowledge as knowing
+
+    source = click.get_current_context().get_parameter_source("model")
+    quoted = source is click.core.ParameterSource.DEFAULT and not how["as_json"] and how["output"] is None
+    model, hear, options = (None, lambda: None, {}) if quoted else _chosen(**shared)
+    return knowing.answered(model, choose.question(words), hear(), knowledge, index, embedder, **how, **options)
+
+
+@app.command(context_settings=HELP)
+@click.argument("source", metavar="DIR|FILE|URL")
+@_indexing
+@click.option("--keep", is_flag=True, help="Leave in the index what is no longer there.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Read in so many processes.")
+def ingest(source: str, *, index: Path | None, embedder: str, keep: bool, workers: int) -> int:
+    """Read the documents of a folder into an index, as far as they have changed since the last time."""
+    from arshai_kit.cli import knowledge
+
+    return knowledge.ingested(source, index, embedder, prune=not keep, workers=workers)
+
+
+@app.command(context_settings=HELP)
+@click.argument("words", metavar="QUESTION", nargs=-1)
+@click.option(
+    "-k", "--knowledge", metavar="DIR", default=".", help="The folder that was ingested, by default this one."
+)
+@_indexing
+@click.option("-n", "--limit", type=click.IntRange(1), default=5, show_default=True, help="The most passages.")
+@click.option("--mode", type=click.Choice(["hybrid", "dense", "sparse"]), help="By meaning, by words, or both.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each passage.")
+def search(
+    words: tuple[str, ...],
+    *,
+    knowledge: str,
+    index: Path | None,
+    embedder: str,
+    limit: int,
+    mode: str | None,
+    as_json: bool,
+) -> int:
+    """Find the passages that answer a question."""
+    from arshai_kit.cli import choose
+    from arshai_kit.cli import knowledge as knowing
+
+    question = choose.question(words)
+    return knowing.searched(question, knowledge, index, embedder, limit=limit, mode=mode or "", as_json=as_json)
 
 
 @app.command(context_settings=HELP)

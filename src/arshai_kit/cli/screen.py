@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Protocol, TextIO
 
-__all__ = ["Waiting", "aside", "complain", "is_watched", "printable", "say", "waiting"]
+__all__ = ["Waiting", "aside", "complain", "is_watched", "linked", "printable", "say", "waiting"]
 
 _CONTROLS = {
     **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t\r"},
@@ -51,6 +51,17 @@ def aside(text: str, style: str = "dim") -> None:
 def complain(text: str) -> None:
     """Say what went wrong."""
     aside(f"arshai-kit: {text}", "red")
+
+
+def linked(text: str, address: str) -> None:
+    """Write a line of the answer that leads to *address*, where a terminal shows it."""
+    if not address or not is_watched(sys.stdout):
+        say(f"{text}\n")
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False).print(Text(printable(text), f"link {printable(address)}"), soft_wrap=True)
 
 
 class Waiting(Protocol):

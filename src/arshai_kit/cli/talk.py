@@ -12,13 +12,12 @@ from arshai_kit.codec import to_json
 from arshai_kit.completion import run_tools
 from arshai_kit.completion import stream as streamed
 from arshai_kit.errors import ArshaiError, BadAnswer, Unauthorized
-from arshai_kit.models import Ask, Model, check
+from arshai_kit.models import Ask, Model, Prompt, check, thread
 from arshai_kit.records import (
     BackgroundFailed,
     BackgroundStarted,
     Event,
     Finished,
-    Message,
     Notice,
     Response,
     TextDelta,
@@ -41,9 +40,9 @@ _UNUSABLE = {
 }
 
 
-def answer(model: Model, prompt: Message, heard: Heard, *, as_json: bool, stream: bool, **options: Any) -> int:
+def answer(model: Model, prompt: Prompt, heard: Heard, *, as_json: bool, stream: bool, **options: Any) -> int:
     """Ask once, and print the answer; the exit code."""
-    check(model, Ask((prompt,)))
+    check(model, Ask(thread(prompt)))
     typed = options["output"] is not None
     if stream and not as_json and not typed:
         return verdict(shown(streamed(model, prompt, **options), heard), model)
