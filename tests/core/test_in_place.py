@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
+from inspect import CORO_CLOSED, getcoroutinestate
 from typing import Any
 
 import anyio
@@ -276,6 +278,27 @@ def test_a_function_that_cancels_itself_cancels_nobody_else_and_not_later() -> N
     assert asyncio.run(main()) == ("it was too late", "later")
 
 
+def test_who_cancels_the_run_is_heard_though_the_function_has_cancelled_itself_before() -> None:
+    waiting = asyncio.Event()
+
+    async def stubborn() -> None:
+        assert await thinks_better_of_it() == "rather not"
+        waiting.set()
+        await asyncio.sleep(SOON)
+
+    def plan() -> Plan[None]:
+        yield from Call(stubborn)
+
+    async def main() -> None:
+        run = asyncio.create_task(adrive(plan()))
+        await waiting.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asyncio.run(main())
+
+
 def test_whatever_a_function_does_to_its_own_task_is_its_own_fault() -> None:
     runs: list[asyncio.Task[str]] = []
 
@@ -320,6 +343,30 @@ def test_a_run_that_is_forgotten_closes_what_it_awaits() -> None:
 
     asyncio.run(main())
     assert seen == ["closed"]
+
+
+@on_both
+def test_what_is_to_be_awaited_is_closed_though_it_comes_when_its_run_is_over(backend: str) -> None:
+    """No task was needed until then, so nothing has waited for anything."""
+    late, made = threading.Event(), list[Any]()
+
+    def function() -> Any:
+        assert late.wait(SOON)
+        made.append(anyio.sleep_forever())
+        return made[0]
+
+    def plan() -> Plan[None]:
+        with pytest.raises(TimeoutError):
+            yield from Call(function).within(0.001)
+
+    async def main() -> None:
+        await adrive(plan())
+        late.set()
+        with anyio.fail_after(SOON):
+            while not made or getcoroutinestate(made[0]) != CORO_CLOSED:  # noqa: ASYNC110  # no event tells of that
+                await anyio.sleep(0.001)
+
+    anyio.run(main, backend=backend)
 
 
 @on_both
