@@ -118,6 +118,7 @@ def test_a_fence_ends_where_its_item_does_and_one_without_an_end_holds_the_rest(
     ]
 
 
+@pytest.mark.needs("docs")
 @pytest.mark.parametrize(
     "text",
     [
@@ -129,8 +130,9 @@ def test_a_fence_ends_where_its_item_does_and_one_without_an_end_holds_the_rest(
     ],
 )
 def test_headings_and_code_are_where_another_parser_finds_them(text: str) -> None:
-    parser: Any = pytest.importorskip("markdown_it").MarkdownIt()
-    tokens = parser.parse(text)
+    from markdown_it import MarkdownIt
+
+    tokens: Any = MarkdownIt().parse(text)
     headings = [(each.map[0], int(each.tag[1])) for each in tokens if each.type == "heading_open" and not each.level]
     code = [each.map[0] for each in tokens if each.type in ("fence", "code_block") and not each.level]
     document = parse(text.encode(), "a.md")

@@ -107,9 +107,10 @@ def iso(text: str) -> str:
     >>> iso("2024-05-01T10:00:00Z"), iso("D:20240501100000+02'00'"), iso("1 May 2024"), iso("soon")
     ('2024-05-01T10:00:00+00:00', '2024-05-01T10:00:00+02:00', '2024-05-01', '')
     """
+    if not (text := text.strip()[:40]):
+        return ""
     from datetime import datetime
 
-    text = text.strip()[:40]
     if text.startswith("D:") or (text.isdecimal() and len(text) == 14):
         text = _of_pdf(text.removeprefix("D:"))
     try:

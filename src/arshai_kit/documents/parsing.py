@@ -95,7 +95,7 @@ _READERS: Final[Mapping[str, Callable[[bytes, Limits], Document]]] = MappingProx
 def _prose(document: Document) -> str:
     """Some text of *document* that is neither code nor a table; of that, where there is no other."""
     pieces = []
-    left = 2000
+    left = 800
     for block in document.blocks:
         if block.kind not in ("code", "table") and left > 0:
             pieces.append(document.text[block.start : min(block.end, block.start + left)])
