@@ -7,10 +7,10 @@ import unicodedata
 from contextlib import closing
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arshai_kit.index.words import LONGEST, asked, words
+from arshai_kit.index.words import LONGEST, asked, spelled, words
 
 FOUND = [
     # (what is asked, in which text of which language)
@@ -90,7 +90,10 @@ def test_whoever_asks_for_all_of_a_text_finds_it(text: str) -> None:
     )
 
 
-@given(st.text(st.characters(), max_size=40))
+@given(st.text(st.characters(), max_size=40) | st.text(st.characters(max_codepoint=127), max_size=300))
+@example("x" * 65 + " Y" * 3)
+@example("x" * 64 + "é")
+@example("東京x\0y_z" + "é" * 65)
 def test_sqlite_takes_each_word_as_we_cut_it(text: str) -> None:
     """The words of a text are those that FTS5 counts, no more and no fewer."""
     found = words(text)
@@ -98,7 +101,7 @@ def test_sqlite_takes_each_word_as_we_cut_it(text: str) -> None:
         file.execute("create virtual table found using fts5(words, tokenize = 'ascii')")
         file.execute("create virtual table terms using fts5vocab(found, row)")
         file.execute(
-            "insert into found (words) values (cast(? as text))", (" ".join(found).encode("utf-8", "replace"),)
+            "insert into found (words) values (cast(? as text))", (spelled(text).encode("utf-8", "surrogatepass"),)
         )
         counted = dict(file.execute("select term, cnt from terms").fetchall())
     assert counted == {word: found.count(word) for word in found}

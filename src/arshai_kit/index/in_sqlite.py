@@ -24,7 +24,7 @@ from arshai_kit.index.in_process import index_of
 from arshai_kit.index.records import Entry, Hit, Index, Passage, Statistics
 from arshai_kit.index.sqlite_file import SqliteFile, absolute
 from arshai_kit.index.sqlite_schema import State, prepared, state
-from arshai_kit.index.words import asked, words
+from arshai_kit.index.words import asked, spelled
 from arshai_kit.records.vectors import Vector
 
 if TYPE_CHECKING:
@@ -88,13 +88,18 @@ class SqliteIndex:
         """All of them, each in place of what has its id."""
         new = entries(entries_)
         rows = [self._row(each) for each in new.values()]
-        found = [" ".join(words(each.text)) for each in new.values()]
+        found = [_utf8(spelled(each.text)) for each in new.values()]
         if new:
             self._writes.change(lambda file: self._upserted(file, list(new.values()), rows, found, space))
         return len(new)
 
     def _upserted(
-        self, file: sqlite3.Connection, new: list[Entry[Any]], rows: list[tuple[Any, ...]], found: list[str], space: str
+        self,
+        file: sqlite3.Connection,
+        new: list[Entry[Any]],
+        rows: list[tuple[Any, ...]],
+        found: list[bytes],
+        space: str,
     ) -> None:
         was = state(file, self.fields)
         dimensions, space = space_of(new, space, was.dimensions, was.space)
@@ -104,7 +109,9 @@ class SqliteIndex:
         file.executemany(insert, [(number, *values) for number, values in zip(numbers, rows, strict=True)])
         texts = [(number, _utf8(each.text)) for number, each in zip(numbers, new, strict=True)]
         file.executemany("insert into texts values (?, cast(? as text))", texts)
-        file.executemany("insert into found (rowid, words) values (?, ?)", zip(numbers, found, strict=True))
+        file.executemany(
+            "insert into found (rowid, words) values (?, cast(? as text))", zip(numbers, found, strict=True)
+        )
         given = [
             (number, each.vector.data) for number, each in zip(numbers, new, strict=True) if each.vector is not None
         ]
@@ -114,7 +121,10 @@ class SqliteIndex:
 
     def _row(self, entry: Entry[Any]) -> tuple[Any, ...]:
         """The id of *entry* and its fields, as parameters."""
-        return (parameter(entry.id), *map(parameter, row(self.fields, entry.fields)))
+        values = [
+            each if type(each) is int or each is None else parameter(each) for each in row(self.fields, entry.fields)
+        ]
+        return (parameter(entry.id), *values)
 
     def _dropped(self, file: sqlite3.Connection, ids: list[str]) -> tuple[int, int]:
         """Delete the entries with these *ids*: how many there were, and how many of them had vectors."""

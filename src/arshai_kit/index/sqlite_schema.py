@@ -16,7 +16,7 @@ from arshai_kit._record import Record
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
 from arshai_kit.index.compiling import quoted, to_sql
 from arshai_kit.index.fields import Column, columns, default
-from arshai_kit.index.words import VERSION, words
+from arshai_kit.index.words import VERSION, spelled
 
 if TYPE_CHECKING:
     import sqlite3
@@ -149,7 +149,8 @@ def _reword(file: sqlite3.Connection) -> None:
         return
     file.execute("delete from found")
     for entry, text in file.execute("select entry, text from texts"):
-        file.execute("insert into found (rowid, words) values (?, ?)", (entry, " ".join(words(text))))
+        found = spelled(text).encode("utf-8", "surrogatepass")
+        file.execute("insert into found (rowid, words) values (?, cast(? as text))", (entry, found))
     file.execute("update state set words = ?, changes = changes + 1", (VERSION,))
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain, pairwise
 from typing import Final
 
-__all__ = ["LONGEST", "VERSION", "asked", "words"]
+__all__ = ["LONGEST", "VERSION", "asked", "spelled", "words"]
 
 VERSION: Final = 1
 """Counts on when `words` changes: a file says of which version its words are, and is brought up to date."""
@@ -78,6 +78,22 @@ def asked(text: str) -> list[str]:
         return list(dict.fromkeys(_spaced(plain)))[:_ASKED]
     found = [(_pairs(units := _units(run)) or units) if run else (word,) for run, word in _PIECES.findall(plain)]
     return list(dict.fromkeys(chain.from_iterable(found)))[:_ASKED]
+
+
+def spelled(text: str) -> str:
+    """The words of *text* as text for the tokenizer `ascii` of FTS5, which sees `words` in it; quicker than these.
+
+    >>> spelled("Über die Flüsse"), spelled("a-Z"), spelled("川")
+    ('uber die flusse', 'a-Z', '川')
+    """
+    if text.isascii():
+        plain, parts = text, text.split()
+    else:
+        plain = _plain(text)
+        if _RUN.search(plain) is not None:
+            return " ".join(words(text))
+        parts = plain.split()
+    return plain if max(map(len, parts), default=0) <= LONGEST else " ".join(words(text))
 
 
 def _spaced(plain: str) -> list[str]:
