@@ -14,7 +14,7 @@ from arshai_kit.errors import Misuse
 
 __all__ = ["above", "by_groups", "by_sections", "divided", "header", "places_of", "wholes"]
 
-_SMALL: Final = 4
+_SMALL: Final = 2
 """A section that is less than this part of a chunk is joined by the next one."""
 _LONGEST: Final = 1000
 
