@@ -18,6 +18,7 @@ from arshai_kit.effects import Call
 from arshai_kit.errors import ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable
 from arshai_kit.memory import Memory, remembering
 from arshai_kit.memory.in_redis import redis_memory
+from arshai_kit.testing import clock
 from tests.core.worlds import BACKENDS, World, everywhere, on_both
 from tests.memory.redis_parts import LONG, hold_still, patient, redis_client, standby, take_over, way_to
 from tests.resilience.redis_server import RedisServer
@@ -360,15 +361,15 @@ def test_who_waits_gives_up_in_time() -> None:
     memory.backend.close()
 
 
-def test_who_waits_is_told_so_once_while_the_answer_is_streamed() -> None:
-    memory = redis_memory(NOWHERE, when_away=0.3)
+def test_who_streams_is_told_once_that_redis_is_waited_for() -> None:
+    memory = redis_memory(NOWHERE, when_away=10.0)
     told: list[Any] = []
-    with pytest.raises(StoreUnreachable):
-        told.extend(stream(remembering(str, memory), "Hi", key=KEY))  # what is told until then is in it
+    with clock(), pytest.raises(StoreUnreachable):
+        told.extend(stream(memory.load, KEY))  # what is told until then is in it
     notices = [event for event in told if isinstance(event, Notice)]
     assert [(each.kind, each.name, each.path) for each in notices] == [("waiting", "redis", "")]
     assert "cannot be asked now" in notices[0].text
-    assert 0 < notices[0].data["seconds"] <= 0.3
+    assert notices[0].data["seconds"] == 10.0
     memory.backend.close()
 
 
