@@ -16,6 +16,7 @@ from arshai_kit.errors import CircuitOpen, Misuse, ProviderError, StreamIncomple
 from arshai_kit.models import Ask, is_model
 from arshai_kit.records import Notice, Response
 from arshai_kit.resilience.around import AgentAround, Around, asking, named, wrappable
+from arshai_kit.resilience.embedding import PolicedEmbedder, is_embedder
 from arshai_kit.resilience.forks import free_in_forks
 from arshai_kit.resilience.limits import ticket
 from arshai_kit.resilience.nesting import is_within
@@ -275,7 +276,7 @@ def breaker(
     reset: float = 30.0,
     counts: Callable[[BaseException], bool] = unwell,
 ) -> Any:
-    """*model*, or an agent, that is left alone for *reset* seconds after it has failed too often.
+    """*model*, an agent or an embedder, that is left alone for *reset* seconds after it has failed too often.
 
     That is after so many *failures* one after another (five, if neither is given), or once *rate* of the calls that
     ended within *window* seconds have failed, and these are *minimum* at the least. Meanwhile each call raises
@@ -294,6 +295,9 @@ def breaker(
     if not callable(counts):
         raise Misuse(f"counts= is a function that says which errors count, not {counts!r}")
     known = Circuit(rules) if circuit is None else circuit
+    if is_embedder(model):
+        _once(model, known)
+        return PolicedEmbedder(model, Breaking(known, counts))
     if is_model(wrappable(model, "breaker")):
         return Broken(model, known, counts)
     _once(model, known)

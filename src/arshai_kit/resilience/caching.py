@@ -23,6 +23,7 @@ from arshai_kit.models import Ask, Endpoint, is_model, overheard, retold
 from arshai_kit.records import Notice, Response, Usage
 from arshai_kit.resilience.around import Around, asking, named
 from arshai_kit.resilience.caching_vectors import CachedEmbedder, Key
+from arshai_kit.resilience.embedding import is_embedder
 from arshai_kit.resilience.flights import Flights, Seat, followed
 
 __all__ = ["Cached", "cached", "identity", "keepable"]
@@ -159,7 +160,7 @@ def cached(model: Any, cache: Any, *, key: Any = None, patience: float = 60.0) -
     Of several that ask the same at the same time, one calls; the others wait for it for *patience* seconds, then ask
     for themselves. `evolve(cached_model, fresh=True)` asks anew.
     """
-    if not is_model(model) and not callable(getattr(model, "embed", None)):
+    if not is_model(model) and not is_embedder(model):
         raise Misuse(
             f"cached wraps a model or an embedder, not {named(model)}: what an agent does besides answering cannot be"
             " kept"

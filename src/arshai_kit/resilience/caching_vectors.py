@@ -14,13 +14,13 @@ from typing import Any, Final
 import attrs
 from attrs import field, frozen
 
-from arshai_kit._record import Record
 from arshai_kit.effects import Emit, Instant, Now, Plan
 from arshai_kit.embeddings import Kept
 from arshai_kit.errors import BadReply, Misuse, RunError
 from arshai_kit.records import Notice
 from arshai_kit.records.vectors import Embeddings, Kind, Vector, joined
 from arshai_kit.resilience.around import asking
+from arshai_kit.resilience.embedding import EmbedderAround
 from arshai_kit.resilience.flights import Flights, Seat, awaited
 
 __all__ = ["CachedEmbedder", "Key", "read", "written"]
@@ -37,10 +37,9 @@ _MANY: Final = 1000
 
 
 @frozen(eq=False, repr=False)
-class CachedEmbedder(Record):
+class CachedEmbedder(EmbedderAround):
     """An embedder whose vectors are kept; *fresh* asks it all the same, and keeps what it gives now."""
 
-    embedder: Any
     cache: Any
     key: Key | None = None
     fresh: bool = False
@@ -54,55 +53,10 @@ class CachedEmbedder(Record):
 
     def __attrs_post_init__(self) -> None:
         inner = self.embedder
-        while isinstance(inner, CachedEmbedder):
-            if inner.cache is self.cache:
+        while isinstance(inner, EmbedderAround):
+            if getattr(inner, "cache", None) is self.cache:
                 raise Misuse("the embedder keeps its vectors in this very cache already; wrap it once")
             inner = inner.embedder
-
-    @property
-    def name(self) -> str:
-        """What the wrapped embedder is called."""
-        return self.embedder.name  # type: ignore[no-any-return]  # a string
-
-    @property
-    def provider(self) -> str:
-        """Who provides the wrapped embedder."""
-        return self.embedder.provider  # type: ignore[no-any-return]
-
-    @property
-    def dimensions(self) -> int | None:
-        """How many numbers a vector is to have."""
-        return self.embedder.dimensions  # type: ignore[no-any-return]
-
-    @property
-    def max_batch(self) -> int | None:
-        """The most texts that the wrapped embedder takes at a time."""
-        return self.embedder.max_batch  # type: ignore[no-any-return]
-
-    @property
-    def max_bytes(self) -> int | None:
-        """The most bytes that it takes at a time."""
-        return self.embedder.max_bytes  # type: ignore[no-any-return]
-
-    @property
-    def max_batch_tokens(self) -> int | None:
-        """The most tokens that it takes at a time."""
-        return self.embedder.max_batch_tokens  # type: ignore[no-any-return]
-
-    @property
-    def max_tokens(self) -> int | None:
-        """The most tokens that it reads of a text."""
-        return self.embedder.max_tokens  # type: ignore[no-any-return]
-
-    @property
-    def count(self) -> Callable[[str], int]:
-        """How it counts the tokens of a text."""
-        return self.embedder.count  # type: ignore[no-any-return]
-
-    def keyed(self, kind: Kind) -> Any:
-        """What its vectors depend on, besides their texts."""
-        inner = self.embedder
-        return inner.keyed(kind) if hasattr(inner, "keyed") else kind
 
     def keys_of(self, texts: Iterable[str], kind: Kind) -> dict[str, str]:
         """What the vector of each of *texts* is kept under."""

@@ -14,6 +14,7 @@ from arshai_kit.errors import Misuse, TimedOut
 from arshai_kit.models import Ask, is_model, wrapped
 from arshai_kit.records import Response
 from arshai_kit.resilience.around import AgentAround, Around, wrappable
+from arshai_kit.resilience.embedding import PolicedEmbedder, is_embedder
 from arshai_kit.scope import current, enter, leave
 
 __all__ = ["Bounded", "Bounding", "deadline"]
@@ -182,7 +183,7 @@ class Bounded(Around):
 
 
 def deadline(model: Any, seconds: float) -> Any:
-    """*model*, or an agent, each call of which ends within *seconds*, whatever it is doing by then.
+    """*model*, an agent or an embedder, each call of which ends within *seconds*, whatever it is doing by then.
 
     That is all of it: attempts and the waits between them, waits in line, tools, rounds, bytes that drip. What has not
     ended raises `TimedOut`, with what was there by then in `partial`, and nothing more can be asked. A wait that would
@@ -196,6 +197,8 @@ def deadline(model: Any, seconds: float) -> Any:
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise Misuse(f"deadline() takes a number of seconds above zero, not {seconds!r}")
+    if is_embedder(model):
+        return PolicedEmbedder(model, Bounding(seconds))
     if is_model(wrappable(model, "deadline")):
         return Bounded(model, seconds)
     return AgentAround(model, Bounding(seconds))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from attrs import frozen
@@ -13,7 +13,9 @@ from arshai_kit.effects import Emit, Now, Plan, Random, Sleep
 from arshai_kit.errors import Misuse, OverLimit, ProviderError, RateLimited, TimedOut
 from arshai_kit.models import Ask, is_model, written
 from arshai_kit.records import Audio, File, Image, Notice, Response, Text, Thinking, ToolCall, ToolResult
+from arshai_kit.records.vectors import Embeddings, Kind
 from arshai_kit.resilience.around import AgentAround, Around, asking, named, wrappable
+from arshai_kit.resilience.embedding import EmbedderAround, is_embedder
 from arshai_kit.resilience.nesting import is_within
 from arshai_kit.resilience.quotas import Quota, Told
 
@@ -64,7 +66,7 @@ def _size(part: Any) -> int:
 
 def limits_told(response: Any) -> Told:
     """What came with *response* of the limits that its provider sets, where it says what is left and how long."""
-    limits = response.rate_limits if isinstance(response, Response) else ()
+    limits = response.rate_limits if isinstance(response, Response | Embeddings) else ()
     return tuple(
         [
             ("tokens" if "token" in each.kind else "requests", each.remaining, each.reset)
@@ -75,7 +77,7 @@ def limits_told(response: Any) -> Told:
 
 
 def _used(response: Any) -> int | None:
-    known = isinstance(response, Response) and response.usage.reported
+    known = isinstance(response, Response | Embeddings) and response.usage.reported
     return response.usage.total_tokens if known else None
 
 
@@ -184,6 +186,35 @@ class Limited(Around):
         return policy.with_tokens(lambda: self.model.ask(ask, stream=stream), self.name, tokens)
 
 
+@frozen(eq=False, repr=False)
+class LimitedEmbedder(EmbedderAround):
+    """An embedder that is asked when its *quota* has room; see `limited`."""
+
+    quota: Any
+    wait: bool | float = True
+    estimate: Any = None
+
+    def __attrs_post_init__(self) -> None:
+        _once(self.embedder, self.quota)
+
+    def embed(self, texts: Sequence[str], *, kind: Kind = None) -> Plan[Embeddings]:
+        """What the embedder gives, once it is the turn of *texts*."""
+        match self.estimate:
+            case None:
+                tokens = sum(map(getattr(self.embedder, "count", _text_tokens), texts))
+            case int():
+                tokens = self.estimate
+            case estimate:
+                tokens = _checked(estimate(texts))
+        policy = Limiting(self.quota, self.wait)
+        return policy.with_tokens(lambda: self.embedder.embed(texts, kind=kind), self.name, tokens)
+
+
+def _text_tokens(text: str) -> int:
+    """About how many tokens *text* has, for an embedder that does not count: a third of its bytes."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
+
+
 def _checked(tokens: Any) -> int:
     if type(tokens) is not int or tokens < 0:
         raise Misuse(f"estimate= gives a whole number of tokens from 0, not {tokens!r}")
@@ -204,14 +235,15 @@ def limited(
     tokens_per_minute: int | None = None,
     concurrent: int | None = None,
     wait: bool | float = True,
-    estimate: int | Callable[[Ask], int] | None = None,
+    estimate: int | Callable[[Any], int] | None = None,
 ) -> Any:
-    """*model*, or an agent, that never exceeds a *quota*, its own or one that is shared, and heeds its provider's.
+    """*model*, an agent or an embedder, that never exceeds a *quota*, its own or a shared one, nor its provider's.
 
     Whoever comes while it is used up waits in line, first in, first out; with *wait* in seconds no longer than that,
     with `False` not at all: `OverLimit` says which limit it was and when there is room again. At the provider's word
     `True` waits for ten minutes at most, `float("inf")` for as long as it says. The tokens of a call are
-    estimated (`estimated_tokens`; *estimate* is a number, or a function of the `Ask`) and put right by what it used.
+    estimated (`estimated_tokens`; *estimate* is a number, or a function of the `Ask`, of an embedder of the texts) and
+    put right by what it used.
 
     >>> from arshai_kit import openai
     >>> limited(openai("gpt-5.6-luna", api_key="sk-1"), requests_per_minute=60, concurrent=4).quota
@@ -230,6 +262,8 @@ def limited(
         quota = Quota(
             requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, concurrent=concurrent
         )
+    if is_embedder(model):
+        return LimitedEmbedder(model, quota, wait, estimate)
     if is_model(wrappable(model, "limited")):
         return Limited(model, quota, wait, estimate)
     if callable(estimate):

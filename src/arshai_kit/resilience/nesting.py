@@ -11,13 +11,14 @@ __all__ = ["is_within", "within"]
 
 
 def within(value: Any) -> Iterator[Any]:
-    """*value*, a model or an agent, its policy if it has one, and all that it is seen to ask; its code is not."""
+    """*value*, its policy if it has one, and all models, agents and embedders that it is seen to ask; no code is."""
     yield value
     inside = (getattr(value, "model", None), *getattr(value, "models", ()))
     inner = [each for each in inside if is_model(each)]
     if type(value).__module__.startswith("arshai_kit.resilience."):
         yield getattr(value, "policy", None)
-        inner += [each for each in (getattr(value, "agent", None), *getattr(value, "agents", ())) if each is not None]
+        asked = (getattr(value, "agent", None), getattr(value, "embedder", None), *getattr(value, "agents", ()))
+        inner += [each for each in asked if each is not None]
     for each in inner:
         yield from within(each)
 
