@@ -253,9 +253,9 @@ model is asked too.
 
 What chunks of other splitters are like, `MarkdownSplitter` of semantic-text-splitter comes nearest to: it cuts no table
 and no code that fits, and it is faster, being written in Rust. It knows Markdown alone, keeps neither headings nor
-pages with a chunk, and leaves small ones behind. Ours takes the blocks of whatever `load` reads, and makes the promises of [the page on
-chunks](../knowledge/chunking.md); it takes milliseconds where an embedder takes minutes. Anybody else's pieces are
-chunks by `how=`. In what is found, the splitters differ by less than these questions can tell.
+pages with a chunk, and leaves small ones behind. Ours takes the blocks of whatever `load` reads, and makes the promises
+of [the page on chunks](../knowledge/chunking.md); it takes milliseconds where an embedder takes minutes. Anybody else's
+pieces are chunks by `how=`. In what is found, the splitters differ by less than these questions can tell.
 
 {where}
 """
