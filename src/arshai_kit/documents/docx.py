@@ -145,13 +145,14 @@ def _parser(start: Any, end: Any, data: Any) -> expat.XMLParserType:
         if end is not None:
             end(_short(name))
 
-    def refused(*_: Any) -> None:
-        raise BadDocument("it holds a document type definition, as no program writes it: it may be made to do harm")
-
     parser.StartElementHandler, parser.EndElementHandler = opened, closed
     parser.CharacterDataHandler = data
-    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refused
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = _refused
     return parser
+
+
+def _refused(*_: Any) -> None:
+    raise BadDocument("it holds a document type definition, as no program writes it: it may be made to do harm")
 
 
 @lru_cache(2048)
