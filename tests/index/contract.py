@@ -29,6 +29,7 @@ from arshai_kit.index import (
     Index,
     Passage,
     Statistics,
+    every,
     field,
     in_memory_index,
     sqlite_index,
@@ -265,7 +266,7 @@ class Model:
             assert isinstance(page, tuple)
             assert len(page) <= 2
             found += page
-        assert found == wanted
+        assert found == wanted == list(every(self.index, where))
 
     def count(self, where: Filter) -> None:
         wanted = sum(holds(where, own, each.fields) for own, each in self.kept.items())

@@ -19,7 +19,16 @@ import pytest
 from attrs import Factory, frozen
 from attrs import field as spot
 
-from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, OtherVectors, StoreFull, StoreRefused, StoreUnreachable
+from arshai_kit.errors import (
+    BadRecord,
+    ForeignFormat,
+    Misuse,
+    OtherVectors,
+    StoreFull,
+    StoreRefused,
+    StoreUnreachable,
+    TooLarge,
+)
 from arshai_kit.index import EVERYTHING, Entry, Index, Passage, field, named, sqlite_index, sqlite_schema, where
 from arshai_kit.index.in_sqlite import SqliteIndex
 from arshai_kit.records.vectors import Vector
@@ -238,6 +247,15 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None
         assert index.upsert(some(2000)) == 2000
         assert len(index.dense((1, 1, 1), 3000)) == 2050
     check(tmp_path / "k.db")
+
+
+def test_what_is_larger_than_sqlite_takes_is_told(tmp_path: Path) -> None:
+    with opened(tmp_path / "k.db") as index:
+        index.upsert(some(1))
+        index.backend._writes.read(lambda file: file.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000))
+        with pytest.raises(TooLarge, match="more bytes than SQLite takes; nothing was written"):
+            index.upsert([*some(1), Entry("a", "x" * 20_000, None, Passage())])
+        assert index.count() == 1
 
 
 LIMITED = """

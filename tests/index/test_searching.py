@@ -10,16 +10,33 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
+import anyio
 import pytest
+from attrs import evolve
 
-from arshai_kit.effects import call
+from arshai_kit.effects import Plan, call
 from arshai_kit.errors import Misuse, OtherVectors
-from arshai_kit.index import EVERYTHING, Entry, Hit, Index, Passage, field, in_memory_index, sqlite_index, where
+from arshai_kit.index import (
+    EVERYTHING,
+    Entry,
+    Filter,
+    Hit,
+    Index,
+    Passage,
+    every,
+    field,
+    fuse,
+    in_memory_index,
+    sqlite_index,
+    where,
+)
 from arshai_kit.index.cosine import Query, Units
+from arshai_kit.index.walking import Walk
 from arshai_kit.records.vectors import Vector
 from tests.core.worlds import World, everywhere
+from tests.index.kinds import Kinds
 
 
 @contextmanager
@@ -100,6 +117,40 @@ def test_an_index_in_every_world(tmp_path: Path, world: World) -> None:
             hits = world.run(lambda index=index: call(index.sparse, "w0 w1 w2", 3))  # type: ignore[misc]
             assert len(hits) == 3
             assert index.count() == 5
+
+
+def test_everything_is_gone_through_in_every_face_of_an_index() -> None:
+    """Whether its functions are plain, async or plans; from sync and from async code; as often as it is begun."""
+    index = in_memory_index(batch=4)
+    index.upsert(entries(30, 3))
+    wanted = sorted([each.id for each in entries(30, 3) if each.fields.source != "2"])
+
+    async def scan(*args: Any) -> list[Entry[Passage]]:
+        return list(index.scan(*args))
+
+    def planned(*args: Any) -> Plan[Any]:
+        return (yield from call(scan, *args))
+
+    planned.plan = planned  # type: ignore[attr-defined]
+    for each in (index, evolve(index, scan=scan), evolve(index, scan=planned)):
+        walk = every(each, field("source") != "2")
+        assert [entry.id for entry in walk] == [entry.id for entry in walk] == wanted
+        for backend in ("asyncio", "trio"):
+            assert anyio.run(ids_of, walk, backend=backend) == wanted
+
+
+async def ids_of(walk: Walk[Passage]) -> list[str]:
+    return [entry.id async for entry in walk]
+
+
+def test_an_index_is_of_its_fields_to_a_type_checker(tmp_path: Path) -> None:
+    assert_type(in_memory_index(), Index[Passage])
+    assert_type(in_memory_index(Kinds, batch=3), Index[Kinds])
+    assert_type(sqlite_index(tmp_path / "a.db", patience=1.0), Index[Passage])
+    assert_type(sqlite_index(tmp_path / "a.db", Kinds), Index[Kinds])
+    assert_type([each.fields for each in every(in_memory_index(Kinds))], list[Kinds])
+    assert_type((field("a") == 1) & ~where(b=2), Filter)
+    assert_type(fuse([Hit("a", "", 1.0, Kinds())]), tuple[Hit[Kinds], ...])
 
 
 def test_what_is_asked_for_wrongly_is_refused(tmp_path: Path) -> None:

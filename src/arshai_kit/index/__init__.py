@@ -5,6 +5,7 @@ from arshai_kit.index.fusing import blend, fuse
 from arshai_kit.index.in_process import in_memory_index
 from arshai_kit.index.in_sqlite import sqlite_index
 from arshai_kit.index.records import Entry, Hit, Index, Passage, Statistics
+from arshai_kit.index.walking import every
 
 __all__ = [
     "EVERYTHING",
@@ -16,6 +17,7 @@ __all__ = [
     "Passage",
     "Statistics",
     "blend",
+    "every",
     "field",
     "fuse",
     "in_memory_index",

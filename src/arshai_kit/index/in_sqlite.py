@@ -395,6 +395,7 @@ def _real(store: SqliteIndex) -> str:
 
 
 @overload
+@overload
 def sqlite_index(
     path: str | os.PathLike[str],
     *,
@@ -415,7 +416,7 @@ def sqlite_index(
 ) -> Index[F]: ...
 def sqlite_index(
     path: str | os.PathLike[str],
-    fields: type = Passage,
+    fields: type[Any] = Passage,
     *,
     batch: int | None = None,
     cache_bytes: int = _CACHE,

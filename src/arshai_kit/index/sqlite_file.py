@@ -10,7 +10,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 from weakref import finalize
 
-from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable
+from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable, TooLarge
 from arshai_kit.resilience.forks import wait_in_forks
 
 if TYPE_CHECKING:
@@ -130,6 +130,10 @@ class SqliteFile:
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
             why = f"there is no room for {self.path}: the disk is full, or a limit on its size is reached ({error})"
             raise StoreFull(f"{why}; nothing was written") from error
+        if name.startswith("SQLITE_TOOBIG"):
+            raise TooLarge(
+                "a text, a vector or a field has more bytes than SQLite takes; nothing was written"
+            ) from error
         if name.startswith(_BUSY):
             why = f"{self.path} has been locked by somebody else for {self.patience:g} s"
             raise StoreUnreachable(f"{why}; nothing was written") from error

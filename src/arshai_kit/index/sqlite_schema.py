@@ -7,6 +7,7 @@ is left as it is.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import NOTHING, frozen
@@ -70,6 +71,7 @@ def _damaged(path: str) -> BadRecord:
     return BadRecord(f"{path} is damaged: restore it from a copy, or ingest anew")
 
 
+@cache
 def told(kind: type) -> str:
     """The fields of *kind* that are kept, as text."""
     return dumps({each.name: _kept(each) for each in sorted(columns(kind).values(), key=_name)}).decode()
