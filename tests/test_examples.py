@@ -160,3 +160,16 @@ def test_the_adviser_streams_and_alerts(capsys: pytest.CaptureFixture[str]) -> N
     (answer,) = [number for number, line in enumerate(lines) if line.startswith("AAPL is at $149.00, +0.50 today.")]
     assert len(told) == 5
     assert max(told) < answer
+
+
+@pytest.mark.needs("documents", "local-embeddings")
+def test_the_folder_answers_and_says_where_from(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed("knowledge", capsys)
+    assert [line.partition(" documents: ")[2] for line in lines[:2]] == [
+        "5 new, 0 unchanged, 7 chunks",
+        "0 new, 5 unchanged, 0 chunks",
+    ]
+    assert "  The owner repairs the roof, the walls and the pipes. [1]" in lines
+    assert any("28 days" in line for line in lines)
+    assert any(line.startswith("  1: rent.pdf#page=2, ") for line in lines)
+    assert lines[-1].startswith("the agent: Call Karim Ovens on 555-0142.")

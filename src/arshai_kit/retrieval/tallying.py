@@ -62,7 +62,7 @@ class Tally:
         self.count(documents=1)
         self.bytes += size or 0
         self.seconds = (yield from Now()) - self.began
-        now = self.now(source)
+        now = self.so_far(source)
         if self.progress is not None:
             if is_async(self.progress):
                 yield from Call(self.progress, now)
@@ -71,7 +71,7 @@ class Tally:
         figures = {"done": now.done, "total": now.total, "chunks": now.chunks, "seconds": now.seconds}
         yield from Emit((Notice("ingest", self.name, source, figures),))
 
-    def now(self, source: str) -> Progress:
+    def so_far(self, source: str) -> Progress:
         """How far it is."""
         share = min(1.0, self.bytes / self.size) if self.size else None
         report = self.report
