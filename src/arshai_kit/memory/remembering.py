@@ -77,15 +77,7 @@ class Remembering(Record):
             new = yield from _asked_before(self.memory, turn.key, prompt)
             asked: Any = prompt
         else:
-            expected(said.messages, new, turn.key)
-            said, new, fits = yield from _put_right(self.memory, turn.key, said, new)
-            fitting(said, new, turn.key, self.memory.backend)
-            asked = (*said.messages, *new)
-            if self.view is not None:
-                seen = Recalled(turn.key, said.messages, new, self.memory, said.version)
-                seen = viewed((yield from run.plan(self.view, seen)), self.view)
-                asked = (*seen.messages, *seen.prompt)
-            asked = asked if fits else paired(asked)
+            new, asked = yield from self._recalled(turn.key, said, new)
         try:
             with turn.marked():
                 response = as_response((yield from run.plan(self.agent, asked, *args, **kwargs)))
@@ -102,6 +94,20 @@ class Remembering(Record):
         if isinstance(prompt, Paused):
             yield from _changed(self.memory, turn.key, {prompt.id: _OVER})
         return response
+
+    def _recalled(
+        self, key: str, said: Conversation, new: tuple[Message, ...]
+    ) -> Plan[tuple[tuple[Message, ...], tuple[Message, ...]]]:
+        """What is *new*, and what the agent is asked: what was *said*, as the view shows it, and then that."""
+        expected(said.messages, new, key)
+        said, new, fits = yield from _put_right(self.memory, key, said, new)
+        fitting(said, new, key, self.memory.backend)
+        asked = (*said.messages, *new)
+        if self.view is not None:
+            seen = Recalled(key, said.messages, new, self.memory, said.version)
+            seen = viewed((yield from run.plan(self.view, seen)), self.view)
+            asked = (*seen.messages, *seen.prompt)
+        return new, (asked if fits else paired(asked))
 
 
 def _keyless(name: str) -> Misuse:
