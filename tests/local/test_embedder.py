@@ -12,16 +12,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arshai_kit import aio
 from arshai_kit.embeddings import Embedder, Vector, embed, similarity
 from arshai_kit.errors import Misuse
 from arshai_kit.local import LocalEmbedder, inference, local_embedder
 from arshai_kit.local.inference import Inference, Turns, usual
 from arshai_kit.records import Usage
+from arshai_kit.resilience import SqliteCache, cached
 from arshai_kit.testing import recorded, replayed
 from tests.core.worlds import World, everywhere
 
@@ -148,6 +152,31 @@ def test_a_fork_loads_its_own(embedder: LocalEmbedder) -> None:
         os._exit(0 if same else 1)
     embedder._inference._lock.release()
     assert os.waitpid(child, 0)[1] == 0
+
+
+@real
+@pytest.mark.anyio
+async def test_who_is_cancelled_holds_nobody_up() -> None:
+    one = evolve(local_embedder(threads=1), inference=SHARED)
+    for _ in range(3):
+        async with anyio.create_task_group() as group:
+            group.start_soon(aio.run, embed, one, ["river " * 100] * 40)
+            await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+    with anyio.fail_after(60):
+        assert len(await aio.run(embed, one, TEXTS)) == len(TEXTS)
+
+
+@real
+def test_what_was_kept_in_parts_is_what_one_run_gives(embedder: LocalEmbedder, tmp_path: Path) -> None:
+    cache = SqliteCache(tmp_path / "vectors.db")
+    for part in (TEXTS[1:3], TEXTS[:4], TEXTS):
+        embed(cached(embedder, cache), part)
+    found = embed(cached(embedder, cache), TEXTS)
+    assert [*found] == [*embed(embedder, TEXTS)]
+    assert found.usage == Usage(0)
+    assert embed(cached(evolve(embedder, max_tokens=16), cache), TEXTS).usage.input_tokens
+    cache.close()
 
 
 # -- turns --

@@ -47,9 +47,11 @@ from arshai_kit.agents import (
     whose_turn,
 )
 from arshai_kit.effects import Call, Effect, Emit, Handle, Join, Now, Outcome, Plan, Reply, Request, Send, Start, Step
+from arshai_kit.local import local_embedder
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, Finished, Message, ToolSpec, ToolStarted
 from arshai_kit.records.vectors import Embeddings
+from arshai_kit.resilience import Cached, CachedEmbedder, MemoryCache, cached
 from arshai_kit.testing import hashed_embedder
 from arshai_kit.tools import Tool
 
@@ -87,6 +89,9 @@ assert_type(gemini("m", api_key="k"), Endpoint)
 assert_type(openrouter("m", api_key="k"), Endpoint)
 assert_type(gateway(model, headers={"x-team": "7"}), Endpoint)
 assert_type(embed(hashed_embedder(), "Hello"), Embeddings)
+assert_type(cached(hashed_embedder(), MemoryCache()), CachedEmbedder)
+assert_type(cached(openai("any", api_key="k"), MemoryCache()), Cached)
+assert_type(embed(cached(local_embedder(), MemoryCache()), ["Hello"]), Embeddings)
 
 
 assert_type(agent(model, name="ann"), Agent)
