@@ -7,6 +7,7 @@ process holds of the vectors is brought up to date by what has a higher number, 
 from __future__ import annotations
 
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -174,7 +175,7 @@ class SqliteIndex:
                 return ()
             try:
                 found = self._nearest(file, now, query, limit, where)
-            except ValueError as error:  # a vector of another size than all
+            except (ValueError, struct.error) as error:  # a vector of another size than all
                 raise BadRecord(f"{self.path} is damaged: restore it from a copy, or ingest anew") from error
             return self._hits(file, "dense", found)
 
@@ -334,7 +335,8 @@ class SqliteIndex:
         self, file: sqlite3.Connection, condition: str, parameters: tuple[Any, ...]
     ) -> Iterator[tuple[int, str, bytes]]:
         query = f"select entry, id, vector from entries join vectors using (entry) where {condition}"  # noqa: S608
-        yield from file.execute(query, parameters)
+        for found in file.execute(query, parameters):  # not `yield from`, which would close what may be closed by then
+            yield found
 
     def _chosen(self, file: sqlite3.Connection, numbers: list[int]) -> Iterator[tuple[int, str, bytes]]:
         for some in _cut(numbers):
