@@ -10,7 +10,7 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from arshai_kit.errors import BadRecord, Misuse
@@ -335,12 +335,11 @@ class SqliteIndex:
         self, file: sqlite3.Connection, condition: str, parameters: tuple[Any, ...]
     ) -> Iterator[tuple[int, str, bytes]]:
         query = f"select entry, id, vector from entries join vectors using (entry) where {condition}"  # noqa: S608
-        for found in file.execute(query, parameters):  # not `yield from`, which would close what may be closed by then
-            yield found
+        return file.execute(query, parameters)
 
     def _chosen(self, file: sqlite3.Connection, numbers: list[int]) -> Iterator[tuple[int, str, bytes]]:
-        for some in _cut(numbers):
-            yield from self._vectors(file, f"entry in ({', '.join('?' * len(some))})", tuple(some))
+        some = (self._vectors(file, f"entry in ({', '.join('?' * len(cut))})", tuple(cut)) for cut in _cut(numbers))
+        return chain.from_iterable(some)  # nothing is closed where an error leaves it: the file may be closed by then
 
     def _blocks(
         self, file: sqlite3.Connection, condition: str, parameters: tuple[Any, ...]
