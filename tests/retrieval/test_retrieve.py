@@ -181,7 +181,7 @@ def test_diversity_leaves_out_what_is_said_twice() -> None:
     texts = {f"{name}.md": "The Karun ends in the Arvand Rud." for name in "abc"} | {"d.md": "Boats go up the Karun."}
     hits = ask(filled(texts), QUESTION, limit=2)
     assert hits[0].text == hits[1].text
-    hits = ask(filled(texts), QUESTION, limit=2, diversity=0.7)
+    hits = ask(filled(texts), QUESTION, limit=2, diversity=0.8)
     assert hits[0].text != hits[1].text
 
 
