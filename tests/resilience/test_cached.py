@@ -335,7 +335,7 @@ def test_what_cannot_be_cached_is_refused(given: Any, match: str) -> None:
     with pytest.raises(Misuse, match=match):
         cached(*given)
     with pytest.raises(Misuse, match="key="):
-        cached(toy(), MemoryCache(), key=3)  # type: ignore[arg-type]
+        cached(toy(), MemoryCache(), key=3)  # type: ignore[call-overload]
     wrong: Any
     for wrong in (float("nan"), -1, "x"):
         with pytest.raises(Misuse, match="patience="):
