@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 from unicodedata import decimal, normalize
 
@@ -69,14 +70,14 @@ class Sentence(Record):
 class Checked(Record):
     """The sentences of an answer, each with the passages that bear it.
 
-    A sentence is supported where the passages have at least *threshold* of its words, and all of its numbers. That is
-    overlap of words, and no understanding: a sentence that turns a passage round by a `not` is supported, and one that
-    says the same in other words is not.
+    A sentence is supported where the passages have at least *threshold* of its words, of each passage in two sentences
+    that follow one another, and all of its numbers. That is overlap of words, and no understanding: a sentence that
+    turns a passage round by a `not` is supported, and one that says the same in other words is not.
     """
 
     sentences: tuple[Sentence, ...] = field(default=(), converter=_tuple)
     hits: int = 0
-    threshold: float = 0.5
+    threshold: float = 0.6
 
     @property
     def unsupported(self) -> tuple[Sentence, ...]:
@@ -117,12 +118,12 @@ class Checked(Record):
         return cls([Sentence(**each) for each in told.pop("sentences")], **told)
 
 
-def check(answer: str | Message | Response, hits: Iterable[Hit[Any]], *, threshold: float = 0.5) -> Checked:
+def check(answer: str | Message | Response, hits: Iterable[Hit[Any]], *, threshold: float = 0.6) -> Checked:
     """Which sentences of *answer* are borne by *hits*, numbered as `cite` does, and which are not.
 
-    It compares words: those of a sentence must, to at least *threshold*, be among those of the passages that it names
-    (`[1]`, `[1, 3]`, `[2][4]`), or of one passage where it names none; so must each of its numbers. `Checked` says
-    what that cannot tell.
+    It compares words: those of a sentence must, to at least *threshold*, be among those of two sentences, one after the
+    other, of the passages that it names (`[1]`, `[1, 3]`, `[2][4]`), or of one passage where it names none; and each of
+    its numbers must be in one. `Checked` says what that cannot tell.
 
     >>> from arshai_kit.index import Passage
     >>> hits = [Hit("1", "In Rasht it rains on 140 days of the year.", 1.0, Passage())]
@@ -166,20 +167,34 @@ def _numbers(mark: str) -> Iterator[int]:
 
 
 class _Held:
-    """What a passage has: its words, by what they begin with, and its numbers."""
+    """What a passage has: its numbers, and the words of each two sentences that follow one another.
+
+    Two, for in a long passage, words that have nothing to do with each other would bear almost anything.
+    """
 
     def __init__(self, text: str) -> None:
-        self.words = frozenset(words(text))
         self.numbers = frozenset(_counted(text))
-        self.alike: dict[str, list[str]] = {}
-        for word in self.words:
-            self.alike.setdefault(word[:_FIRST], []).append(word)
+        single = [_by_beginning(words(text[start:end])) for start, end in sentences(text)]
+        self.pairs = [*pairwise(single)] if len(single) > 1 else [(each, each) for each in single]
 
-    def has(self, word: str) -> bool:
-        """Whether *word* is there, or one that is as good as the same."""
-        if word in self.words:
-            return True
-        return len(word) >= _FIRST and any(_is_near(word, each) for each in self.alike.get(word[:_FIRST], ()))
+    def found(self, own: Sequence[str]) -> frozenset[str]:
+        """Those of a sentence's *own* words that are in two sentences, the two that have most of them."""
+        each = [frozenset(word for word in own if any(_has(held, word) for held in pair)) for pair in self.pairs]
+        return max(each, key=len, default=frozenset())
+
+
+def _by_beginning(found: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    """The words *found*, by their first letters."""
+    made: dict[str, set[str]] = {}
+    for word in found:
+        made.setdefault(word[:_FIRST], set()).add(word)
+    return {first: frozenset(each) for first, each in made.items()}
+
+
+def _has(held: Mapping[str, frozenset[str]], word: str) -> bool:
+    """Whether *word* is there, or one that is as good as the same."""
+    near = held.get(word[:_FIRST], frozenset())
+    return word in near or (len(word) >= _FIRST and any(_is_near(word, each) for each in near))
 
 
 def _is_near(one: str, other: str) -> bool:
@@ -225,6 +240,6 @@ def _borne(
 
 def _shared(own: Sequence[str], numbers: Iterable[str], held: Sequence[_Held]) -> tuple[float, tuple[str, ...]]:
     """The share of a sentence's *own* words that are *held*, and the numbers that are not."""
-    there = sum([any(each.has(word) for each in held) for word in own])
+    there = len(frozenset[str]().union(*[each.found(own) for each in held]))
     missing = tuple([number for number in numbers if not any(number in each.numbers for each in held)])
     return there / len(own) if own else 1.0, missing
