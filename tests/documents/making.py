@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from xml.sax.saxutils import escape
 
@@ -78,9 +78,16 @@ DRAWN = "BT /F1 11 Tf 50 780 Td 14 TL"
 
 
 def pdf(
-    pages: Iterable[Sequence[str]], info: Mapping[str, str] | None = None, outline: Sequence[tuple[str, int]] = ()
+    pages: Iterable[Sequence[str]],
+    info: Mapping[str, str] | None = None,
+    outline: Sequence[tuple[str, int]] = (),
+    large: Mapping[str, int] | None = None,
+    beside: Collection[str] = (),
 ) -> bytes:
-    """A PDF with lines of any characters; *outline* has titles with the numbers of their pages, from 0."""
+    """A PDF with lines of any characters; *outline* has titles with the numbers of their pages, from 0.
+
+    Lines that are in *large* have letters of that size, and those in *beside* stand beside the page.
+    """
     pages = [list(lines) for lines in pages]
     codes = {
         each: code for code, each in enumerate(sorted({each for page in pages for line in page for each in line}), 1)
@@ -89,7 +96,11 @@ def pdf(
     objects: dict[int, bytes] = {}
     kids = []
     for lines in pages:
-        shown = "".join(f"<{''.join(f'{codes[each]:04x}' for each in line)}> Tj T*\n" for line in lines)
+        shown = "".join(
+            f"{'1 0 0 1 900 50 Tm ' if line in beside else ''}/F1 {(large or {}).get(line, 11)} Tf "
+            f"<{''.join(f'{codes[each]:04x}' for each in line)}> Tj T*\n"
+            for line in lines
+        )
         page, contents = next(number), next(number)
         kids.append(page)
         objects[contents] = stream(f"{DRAWN}\n{shown}ET".encode())

@@ -6,27 +6,24 @@ PDFium reads it: a library in C++, built without its engine for scripts, so that
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from arshai_kit.documents.building import Builder, iso, one_line
+from arshai_kit.documents.pdf_lines import Line, clean, largest, levels, whole_words, write
 from arshai_kit.documents.records import Document, Limits
 from arshai_kit.errors import BadDocument, DocumentTooLarge, need
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfDocument
+    from pypdfium2 import PdfDocument, PdfTextPage
 
 __all__ = ["pdf"]
 
-_HYPHEN: Final = re.compile("[\ufffe\x02\xad]\r?\n?")
-_BULLET: Final = re.compile(r"\s*(?:[•◦▪‣●○■–*-]|\(?[0-9]{1,3}[.)])\s")
-_ENDS: Final = frozenset(".!?:;…。！？؟۔।")
-_SHORT: Final = 0.75
 _PASSWORD: Final = 4
 _OUTLINE: Final = 5000
+_OVER: Final = 8
 
 
 def pdf(data: bytes, limits: Limits) -> Document:
@@ -61,23 +58,34 @@ def _document(file: PdfDocument, limits: Limits) -> Document:
     if len(file) > limits.pages:
         raise DocumentTooLarge(f"it has {len(file):,} pages, more than {limits.pages:,}: pages= of Limits")
     builder = Builder(limits.text)
+    pages = _pages(file, limits, builder)
     outline = _outline(file)
-    empty = []
-    for number in range(len(file)):
+    sizes = levels(pages)
+    for number, lines in enumerate(pages):
         builder.page()
-        text = _page(file, number, builder)
-        if not text.strip():
-            empty.append(number + 1)
-        _write(builder, text, outline.get(number, ()))
+        write(builder, lines, outline.get(number, ()), {} if outline else sizes)
     if not builder.blocks:
         raise BadDocument(f"there is no text in its {len(file)} pages: pictures of pages are not read")
-    if empty:
+    if empty := [number for number, lines in enumerate(pages, 1) if not any(text for text, _ in lines)]:
         builder.notices.append(f"no text on {_listed(empty)}")
-    return builder.document("application/pdf", **_told(file))
+    told = _told(file)
+    return builder.document("application/pdf", **{**told, "title": told["title"] or largest(pages[0], sizes)})
 
 
-def _page(file: PdfDocument, number: int, builder: Builder) -> str:
-    """The text of one page; a page that is damaged has none, and is told."""
+def _pages(file: PdfDocument, limits: Limits, builder: Builder) -> list[list[Line]]:
+    """The lines of every page."""
+    pages = []
+    left = limits.text
+    for number in range(len(file)):
+        pages.append(_page(file, number, builder))
+        left -= sum(len(text) for text, _ in pages[-1])
+        if left < 0:
+            raise DocumentTooLarge(f"its text has more than {limits.text:,} characters: text= of Limits")
+    return pages
+
+
+def _page(file: PdfDocument, number: int, builder: Builder) -> list[Line]:
+    """The lines of one page; a page that is damaged has none, and is told."""
     from pypdfium2 import PdfiumError
 
     try:
@@ -85,21 +93,42 @@ def _page(file: PdfDocument, number: int, builder: Builder) -> str:
         try:
             part = page.get_textpage()
             try:
-                text = part.get_text_bounded()
+                return _lines(part, number, builder)
             finally:
                 part.close()
         finally:
             page.close()
     except PdfiumError as error:
         builder.notices.append(f"page {number + 1} is damaged: {error}")
-        return ""
-    return _clean(text)
+        return []
 
 
-def _clean(text: str) -> str:
-    """*text* with words whole that a line's end divided, and with nothing that is no character."""
-    text = _HYPHEN.sub("", text).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _lines(part: PdfTextPage, number: int, builder: Builder) -> list[Line]:
+    """The lines of a page, with the sizes of their letters.
+
+    Where a letter stands over the edge, all is taken as it is; where much stands beside the page, which nobody sees,
+    only what lies on it, and no sizes are known.
+    """
+    whole = part.get_text_range()
+    seen = part.get_text_bounded()
+    if len(whole) > len(seen) + _OVER:
+        builder.notices.append(f"left out: {len(whole) - len(seen)} characters beside page {number + 1}")
+        return whole_words([(line, 0.0) for line in seen.split("\r\n")])
+    lines = []
+    place = 0
+    for line in whole.split("\r\n"):
+        lines.append((line, _size(part, place, line)))
+        place += len(line) + sum(each > "\uffff" for each in line) + 2
+    return whole_words(lines)
+
+
+def _size(part: PdfTextPage, place: int, line: str) -> float:
+    """How large the letters of *line* are, of which the first is at *place*; 0, if another one is there."""
+    from pypdfium2.raw import FPDFText_GetFontSize, FPDFText_GetUnicode
+
+    if not line or FPDFText_GetUnicode(part, place) != ord(line[0]):
+        return 0.0
+    return round(float(FPDFText_GetFontSize(part, place)), 1)
 
 
 def _told(file: PdfDocument) -> dict[str, Any]:
@@ -118,7 +147,7 @@ def _told(file: PdfDocument) -> dict[str, Any]:
 def _said(function: Callable[..., str], *args: str) -> str:
     """What *function* tells, on one line; nothing, where it is no text."""
     try:
-        return one_line(_clean(function(*args)))
+        return one_line(clean(function(*args)))
     except UnicodeDecodeError:
         return ""
 
@@ -145,78 +174,3 @@ def _outline(file: PdfDocument) -> dict[int, list[tuple[str, int]]]:
 def _listed(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:20])) + (" …" if len(numbers) > 20 else "")
     return f"page {shown}" if len(numbers) == 1 else f"{len(numbers)} pages: {shown}"
-
-
-# What stands on a page
-
-
-def _write(builder: Builder, text: str, titles: Sequence[tuple[str, int]]) -> None:
-    """Write the lines of a page as headings, where the outline names them, and as paragraphs and lists."""
-    lines = [line.strip() for line in text.split("\n")]
-    heads = _heads(lines, titles)
-    page = _Page(builder, max(map(len, lines), default=0) * _SHORT)
-    for number, line in enumerate(lines):
-        if number not in heads:
-            page.take(line)
-        elif (head := heads[number])[0]:
-            page.close()
-            builder.add("heading", " ".join(lines[number : number + head[1]]), head[0])
-    page.close()
-
-
-class _Page:
-    """Lines that are gathered to paragraphs: a new one begins after a sentence that ends early in its line."""
-
-    def __init__(self, builder: Builder, long: float) -> None:
-        self.builder, self.long = builder, long
-        self.lines: list[str] = []
-        self.items = self.ended = False
-
-    def take(self, line: str) -> None:
-        """Take the next line."""
-        item = bool(_BULLET.match(line))
-        if not line or (self.lines and (item != self.items if item else self.ended)):
-            self.close()
-        if line:
-            self.items = item or (self.items and bool(self.lines))
-            self.lines.append(line)
-            self.ended = line[-1] in _ENDS and len(line) < self.long
-
-    def close(self) -> None:
-        """Write what has been gathered."""
-        self.builder.add("list" if self.items else "paragraph", "\n".join(self.lines))
-        self.lines.clear()
-        self.items = self.ended = False
-
-
-def _heads(lines: Sequence[str], titles: Sequence[tuple[str, int]]) -> dict[int, tuple[int, int]]:
-    """The lines that are headings: their levels, and over how many lines they go; (0, 0) for the further lines."""
-    found: dict[int, tuple[int, int]] = {}
-    begin = 0
-    for title, level in titles:
-        for number in range(begin, len(lines)):
-            if count := _says(lines, number, title):
-                found[number] = (level, count)
-                found.update((further, (0, 0)) for further in range(number + 1, number + count))
-                begin = number + count
-                break
-    return found
-
-
-def _says(lines: Sequence[str], number: int, title: str) -> int:
-    """How many lines, from *number* on, say *title* and no more, perhaps after a number; 0 if they do not."""
-    wanted = _letters(title)
-    said = ""
-    if (first := _letters(lines[number])).isdecimal() and not wanted.startswith(first):
-        return 0  # the number of the page
-    for count, line in enumerate(lines[number : number + 3], 1):
-        said += _letters(line)
-        if said == wanted or (said.endswith(wanted) and said[: -len(wanted)].replace(".", "").isdecimal()):
-            return count
-        if not line or len(said) > len(wanted) + 12:
-            return 0
-    return 0
-
-
-def _letters(text: str) -> str:
-    return "".join(text.split()).casefold()
