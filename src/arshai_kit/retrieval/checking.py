@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 from unicodedata import decimal, normalize
 
@@ -167,34 +166,33 @@ def _numbers(mark: str) -> Iterator[int]:
 
 
 class _Held:
-    """What a passage has: its numbers, and the words of each two sentences that follow one another.
+    """What a passage has: its numbers, and its words, with the sentences in which they are.
 
-    Two, for in a long passage, words that have nothing to do with each other would bear almost anything.
+    A sentence is borne by two that follow one another, for in a long passage, words that have nothing to do with each
+    other would bear almost anything.
     """
 
     def __init__(self, text: str) -> None:
         self.numbers = frozenset(_counted(text))
-        single = [_by_beginning(words(text[start:end])) for start, end in sentences(text)]
-        self.pairs = [*pairwise(single)] if len(single) > 1 else [(each, each) for each in single]
+        self.words: dict[str, dict[str, list[int]]] = {}
+        for number, (start, end) in enumerate(sentences(text)):
+            for word in frozenset(words(text[start:end])):
+                self.words.setdefault(word[:_FIRST], {}).setdefault(word, []).append(number)
 
-    def found(self, own: Sequence[str]) -> frozenset[str]:
+    def found(self, own: Iterable[str]) -> frozenset[str]:
         """Those of a sentence's *own* words that are in two sentences, the two that have most of them."""
-        each = [frozenset(word for word in own if any(_has(held, word) for held in pair)) for pair in self.pairs]
-        return max(each, key=len, default=frozenset())
+        pairs: dict[int, set[str]] = {}
+        for word in own:
+            for number in self._places(word):
+                pairs.setdefault(number, set()).add(word)
+                pairs.setdefault(number + 1, set()).add(word)
+        return frozenset(max(pairs.values(), key=len, default=()))
 
-
-def _by_beginning(found: Iterable[str]) -> Mapping[str, frozenset[str]]:
-    """The words *found*, by their first letters."""
-    made: dict[str, set[str]] = {}
-    for word in found:
-        made.setdefault(word[:_FIRST], set()).add(word)
-    return {first: frozenset(each) for first, each in made.items()}
-
-
-def _has(held: Mapping[str, frozenset[str]], word: str) -> bool:
-    """Whether *word* is there, or one that is as good as the same."""
-    near = held.get(word[:_FIRST], frozenset())
-    return word in near or (len(word) >= _FIRST and any(_is_near(word, each) for each in near))
+    def _places(self, word: str) -> Iterator[int]:
+        """The sentences in which *word* is, or one that is as good as the same."""
+        for other, numbers in self.words.get(word[:_FIRST], {}).items():
+            if word == other or (len(word) >= _FIRST and _is_near(word, other)):
+                yield from numbers
 
 
 def _is_near(one: str, other: str) -> bool:
