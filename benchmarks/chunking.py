@@ -7,6 +7,7 @@ chunks of at most 1,600 characters without overlap, of the text as `load` gives 
 from __future__ import annotations
 
 import argparse
+import random
 import re
 import statistics
 import sys
@@ -23,7 +24,7 @@ from attrs import evolve
 from tests.retrieval.labelled import DOCUMENTS, named, questions
 from tests.retrieval.labelled import places as labelled
 
-from arshai_kit.chunking import Chunk, chunk
+from arshai_kit.chunking import Chunk, chunk, likeness, near_duplicates
 from arshai_kit.documents import Document, load
 from arshai_kit.local import local_embedder
 from arshai_kit.resilience import SqliteCache, cached
@@ -214,6 +215,21 @@ def counted(documents: Sequence[Document], rounds: int) -> str:
     )
 
 
+def duplicated(many: int) -> str:
+    """Near-duplicates among generated texts of a hundred words: how long it takes, and how many are found."""
+    chance = random.Random(many)  # noqa: S311  # the same for whoever repeats it
+    known = [f"{each:x}" for each in range(5000)]
+    firsts = [chance.choices(known, k=100) for _ in range(many // 2)]
+    again = [[chance.choice(known) if chance.random() < 0.01 else word for word in each] for each in firsts]
+    texts = [" ".join(each) for each in firsts + again]
+    started = time.process_time()
+    found = {each.key for each in near_duplicates(texts)}
+    taken = time.process_time() - started
+    half = many // 2
+    there = {half + place for place in range(half) if likeness(texts[place], texts[half + place]) >= 0.9}
+    return f"{many:,} | {taken:.2f} s | {taken / many * 1e3:.2f} ms | {len(found & there):,} of {len(there):,}"
+
+
 TEXT = """# Chunks, measured
 
 `python -m benchmarks.chunking` measures all this and writes this page. The documents are the 66 of the labelled
@@ -249,6 +265,13 @@ model is asked too.
 
 {retrieval}
 
+## Near-duplicates
+
+`near_duplicates` of generated texts of a hundred words, half of them copies of the other half in which about one word
+in a hundred is another one. *Found* are those of the copies that share at least 0.9 of their runs of words.
+
+{duplicates}
+
 ## What it shows
 
 What chunks of other splitters are like, `MarkdownSplitter` of semantic-text-splitter comes nearest to: it cuts no table
@@ -283,6 +306,10 @@ def page(asked: argparse.Namespace) -> str:
         ),
         units=counted(documents, rounds),
         retrieval=retrieved(found, [*load(DOCUMENTS)], asked.dense, 3 if asked.quick else None),
+        duplicates=markdown(
+            ("texts", "CPU", "each", "found"),
+            [duplicated(many).split(" | ") for many in ((100,) if asked.quick else (1000, 4000, 16_000))],
+        ),
         where=measured_on(packages=PACKAGES),
     )
 
