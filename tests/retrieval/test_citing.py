@@ -131,6 +131,7 @@ def test_sentences_are_tied_to_passages(answer: str, supported: list[bool], mark
 def test_words_from_all_over_a_passage_bear_nothing() -> None:
     far = [hit("Rain falls in Rasht. Trains go to Tabriz. Buses stop in Yazd. Snow lies on Damavand.")]
     assert not check("Snow falls on trains [1].", far, threshold=1).is_grounded
+    assert not check("Trail [1].", far).is_grounded  # trains are none
     assert check("Trains go to Tabriz, buses stop in Yazd [1].", far, threshold=1).is_grounded
 
 

@@ -122,12 +122,11 @@ def _indented(text: str, start: int, end: int) -> Iterator[Span]:
 def _rows(text: str, start: int, end: int) -> Iterator[Span]:
     """The rows of a table; its head, with the rule below it, is one with the first of them."""
     found = _between(_LINE, text, start, end)
-    first = next(found, None)
-    row = next(found, None) if first else None
-    if row and RULE.fullmatch(text, *row):
+    head = next(found)
+    row = next(found, head)
+    if RULE.fullmatch(text, *row):
         row = next(found, row)
-    if first:
-        yield first[0], (row or first)[1]
+    yield head[0], row[1]
     yield from found
 
 
