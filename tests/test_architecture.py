@@ -84,7 +84,7 @@ MAY: dict[str, frozenset[str]] = {
     "retrieval": frozenset({"os", "pathlib"}),  # whether a file is still there
     "rerank": frozenset({"pathlib"}),  # where a cross-encoder lies
     "documents": frozenset(
-        {"os", "pathlib", "socket", "subprocess", "threading", "time"}
+        {"os", "pathlib", "signal", "socket", "subprocess", "threading", "time"}
     ),  # files are found and read; a process of its own reads what is risky, and does so in time
     "records": frozenset({"os", "pathlib"}),  # `image`, `file` and `audio` read a path when called
 }
