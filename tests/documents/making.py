@@ -134,7 +134,7 @@ def pdf(
 
 
 def _text(text: str) -> str:
-    return f"<feff{text.encode('utf-16-be').hex()}>"
+    return f"<feff{text.encode('utf-16-be', 'surrogatepass').hex()}>"
 
 
 def _to_unicode(codes: Mapping[str, int]) -> bytes:

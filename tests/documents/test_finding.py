@@ -83,6 +83,8 @@ def test_one_document_may_be_anything(tmp_path: Path) -> None:
     assert [each.text for each in load(f"{tmp_path}/[b].txt")] == ["[b].txt"]
     assert read(next(iter(find(tmp_path)))).text == "[b].txt"
     assert list(find(Found("x", data=b"y"))) == [Found("x", data=b"y")]
+    (tmp_path / "broken").symlink_to("nowhere")
+    assert [each.size for each in find(tmp_path / "broken")] == [None]
     assert repr(Found("x", data=b"secret")) == "Found('x', data=<6 bytes>)"
     assert [each.size for each in find("/dev/null")] == [None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import zlib
 from typing import Any
@@ -187,6 +188,19 @@ def test_html_that_is_nothing_but_a_menu_is_not_lost() -> None:
     assert document.notices == ()
 
 
+def test_html_may_be_put_together_badly() -> None:
+    page = b"<html><h2></h2><li>alone<table><td>a<td></td></table><pre class='x lang-c++'>x</pre><h1>b<pre>c</pre></h1>"
+    assert told(parse(page)) == [
+        ("paragraph", "alone"),
+        ("table", "| a |\n| --- |"),
+        ("code", "```c++\nx\n```"),
+        ("heading1", "# b"),
+        ("code", "```\nc\n```"),
+    ]
+    assert told(parse(b"<html><pre>```</pre>")) == [("code", "````\n```\n````")]
+    assert told(parse(b"<html><h1>a</h1><p>b</p></html>"))[1:] == [("paragraph", "b")]
+
+
 def test_the_first_heading_is_the_title_where_there_is_no_other() -> None:
     assert parse(b"<html><h2>T</h2><h3>a</h3></html>").title == "T"
     assert parse(b"<html><h3>a</h3><h2>T</h2></html>").title == ""
@@ -269,6 +283,48 @@ def test_docx_keeps_headings_lists_tables_notes_and_pages() -> None:
     assert (document.title, document.author, document.language) == ("Told", "Ann", "fa-IR")
     assert (document.created, document.metadata) == ("2024-05-01T10:00:00+00:00", {"keywords": "k"})
     assert document.notices == ("left out: macros",)
+
+
+def test_a_docx_may_be_put_together_badly() -> None:
+    """Word would not write it so, and everything in it is found."""
+    inner = (
+        "<w:tbl><w:tr><w:gridSpan w:val='3'/>" + paragraph("before any cell") + "<w:tc><w:tcPr><w:gridSpan w:val='2'/>"
+        f"</w:tcPr>{paragraph('wide')}{table([['in', 'ner']])}</w:tc><w:tc>{paragraph('next')}</w:tc></w:tr></w:tbl>"
+        + "<w:tbl><w:tc/></w:tbl><w:tbl/><w:p><w:pPr><w:p/></w:pPr></w:p>"
+        + paragraph("a", "Odd")
+        + "<w:p><w:r><w:t>b</w:t><w:lastRenderedPageBreak/></w:r></w:p>"
+        + table([["c", "d"]]).replace("<w:t ", "<w:lastRenderedPageBreak/><w:t ", 1)
+        + "".join(
+            paragraph(each, properties=f"<w:numPr><w:ilvl w:val='{depth}'/><w:numId w:val='5'/></w:numPr>")
+            for depth, each in enumerate("efe")
+        )
+    )
+    space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    based = "".join(
+        f'<w:style w:styleId="{each}"><w:basedOn w:val="{after}"/></w:style>'
+        for each, after in ("AB", "BA", ("Odd", "A"))
+    )
+    numbers = '<w:abstractNum w:abstractNumId="0">' + "".join(
+        f'<w:lvl w:ilvl="{depth}"><w:numFmt w:val="decimal"/></w:lvl>' for depth in range(3)
+    )
+    document = parse(
+        docx(
+            inner,
+            parts={
+                "word/styles.xml": f"<w:styles {space}>{based}</w:styles>",
+                "word/numbering.xml": f"<w:numbering {space}>{numbers}</w:abstractNum><w:num w:numId='5'>"
+                "<w:abstractNumId w:val='0'/></w:num></w:numbering>",
+            },
+        )
+    )
+    assert told(document) == [
+        ("table", "| wide in ner | next |\n| --- | --- |"),
+        ("paragraph", "a"),
+        ("paragraph", "b"),
+        ("table", "| c | d |\n| --- | --- |"),
+        ("list", "1. e\n  1. f\n    1. e"),
+    ]
+    assert len(document.pages) == 3
 
 
 @pytest.mark.needs("docx")
@@ -403,6 +459,8 @@ def test_without_an_outline_large_letters_are_headings() -> None:
     ]
     assert document.title == "Rivers of Iran"
     assert document.section(len(document.text)) == ("Rivers of Iran", "2 Zab")
+    numbered = parse(pdf([["Part", "17", text]], large={"Part": 13, "17": 13}))
+    assert told(numbered)[:2] == [("heading1", "Part"), ("paragraph", "17")]
     many = parse(pdf([lines], large=dict.fromkeys(lines[3:5], 24)))
     assert [block.level for block in many.blocks if block.level] == []
 
@@ -413,6 +471,33 @@ def test_what_stands_beside_a_page_is_left_out() -> None:
     )
     assert document.text == "what everybody sees"
     assert document.notices == ("left out: 33 characters beside page 1",)
+
+
+def test_a_page_that_is_damaged_is_told_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pdf([["first"], ["second"]], {"Title": "T\ud800", "Author": "Ann"}, [("first", 0), ("\ud800", 1)])
+    document = parse(data.replace(b"/Type/Page/Parent", b"/Type/None/Paren0", 1))
+    assert document.text in ("second", "first\n\nsecond")  # as PDFium takes it
+    assert (document.title, document.author) == ("", "Ann")
+
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise PdfiumError("broken")
+
+    real = PdfDocument.get_page
+    monkeypatch.setattr(PdfDocument, "get_page", lambda self, at: broken() if at == 0 else real(self, at))
+    monkeypatch.setattr(PdfDocument, "get_toc", broken)
+    document = parse(data)
+    assert document.text == "second"
+    assert document.notices == ("page 1 is damaged: broken", "no text on page 1")
+
+
+def test_an_outline_is_read_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arshai_kit.documents.pdf._OUTLINE", 1)
+    document = parse(pdf([["first"], ["second"], ["third"]], outline=[("first", 0), ("second", 1), ("third", 2)]))
+    assert [block.kind for block in document.blocks] == ["heading", "heading", "paragraph"]
+    assert document.notices == ()
+    assert parse(pdf([[], ["a line"], []])).notices == ("no text on 2 pages: 1, 3",)
 
 
 def test_a_locked_pdf_says_that_it_wants_a_password() -> None:
@@ -475,6 +560,8 @@ def test_limits_are_numbers_above_zero(wrong: dict[str, Any]) -> None:
         (b"Yes, sir.\nNo, madam.\nWell, then.\n", "a", "text/plain"),
         (b'{"a": [1]}', "a.txt", "application/json"),
         (b'{"a": 1}\n{"a": 2}\n', "a", "application/jsonl"),
+        (b"[1]\n2\n[3]\n", "a", "text/plain"),
+        (b"[1]\n2 3\n[3]\n", "a", "text/plain"),
         (b"[a link](http://x.org)\n\n# Title\n", "a", "text/markdown"),
         (b"# only a comment\nx = 1\n", "a.txt", "text/plain"),
         (b"<p>a</p>", "a.md", "text/markdown"),
@@ -512,6 +599,17 @@ def test_a_table_of_commas_tells_its_columns() -> None:
     document = parse(b'river,"a ""long"" name"\nKarun,"two\nlines"\nZab,x\n', "t.csv")
     assert document.metadata == {"columns": ("river", 'a "long" name'), "rows": 2, "delimiter": ","}
     assert [block.kind for block in document.blocks] == ["table"]
+
+
+def test_a_table_with_a_cell_that_is_too_long_is_a_table_all_the_same() -> None:
+    rows = "\n".join(["a,b"] * 30_000)
+    document = parse(f'{rows}\n"{"x" * 200_000}",c\n'.encode(), "t.csv")
+    assert document.metadata == {"columns": ("a", "b"), "rows": 30_000, "delimiter": ","}
+    before = csv.field_size_limit(2)
+    try:
+        assert parse(b"long,cells\n", "t.csv").media_type == "text/plain"
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_form_feeds_are_pages() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from resource import RLIMIT_AS
 from typing import Any
 
 import pytest
@@ -271,6 +272,13 @@ def test_a_process_that_is_ended_is_told(number: int, error: type[Exception], wh
         read(TEXT)
 
 
+def test_one_that_has_no_time_left_is_ended() -> None:
+    child = _Child()
+    with pytest.raises(DocumentTooLarge, match="took more than"):
+        child.asked(b"", b"", Limits(seconds=1e-9))
+    child.end()
+
+
 def test_what_cannot_be_started_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(Misuse, match=r"Limits\(isolated=False\)"):
@@ -337,6 +345,34 @@ def test_the_worker_answers_until_nobody_asks() -> None:
         unpacked(reply[13 + size + 13 :])
     assert replies(question(kind, Limits()), TEXT, question(kind, Limits()), TEXT, before=-(2**60))[12:13] == b"1"
     assert replies(b"") == b""
+
+
+@pytest.mark.usefixtures("_no_bounds")
+def test_the_worker_ends_when_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    try:
+        ours, theirs = socket.socketpair()
+        with ours:
+            kind = question(parse(TEXT).media_type, Limits())
+            for message in (kind, TEXT):
+                ours.sendall(b"%12d" % len(message) + message)
+            ours.shutdown(socket.SHUT_WR)
+            worker.main(theirs.detach())
+            assert unpacked(ours.recv(65536)[13:]).text == "# Top\n\ntext"
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_its_time_and_memory_are_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr("resource.setrlimit", lambda kind, value: held.append((kind, value)))
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (-1, 5 if kind == RLIMIT_AS else -1))
+    worker._bound(Limits(memory=10, seconds=7), 100)
+    assert held[0] == (RLIMIT_AS, (5, 5))
+    assert held[1][1][0] >= 9
+    monkeypatch.setattr("os.open", lambda *_: Path("/no/such/file").stat())
+    assert worker._space() == 512 * 1024 * 1024
 
 
 @pytest.mark.usefixtures("_no_bounds")

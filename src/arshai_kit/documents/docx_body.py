@@ -306,8 +306,6 @@ class Body:
     def close(self) -> None:
         """Write what is left."""
         self._close_lines()
-        while self.tables:  # of a part that ended before they did
-            self._table(self.tables.pop())
 
 
 def _places(text: str) -> list[int]:

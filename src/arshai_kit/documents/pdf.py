@@ -114,21 +114,26 @@ def _lines(part: PdfTextPage, number: int, builder: Builder) -> list[Line]:
     if len(whole) > len(seen) + _OVER:
         builder.notices.append(f"left out: {len(whole) - len(seen)} characters beside page {number + 1}")
         return whole_words([(line, 0.0) for line in seen.split("\r\n")])
+    sizes = _sizes(part)
     lines = []
     place = 0
     for line in whole.split("\r\n"):
-        lines.append((line, _size(part, place, line)))
-        place += len(line) + sum(each > "\uffff" for each in line) + 2
+        lines.append((line, sizes(place, line[0]) if line else 0.0))
+        place += len(line) + 2
+        if not line.isascii():
+            place += sum(each > "\uffff" for each in line)
     return whole_words(lines)
 
 
-def _size(part: PdfTextPage, place: int, line: str) -> float:
-    """How large the letters of *line* are, of which the first is at *place*; 0, if another one is there."""
+def _sizes(part: PdfTextPage) -> Callable[[int, str], float]:
+    """Tells how large the letter at a place is; 0, if it is another letter that stands there."""
     from pypdfium2.raw import FPDFText_GetFontSize, FPDFText_GetUnicode
 
-    if not line or FPDFText_GetUnicode(part, place) != ord(line[0]):
-        return 0.0
-    return round(float(FPDFText_GetFontSize(part, place)), 1)
+    def size(place: int, letter: str) -> float:
+        same = FPDFText_GetUnicode(part, place) == ord(letter)
+        return round(float(FPDFText_GetFontSize(part, place)), 1) if same else 0.0
+
+    return size
 
 
 def _told(file: PdfDocument) -> dict[str, Any]:
@@ -166,7 +171,7 @@ def _outline(file: PdfDocument) -> dict[int, list[tuple[str, int]]]:
                 found.setdefault(page, []).append((title, mark.level + 1))
             if count >= _OUTLINE:
                 break
-    except (PdfiumError, RecursionError):
+    except PdfiumError:
         return {}
     return found
 

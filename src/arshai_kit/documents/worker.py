@@ -24,11 +24,11 @@ _ROOM: Final = 256 * 1024 * 1024
 _PAGE: Final = 4096
 
 
-def main() -> None:
-    """Answer whoever holds the other end of the socket at standard input."""
+def main(file: int = 0) -> None:
+    """Answer whoever holds the other end of the socket *file*, by default the standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks decides what an interrupt ends
     _warm()
-    with socket.socket(fileno=0) as place:
+    with socket.socket(fileno=file) as place:
         answers(place, _space())
 
 
