@@ -27,7 +27,7 @@ _BULLET: Final = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 _NUMBER: Final = re.compile(r"\d(?:[\d.,'’٫٬\u00a0\u202f]*\d)?")
 _FIRST: Final = 4
 _COMMON: Final = 0.65
-"""Two words are one (`refund`, `refunded`) where so much of the longer one, and four letters, are as in the other."""
+"""Two words are one (`refund`, `refunded`) where they begin alike: for so much of the longer one."""
 _EMPTY: Final = frozenset(
     """
     about after all also although among and any are because been before being between both but can cannot could did
@@ -198,13 +198,13 @@ class _Held:
 def _is_near(one: str, other: str) -> bool:
     """Whether two words are forms of one.
 
-    >>> _is_near("invoices", "invoicing"), _is_near("internal", "international")
-    (True, False)
+    >>> _is_near("invoices", "invoicing"), _is_near("rain", "rains"), _is_near("trail", "trains")
+    (True, True, False)
     """
-    same = next(
-        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-    return same >= _FIRST and same >= _COMMON * max(len(one), len(other)) and not one[0].isdigit()
+    short, long = sorted((one, other), key=len)
+    same = next((place for place, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    enough = same >= _FIRST + (same < len(short))
+    return enough and same >= _COMMON * len(long) and not one[0].isdigit()
 
 
 def _counted(text: str) -> Iterator[str]:
