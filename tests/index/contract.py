@@ -34,6 +34,7 @@ from arshai_kit.index import (
     in_memory_index,
     sqlite_index,
 )
+from arshai_kit.index.words import words as cut
 from arshai_kit.records.vectors import Vector
 from tests.index.kinds import IDS, Kinds, Season, filters, holds, kinds
 
@@ -300,6 +301,7 @@ class Model:
         self.count(EVERYTHING)
         self.dense(Vector.of((1.0, 2.0, -1.0)), 4, field("is_") != True, "")  # noqa: E712  # a filter
         self.sparse("rain OR", 3, EVERYTHING)
+        assert all(found.text in self.kept[found.id].text for found in ask(self.index, "sparse", "a ab é 1 i none", 9))
 
     # -- what is expected --
 
@@ -326,7 +328,7 @@ class Model:
             assert all(own > found[-1].id for own in tied), "of those with the last score, ids decide"
 
     def _bm25(self, asked: list[str]) -> list[tuple[str, float]]:
-        texts = {own: Counter(words(each.text)) for own, each in self.kept.items()}
+        texts = {own: Counter([*words(each.text), *_searched(each.fields)]) for own, each in self.kept.items()}
         average = sum([each.total() for each in texts.values()]) / max(1, len(texts))
         scores: Counter[str] = Counter()
         for word in asked:
@@ -336,6 +338,11 @@ class Model:
                 times, length = texts[own][word], texts[own].total()
                 scores[own] += weight * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * length / average))  # type: ignore[assignment]
         return list(scores.items())
+
+
+def _searched(fields: Kinds) -> list[str]:
+    """The words of the fields that are searched, which are tested by themselves."""
+    return [word for text in (fields.select, *(fields.Group or ())) for word in cut(text)]
 
 
 def _id(entry: Entry[Any]) -> str:

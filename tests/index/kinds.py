@@ -27,7 +27,7 @@ class Season(Enum):
 class Kinds:
     """A field of every kind, some with names that SQL has other uses for."""
 
-    select: str = spot(default="", metadata={"indexed": True})
+    select: str = spot(default="", metadata={"indexed": True, "searched": True})
     Select: str | None = None
     order: int = spot(default=0, metadata={"indexed": True})
     rowid: int | None = None
@@ -36,7 +36,7 @@ class Kinds:
     is_: bool = False
     null: bool | None = None
     group: tuple[str, ...] = ()
-    Group: tuple[str, ...] | None = None
+    Group: tuple[str, ...] | None = spot(default=None, metadata={"searched": True})
     entry: Literal["a", "b", "%"] = "a"
     season: Season | None = None
     day: date | None = None

@@ -350,7 +350,7 @@ def test_a_file_of_a_version_to_come_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "k.db"
     with opened(path) as index:
         index.upsert(some(1))
-    for change, words in (("pragma user_version = 99", "format 99"), ("update state set words = 99", "version 99")):
+    for change, words in (("pragma user_version = 99", "format 99"), ("update state set words = '99:'", "version 99")):
         with closing(sqlite3.connect(path, isolation_level=None)) as file:
             (before,) = file.execute("pragma user_version").fetchone()
             file.execute(change)
@@ -415,7 +415,7 @@ def test_words_that_another_version_found_are_found_anew(tmp_path: Path) -> None
     with opened(path) as index:
         index.upsert(some(3))
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
-        file.execute("update state set words = 0")
+        file.execute("update state set words = '0:'")
         file.execute("update found set words = 'other'")
     with opened(path) as index:
         assert len(index.sparse("rain", 9)) == 3
@@ -508,6 +508,33 @@ def test_a_field_may_become_one_that_may_be_none(tmp_path: Path) -> None:
     with opened(path, Wider) as index:
         index.upsert([Entry("b", "rain", None, Wider(None))])
         assert [each.fields.topic for each in index.scan()] == ["t", None]
+
+
+@frozen
+class Heard:
+    """As `First`, but the words of its topic are searched."""
+
+    topic: str = spot(default="", metadata={"searched": True})
+    year: int | None = None
+
+
+def test_the_words_of_a_field_are_searched_if_its_class_says_so(tmp_path: Path) -> None:
+    """Also of what was written before it said so; whoever has opened the file with the other class is told."""
+    path = tmp_path / "k.db"
+    with opened(path, First) as old:
+        old.upsert([Entry("a", "rain", None, First("Ahvaz"))])
+        assert old.sparse("ahvaz", 3) == ()
+        with opened(path, Heard) as index:
+            index.upsert([Entry("b", "rain", None, Heard("Shiraz"))])
+            assert ids(index.sparse("ahvaz", 3)) == ["a"]
+            assert index.sparse("shiraz", 3)[0].text == "rain"
+            index.upsert([Entry("b", "rain", None, Heard("Yazd"))])
+            assert ids(index.sparse("shiraz yazd", 3)) == ["b"]
+        with pytest.raises(ForeignFormat, match=r"changed by another program .* \(words of 1:topic\)"):
+            old.sparse("rain", 3)
+    with opened(path, First) as old:
+        assert old.sparse("ahvaz", 3) == ()
+    check(path)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from arshai_kit._record import Record
 from arshai_kit.errors import BadRecord, Misuse
 from arshai_kit.index.filters import moment
 
-__all__ = ["Column", "Kind", "Plain", "columns", "made", "row"]
+__all__ = ["Column", "Kind", "Plain", "columns", "heard", "made", "row", "searched"]
 
 Kind: TypeAlias = Literal["text", "integer", "number", "boolean", "texts", "date", "time", "json"]
 """What a column holds: `time` is a moment in UTC, `texts` several texts, `json` what cannot be filtered by."""
@@ -35,7 +35,8 @@ _MOST: Final = 2**63 - 1
 class Column(Record):
     """A field: its *name* on the record, the *kind* of what is kept of it, and whether it may be `None`.
 
-    *values* are all that there may be, of a `Literal` or an enumeration. *indexed* asks a backend to find it quickly.
+    *values* are all that there may be, of a `Literal` or an enumeration. *indexed* asks a backend to find it quickly;
+    the words of one that is *searched* are those of its entry too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Column(Record):
     nullable: bool = False
     values: tuple[Plain, ...] = ()
     indexed: bool = False
+    searched: bool = False
     alias: str = ""
     type: Any = attrs.field(default=None, eq=False, repr=False)
 
@@ -225,7 +227,9 @@ def _column(each: Any, annotated: Any) -> Column:
     kind, values = _kind(bare)
     nullable = nullable or bare is NoneType
     indexed = bool(each.metadata.get("indexed")) and kind not in ("json", "texts")
-    return Column(each.name, kind, nullable, values, indexed, each.alias, annotated if kind == "json" else bare)
+    searched = bool(each.metadata.get("searched")) and kind in ("text", "texts")
+    shape = annotated if kind == "json" else bare
+    return Column(each.name, kind, nullable, values, indexed, searched, each.alias, shape)
 
 
 def _without_none(annotated: Any) -> tuple[Any, bool]:
@@ -295,6 +299,26 @@ def row(kind: type, fields: Any) -> tuple[Plain, ...]:
             for value, (whole, column) in zip(values(fields), known, strict=True)
         ]
     )
+
+
+def heard(kind: type, plain: tuple[Plain, ...], text: str) -> str:
+    r"""By whose words an entry is found: the fields that are searched, of which *plain* is kept, and its *text*.
+
+    >>> from arshai_kit.index.records import Passage
+    >>> heard(Passage, row(Passage, Passage(title="Rivers", section=["Asia", "Iran"])), "The Karun.")
+    'Asia\nIran\nRivers\nThe Karun.'
+    """
+    parts: list[str] = []
+    for place in searched(kind):
+        value: Any = plain[place]
+        parts += (value,) if isinstance(value, str) else value or ()
+    return "\n".join([*parts, text]) if parts else text
+
+
+@cache
+def searched(kind: type) -> tuple[int, ...]:
+    """The places of the fields of *kind* that are searched."""
+    return tuple([place for place, each in enumerate(columns(kind).values()) if each.searched])
 
 
 @cache

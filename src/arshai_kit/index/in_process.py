@@ -14,7 +14,7 @@ from arshai_kit.index.bm25 import Words
 from arshai_kit.index.compiling import fitted, predicate
 from arshai_kit.index.cosine import Query, Units, best, numpy
 from arshai_kit.index.facets import counted, facet
-from arshai_kit.index.fields import Plain, columns, row
+from arshai_kit.index.fields import Plain, columns, heard, row
 from arshai_kit.index.filters import EVERYTHING, Everything, Filter
 from arshai_kit.index.giving import at_most, batch_size, entries, question, refuse_all, space_of
 from arshai_kit.index.giving import ids as checked
@@ -163,7 +163,7 @@ class InProcess:
 
     def _add(self, entry: Entry[Any], plain: tuple[Plain, ...]) -> None:
         kept = _Kept(entry, plain, len(self._words))
-        self._words.add(words(entry.text))
+        self._words.add(words(heard(self.fields, plain, entry.text)))
         self._numbered.append(kept)
         self._kept[entry.id] = kept
         self._vectors += entry.vector is not None
@@ -173,7 +173,7 @@ class InProcess:
         kept = self._kept.pop(own, None)
         if kept is None:
             return
-        self._words.drop(kept.number, words(kept.entry.text))
+        self._words.drop(kept.number, words(heard(self.fields, kept.row, kept.entry.text)))
         self._numbered[kept.number] = None
         if self._units is not None:
             self._units.drop(kept.number)

@@ -17,7 +17,7 @@ from arshai_kit.errors import BadRecord, Misuse
 from arshai_kit.index.compiling import fitted, from_sql, parameter, quoted, sql, to_sql
 from arshai_kit.index.cosine import Query, Units, best, nearest, numpy
 from arshai_kit.index.facets import counted, facet
-from arshai_kit.index.fields import columns, made, row
+from arshai_kit.index.fields import Plain, columns, heard, made, row
 from arshai_kit.index.filters import EVERYTHING, Everything, Filter
 from arshai_kit.index.giving import at_most, batch_size, entries, question, refuse_all, space_of
 from arshai_kit.index.giving import ids as checked
@@ -88,8 +88,10 @@ class SqliteIndex:
     def upsert(self, entries_: Iterable[Entry[Any]], space: str = "") -> int:
         """All of them, each in place of what has its id."""
         new = entries(entries_)
-        rows = [self._row(each) for each in new.values()]
-        found = [_utf8(spelled(each.text)) for each in new.values()]
+        plain = [row(self.fields, each.fields) for each in new.values()]
+        rows = [_parameters(each.id, values) for each, values in zip(new.values(), plain, strict=True)]
+        heards = [heard(self.fields, values, each.text) for each, values in zip(new.values(), plain, strict=True)]
+        found = [_utf8(spelled(each)) for each in heards]
         if new:
             self._writes.change(lambda file: self._upserted(file, list(new.values()), rows, found, space))
         return len(new)
@@ -119,13 +121,6 @@ class SqliteIndex:
         file.executemany("insert into vectors values (?, ?)", given)
         left = was.vectors - vectors + len(given)
         _write(file, was.entries - gone + len(new), left, numbers[-1], dimensions if left else 0, space if left else "")
-
-    def _row(self, entry: Entry[Any]) -> tuple[Any, ...]:
-        """The id of *entry* and its fields, as parameters."""
-        values = [
-            each if type(each) is int or each is None else parameter(each) for each in row(self.fields, entry.fields)
-        ]
-        return (parameter(entry.id), *values)
 
     def _dropped(self, file: sqlite3.Connection, ids: list[str]) -> tuple[int, int]:
         """Delete the entries with these *ids*: how many there were, and how many of them had vectors."""
@@ -378,6 +373,11 @@ def _write(file: sqlite3.Connection, entries: int, vectors: int, last: int, dime
         "space = cast(? as text)"
     )
     file.execute(update, (entries, vectors, last, dimensions, _utf8(space)))
+
+
+def _parameters(own: str, plain: tuple[Plain, ...]) -> tuple[Any, ...]:
+    """The id *own* of an entry and its fields, as parameters."""
+    return (parameter(own), *[each if type(each) is int or each is None else parameter(each) for each in plain])
 
 
 def _utf8(text: str) -> bytes:

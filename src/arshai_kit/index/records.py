@@ -26,7 +26,8 @@ class Passage(Record):
 
     *source* is where the document is, *document* the fingerprint of what was read there (its bytes, and how they were
     cut and embedded), *chunks* how many entries such a document has; *number* is this one's place among them, from 0,
-    *start* and *end* its place in the text. *section* are the headings above it, the outermost first.
+    *start* and *end* its place in the text. *section* are the headings above it, the outermost first; their words, and
+    those of the *title*, are searched beside those of the text.
     """
 
     source: str = field(default="", metadata={"indexed": True})
@@ -36,8 +37,8 @@ class Passage(Record):
     start: int = 0
     end: int = 0
     page: int | None = None
-    section: tuple[str, ...] = field(default=(), converter=_texts)
-    title: str = ""
+    section: tuple[str, ...] = field(default=(), converter=_texts, metadata={"searched": True})
+    title: str = field(default="", metadata={"searched": True})
     author: str = ""
     created: str = ""
     language: str = ""
@@ -98,7 +99,8 @@ class Index(Record, Generic[F]):
     `delete`     `(where, everything=False) -> int`              what *where* is true of; the empty filter is refused,
                                                                  unless *everything* is `True`
     `dense`      `(vector, limit, where=…, space="") -> (Hit,)`  nearest by cosine, the best first, ties by id
-    `sparse`     `(text, limit, where=…) -> (Hit,)`              by BM25, the best first, ties by id
+    `sparse`     `(text, limit, where=…) -> (Hit,)`              by BM25 over the words of the text and of the fields
+                                                                 that are searched, the best first, ties by id
     `get`        `(ids) -> (Entry,)`                             those that there are, in the order of *ids*
     `scan`       `(where=…, after="", limit=…) -> (Entry,)`      in the order of ids, those beyond *after*: a page
     `count`      `(where=…) -> int`                              how many there are

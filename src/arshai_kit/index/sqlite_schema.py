@@ -15,8 +15,8 @@ from attrs import NOTHING, frozen
 from arshai_kit._json import dumps, loads
 from arshai_kit._record import Record
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
-from arshai_kit.index.compiling import quoted, to_sql
-from arshai_kit.index.fields import Column, columns, default
+from arshai_kit.index.compiling import from_sql, quoted, to_sql
+from arshai_kit.index.fields import Column, columns, default, heard
 from arshai_kit.index.words import VERSION, spelled
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ _FORMAT: Final = 1
 _TABLES: Final = """
 create table state (
     changes integer not null, entries integer not null, vectors integer not null, last integer not null,
-    dimensions integer not null, space text not null, words integer not null, fields text not null);
+    dimensions integer not null, space text not null, words text not null, fields text not null);
 create table entries (entry integer primary key, id text not null unique);
 create table texts (entry integer primary key, text text not null);
 create table vectors (entry integer primary key, vector blob not null);
 create virtual table found using fts5(words, tokenize = 'ascii')
 """
-_STATE: Final = "select changes, entries, vectors, last, dimensions, space, fields from state"
+_STATE: Final = "select changes, entries, vectors, last, dimensions, space, fields, words from state"
 
 
 @frozen(eq=False, repr=False)
@@ -51,6 +51,7 @@ class State(Record):
     dimensions: int
     space: str
     fields: str
+    words: str
 
 
 def state(file: sqlite3.Connection, kind: type) -> State:
@@ -59,16 +60,22 @@ def state(file: sqlite3.Connection, kind: type) -> State:
     if kept is None:
         raise _damaged("the file of the index")
     found = State(*kept)
-    if found.fields != told(kind):
+    if (found.fields, found.words) != (told(kind), spoken(kind)):
         raise ForeignFormat(
-            f"the fields of the index were changed by another program to {found.fields}: start this one anew, "
-            f"with a {kind.__name__} that has them all"
+            f"the fields of the index were changed by another program to {found.fields} (words of {found.words}): "
+            f"start this one anew, with a {kind.__name__} that has them all"
         )
     return found
 
 
 def _damaged(path: str) -> BadRecord:
     return BadRecord(f"{path} is damaged: restore it from a copy, or ingest anew")
+
+
+@cache
+def spoken(kind: type) -> str:
+    """How the words of entries are found: by which version of `words`, and in which fields of *kind*."""
+    return f"{VERSION}:{','.join(sorted([each.name for each in columns(kind).values() if each.searched]))}"
 
 
 @cache
@@ -94,11 +101,11 @@ def prepared(file: sqlite3.Connection, kind: type, path: str) -> None:
         if not _made(file, path):
             for statement in _TABLES.split(";"):
                 _executed(file, statement)
-            file.execute("insert into state values (0, 0, 0, 0, 0, '', ?, '{}')", (VERSION,))
+            file.execute("insert into state values (0, 0, 0, 0, 0, '', ?, '{}')", (spoken(kind),))
             file.execute(f"pragma application_id = {OURS}")
             file.execute(f"pragma user_version = {_FORMAT}")
-        _reword(file)
         _add_fields(file, kind, path)
+        _reword(file, kind)
         file.execute("commit")
     finally:
         if file.in_transaction:
@@ -112,7 +119,7 @@ def _ready(file: sqlite3.Connection, kind: type, path: str) -> bool:
     found = file.execute("select fields, words from state").fetchone()
     if found is None:
         raise _damaged(path)
-    return bool(found == (told(kind), VERSION))
+    return bool(found == (told(kind), spoken(kind)))
 
 
 def _made(file: sqlite3.Connection, path: str) -> bool:
@@ -142,18 +149,20 @@ def _executed(file: sqlite3.Connection, statement: str) -> None:
         ) from error
 
 
-def _reword(file: sqlite3.Connection) -> None:
-    """Find the words of all texts anew, where they were found by another version."""
-    (version,) = file.execute("select words from state").fetchone()
-    if version > VERSION:
-        raise ForeignFormat(f"the words of the index are of version {version}: upgrade arshai_kit to use it")
-    if version == VERSION:
+def _reword(file: sqlite3.Connection, kind: type) -> None:
+    """Find the words of all entries anew, where they were found by another version, or in other fields."""
+    (found,) = file.execute("select words from state").fetchone()
+    if int(found.partition(":")[0]) > VERSION:
+        raise ForeignFormat(f"the words of the index are of version {found}: upgrade arshai_kit to use it")
+    if found == spoken(kind):
         return
+    names = "".join([f", {quoted(name)}" for name in columns(kind)])
+    plain = from_sql(kind)
     file.execute("delete from found")
-    for entry, text in file.execute("select entry, text from texts"):
-        found = spelled(text).encode("utf-8", "surrogatepass")
-        file.execute("insert into found (rowid, words) values (?, cast(? as text))", (entry, found))
-    file.execute("update state set words = ?, changes = changes + 1", (VERSION,))
+    for entry, text, *values in file.execute(f"select entry, text{names} from entries join texts using (entry)"):  # noqa: S608
+        heards = spelled(heard(kind, plain(tuple(values)), text)).encode("utf-8", "surrogatepass")
+        file.execute("insert into found (rowid, words) values (?, cast(? as text))", (entry, heards))
+    file.execute("update state set words = ?, changes = changes + 1", (spoken(kind),))
 
 
 def _add_fields(file: sqlite3.Connection, kind: type, path: str) -> None:
