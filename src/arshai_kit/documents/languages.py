@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from functools import cache
+from threading import Lock
 from typing import Final
 
 __all__ = ["language_of", "tag"]
@@ -35,5 +38,12 @@ def language_of(text: str) -> str:
         from py3langid import rank
     except ImportError:
         return ""
-    (first, likely), (_, next_) = rank(sample)[:2]
+    with _turn(os.getpid()):
+        (first, likely), (_, next_) = rank(sample)[:2]
     return str(first) if likely - next_ > _APART and first != "zxx" else ""
+
+
+@cache
+def _turn(process: int) -> Lock:  # noqa: ARG001  # a fork has its own: whoever held its parent's is not there
+    """Who asks for the first time loads 100 MB, which several at once would each load for themselves."""
+    return Lock()
