@@ -277,6 +277,17 @@ def test_near_copies_are_reported() -> None:
     assert none.duplicates == ()
 
 
+def test_chunks_that_the_embedder_does_not_read_to_their_end_are_counted() -> None:
+    @frozen(eq=False)
+    class Short(Counting):
+        def embed(self, texts: Any, *, kind: Any = None) -> Plan[Embeddings]:
+            """The vectors of *texts*, as if all were too long."""
+            return evolve((yield from super().embed(texts, kind=kind)), truncated=range(len(texts)))
+
+    (told,) = ingest(in_memory_index(), Document(TEXTS["birds.md"], "a"), embedder=Short(), chunker=SENTENCES).notices
+    assert told.startswith("3 chunks are longer than the embedder reads")
+
+
 # -- failing on the way --
 
 

@@ -27,7 +27,7 @@ def mark_of(source: str, content: str, how: str) -> str:
     """The fingerprint of a document, without how many chunks it has.
 
     >>> mark_of("a.md", "2cf2", "0123456789ab")
-    'ecfabc84153bb6d3-9e1e9fc3d7bdd2d3dd5c5e5f-0123456789ab'
+    '74ba7c202162728e-9adcfe8b100ed86a1bb48f6d-0123456789ab'
     """
     return f"{mark(source, length=16)}-{mark(content)}-{how}"
 

@@ -37,7 +37,7 @@ class Similar:
         >>> for source, text in (("a", "It rains here often."), ("b", "It snows."), ("c", "It rains here OFTEN.")):
         ...     similar.add(source, signature(text))
         >>> similar.found()
-        (Duplicate('c', 'a', 1.0, exact=False),)
+        (Duplicate('c', of='a', likeness=1.0, exact=False),)
         """
         sources, signatures = list(self._signatures), list(self._signatures.values())
         near: dict[int, set[int]] = {}
@@ -68,7 +68,7 @@ def _rows(threshold: float, lanes: int) -> int:
     """How many numbers make a part, so that texts as alike as *threshold* have one in common as good as always.
 
     >>> _rows(0.9, 256), _rows(0.5, 256), _rows(1.0, 256)
-    (8, 4, 256)
+    (8, 2, 256)
     """
     rows = max(1, lanes)
     while rows > 1 and (1 - threshold**rows) ** (lanes // rows) > _SURE:

@@ -18,6 +18,7 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | Document | Found | Iterabl
 Within: TypeAlias = Callable[[str], bool]
 """Whether a source is one that a place, if it were read now, might hold."""
 
+_ADDRESS: Final = re.compile("https?://", re.IGNORECASE)
 _MAGIC: Final = re.compile(r"[*?\[]")
 _PARTS: Final = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", re.DOTALL)
 
@@ -56,7 +57,7 @@ def listable(source: Any) -> bool:
 
 def _absolute(source: str | os.PathLike[str]) -> str:
     text = os.fspath(source)
-    return text if re.match(r"https?://", text) else os.path.normpath(Path(text).absolute())
+    return text if _ADDRESS.match(text) else os.path.normpath(Path(text).absolute())
 
 
 def within(source: Any) -> Within:
@@ -72,6 +73,8 @@ def within(source: Any) -> Within:
     if not isinstance(source, str | os.PathLike):
         return _nothing
     place = _absolute(source)
+    if _ADDRESS.match(place):
+        return _nothing
     if Path(place).is_dir():
         folder = place.rstrip(os.sep) + os.sep
         return lambda path: path.startswith(folder)

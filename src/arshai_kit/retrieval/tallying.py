@@ -26,7 +26,7 @@ class Tally:
         self.report = Report()
         self.began = self.seconds = 0.0
         self.total: int | None = None
-        self.bytes = self.size = 0
+        self.bytes = self.size = self.cut = 0
         self._spent: Embeddings = joined(())
 
     def begin(self) -> Plan[None]:
@@ -39,11 +39,17 @@ class Tally:
 
     def spend(self, found: Embeddings) -> None:
         """Add what *found* has cost, and forget its vectors."""
+        self.cut += len(found.truncated)
         self._spent = joined((self._spent, evolve(found, vectors=(), truncated=(), raw=())))
 
     def told(self) -> Report:
         """What has come of it so far."""
-        return evolve(self.report, usage=self._spent.usage, cost=self._spent.cost, seconds=self.seconds)
+        notices = self.report.notices
+        if self.cut:
+            notices += (f"{self.cut:,} chunks are longer than the embedder reads: make them smaller, chunking(size=…)",)
+        return evolve(
+            self.report, notices=notices, usage=self._spent.usage, cost=self._spent.cost, seconds=self.seconds
+        )
 
     @contextmanager
     def silent(self) -> Iterator[None]:
