@@ -17,7 +17,7 @@ from arshai_kit.documents.markdown import markdown
 from arshai_kit.errors import BadDocument
 from tests.documents.making import docx, paragraph, pdf, table
 
-pytestmark = pytest.mark.needs("documents")
+documents = pytest.mark.needs("documents")
 
 WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1, max_size=12)
 LINES = st.lists(WORDS, min_size=1, max_size=6).map(" ".join)
@@ -64,6 +64,7 @@ MARKS = (
 ).split("|")
 
 
+@documents
 @given(st.lists(st.sampled_from(MARKS) | st.text(max_size=8), max_size=30), st.sampled_from(["\n", "\r\n", "\r", ""]))
 def test_any_lines_are_read_in_every_way(lines: list[str], end: str) -> None:
     text = end.join(lines)
@@ -72,6 +73,7 @@ def test_any_lines_are_read_in_every_way(lines: list[str], end: str) -> None:
     assert holds(markdown(text)).text == text
 
 
+@documents
 @given(st.binary(max_size=200), st.sampled_from([b"", b"%PDF-1.7\n", b"PK\x03\x04", b"\xff\xfe", b"{", b"<html>"]))
 def test_any_bytes_are_a_document_or_a_bad_one(data: bytes, mark: bytes) -> None:
     attempted(mark + data)
@@ -84,6 +86,7 @@ WHOLE = {
 }
 
 
+@documents
 @given(st.sampled_from(sorted(WHOLE)), st.data())
 def test_a_document_that_was_damaged_is_a_document_or_a_bad_one(kind: str, data: st.DataObject) -> None:
     whole = bytearray(WHOLE[kind])
@@ -157,6 +160,7 @@ def _docx(blocks: list[tuple[str, Any]]) -> bytes:
     return docx("".join(made[kind](said) for kind, said in blocks))
 
 
+@documents
 @given(BLOCKS)
 def test_what_was_written_comes_out_in_its_order_and_its_kind(blocks: list[tuple[str, Any]]) -> None:
     wanted = _flat(blocks)
@@ -166,6 +170,7 @@ def test_what_was_written_comes_out_in_its_order_and_its_kind(blocks: list[tuple
         assert [block.kind for block in document.blocks] == _kinds(blocks)
 
 
+@documents
 @given(st.lists(st.lists(ASCII, min_size=1, max_size=5), min_size=1, max_size=4))
 def test_the_pages_of_a_pdf_come_out_each_with_its_lines(pages: list[list[str]]) -> None:
     document = holds(parse(pdf(pages)))
@@ -183,6 +188,7 @@ def test_text_stays_as_it_is_in_any_wide_encoding(lines: list[str]) -> None:
         assert holds(parse(text.encode(encoding), "a.txt")).text == text
 
 
+@documents
 def test_it_is_the_same_in_any_thread_and_in_any_process() -> None:
     """PDFium is not made for threads, so one at a time is in it."""
     named = [(data, f"a.{kind}") for kind, data in WHOLE.items()] * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -281,7 +282,13 @@ def test_one_that_has_no_time_left_is_ended() -> None:
 
 def test_what_cannot_be_started_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    with pytest.raises(Misuse, match=r"Limits\(isolated=False\)"):
+    with pytest.raises(Misuse, match=r"No such file.*Limits\(isolated=False\)"):
+        read(TEXT)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(Misuse, match=r"ended at once, with 1.*Limits\(isolated=False\)"):
+        read(TEXT)
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(Misuse, match=r"no Python.*Limits\(isolated=False\)"):
         read(TEXT)
 
 

@@ -52,6 +52,8 @@ class _Child:
     """A process that reads documents, and our end of the socket to it."""
 
     def __init__(self) -> None:
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise _cannot("there is no Python to be started here")
         self.place, theirs = socket.socketpair()
         path = [each or os.getcwd() for each in sys.path]  # noqa: PTH109  # as Python takes an empty one
         try:
@@ -65,7 +67,7 @@ class _Child:
                 )
         except OSError as error:
             self.place.close()
-            raise Misuse(f"no process can be started to read documents in ({error}): Limits(isolated=False)") from error
+            raise _cannot(str(error)) from error
         self.used = False
 
     def asked(self, head: bytes, data: bytes, limits: Limits) -> tuple[bytes, bool]:
@@ -85,6 +87,8 @@ class _Child:
             code = self.process.wait()
             if code == 0 and not fresh:
                 raise _Gone from None
+            if code > 0 and fresh:
+                raise _cannot(f"it ended at once, with {code}") from None
             raise _broken(code, limits) from None
 
     def _send(self, data: bytes, until: float) -> None:
@@ -113,6 +117,10 @@ def _left(until: float) -> float:
     if (left := until - monotonic()) <= 0:
         raise TimeoutError
     return left
+
+
+def _cannot(why: str) -> Misuse:
+    return Misuse(f"no process can be started to read documents in ({why}): Limits(isolated=False) reads them here")
 
 
 def _broken(code: int, limits: Limits) -> BadDocument:

@@ -6,6 +6,7 @@ PDFium reads it: a library in C++, built without its engine for scripts, so that
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from threading import Lock
@@ -23,6 +24,7 @@ __all__ = ["pdf"]
 
 _PASSWORD: Final = 4
 _OUTLINE: Final = 5000
+_UNKNOWN: Final = re.compile("[\ue000-\uf8ff\ufffd]")
 _OVER: Final = 8
 
 
@@ -68,6 +70,8 @@ def _document(file: PdfDocument, limits: Limits) -> Document:
         raise BadDocument(f"there is no text in its {len(file)} pages: pictures of pages are not read")
     if empty := [number for number, lines in enumerate(pages, 1) if not any(text for text, _ in lines)]:
         builder.notices.append(f"no text on {_listed(empty)}")
+    if len(_UNKNOWN.findall("".join(builder.parts))) * 10 > builder.size:
+        builder.notices.append("many of its letters are no known characters: its text is not to be relied on")
     told = _told(file)
     return builder.document("application/pdf", **{**told, "title": told["title"] or largest(pages[0], sizes)})
 

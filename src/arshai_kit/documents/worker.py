@@ -87,6 +87,8 @@ def _answer(head: bytes | bytearray, data: bytearray, before: int) -> tuple[byte
         return packed_error(error), False
     except BadDocument as error:
         return packed_error(error), False
+    finally:
+        _limit(resource.RLIMIT_AS, resource.RLIM_INFINITY)  # what is yet to be received is no document's
 
 
 def _needs(limits: Limits) -> str:
@@ -102,7 +104,7 @@ def _bound(limits: Limits, before: int) -> None:
 
 def _limit(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
-    soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    soft = value if hard == resource.RLIM_INFINITY else hard if value == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (soft, hard))
 
 
