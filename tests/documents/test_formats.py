@@ -591,6 +591,8 @@ def test_limits_are_numbers_above_zero(wrong: dict[str, Any]) -> None:
         (b"no <tags", "a.html", "text/plain"),
         (b"some <b>bold</b> text", "a.html", "text/html"),
         (b"<?xml version='1.0'?><feed/>", "a", "application/xml"),
+        (b"<a:theme xmlns:a='x'><a:p/></a:theme>", "a.html", "application/xml"),
+        (b"seed, 1\n2, 3\n", "a.csv", "text/csv"),
         (b"<?xml version='1.0'?><!DOCTYPE html><html>x</html>", "a", "text/html"),
         (b"%PDF- is how a PDF begins, and this is none", "a", ""),
         (b"It says %PDF- here", "a", "text/plain"),
@@ -660,6 +662,18 @@ def test_encodings_are_believed_where_they_are_told_and_guessed_where_not(encodi
     found = parse("\n".join([text] * 10).encode(encoding), "a.txt")
     assert found.text == "\n".join([text] * 10)
     assert "is not told, and taken for" in found.notices[0]
+
+
+@documents
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("A long text with hardly any accent, but for one in a name: René. " * 9, "cp1252"),
+        ("Příliš žluťoučký kůň úpěl ďábelské ódy, a řeka teče dál k moři. " * 9, "cp1250"),
+    ],
+)
+def test_accents_that_are_rare_are_latin(text: str, encoding: str) -> None:
+    assert parse(text.encode(encoding), "a.txt").text == text
 
 
 @documents

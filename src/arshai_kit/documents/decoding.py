@@ -24,6 +24,8 @@ _LIKELY: Final = (
     "cp1252 cp1251 cp1250 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 cp874 koi8_r koi8_u cp866 "
     "cp932 euc_jp iso2022_jp gb18030 big5 cp949 mac_roman"
 ).split()
+_LATIN: Final = ("cp1252", "cp1250", "cp1254", "cp1257", "cp1258")
+_HIGH: Final = bytes(range(128, 256))
 _SAMPLE: Final = 16 * 1024
 _SAFE: Final = frozenset(_LIKELY) | {
     "utf_8",
@@ -119,10 +121,17 @@ def _guessed(data: bytes) -> tuple[str, tuple[str, ...]]:
             "its encoding is taken for WINDOWS-1252: charset-normalizer, of the extra documents, tells",
             *told,
         )
-    best = from_bytes(_sample(data), cp_isolation=list(_LIKELY)).best()
+    sample = _sample(data)
+    best = from_bytes(sample, cp_isolation=_likely(sample)).best()
     encoding = "cp1252" if best is None else best.encoding
     text, told = _with(data, encoding)
     return text, (f"its encoding is not told, and taken for {_name(encoding)}", *told)
+
+
+def _likely(sample: bytes) -> list[str]:
+    """The encodings that *sample* may have: where few of its letters are not ASCII, they are Latin with accents."""
+    high = len(sample) - len(sample.translate(None, _HIGH))
+    return list(_LIKELY) if high * 5 > len(sample) else ["cp1252"] if high * 33 < len(sample) else list(_LATIN)
 
 
 def _sample(data: bytes) -> bytes:

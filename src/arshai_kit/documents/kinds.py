@@ -70,9 +70,10 @@ _TYPES: Final[Mapping[str, str]] = MappingProxyType(
 )
 _MARKUP: Final = re.compile(
     r"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--(?:(?!-->).){0,5000}-->\s*){0,5}"
-    r"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h[1-6]|table|ul|ol|article|section|main|span|br|a)\b",
+    r"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h[1-6]|table|ul|ol|article|section|main|span|br|a)(?=[\s/>])",
     re.I | re.S,
 )
+_XML: Final = re.compile(r"\s*<(?:\?xml|!DOCTYPE|[A-Za-z_][\w.-]*:?[\w.-]*\s+xmlns)\b")
 _TAGS: Final = re.compile(r"</?(?:p|div|span|h[1-6]|table|tr|td|ul|ol|li|a|b|i|br|body|html)\b[^<>]{0,500}>", re.I)
 
 
@@ -119,7 +120,7 @@ def kind_of_text(text: str, name: str = "", media_type: str = "") -> str:
         return HTML
     if head.lstrip()[:1] in ("{", "[") and (kind := _json(text)):
         return kind
-    if head.lstrip().startswith("<?xml"):
+    if _XML.match(head):
         return XML
     if told == HTML:
         return HTML if _TAGS.search(head) else PLAIN

@@ -33,7 +33,7 @@ def _width(text: str, mark: str, least: int) -> int:
     if len(rows) < least or len({len(row) for row in rows}) != 1:
         return 0
     cells = [cell for row in rows for cell in row]
-    prose = sum(cell.startswith(" ") for cell in cells) * 2 > len(cells) - len(rows) and mark == ","
+    prose = least > 1 and mark == "," and sum(cell.startswith(" ") for cell in cells) * 2 > len(cells) - len(rows)
     return 0 if prose or max(map(len, cells)) > _LONGEST * 10 else len(rows[0])
 
 
