@@ -422,16 +422,18 @@ def test_what_a_reader_stumbles_over_is_a_damaged_document(monkeypatch: pytest.M
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_has_processes_of_its_own() -> None:
     assert read(TEXT).text
-    (child,) = isolating._children(os.getpid()).idle
+    children = isolating._children(os.getpid())
+    (child,) = children.idle
     place, theirs = socket.socketpair()
     with place, theirs:
         if not (fork := os.fork()):
             try:
                 theirs.sendall(read(TEXT).text.encode())
                 isolating._children(os.getpid()).close()
+                children.close()  # as when it ends
             finally:
                 os._exit(0)
         os.waitpid(fork, 0)
         assert place.recv(100) == b"# Top\n\ntext"
     assert isolated(parse(TEXT).media_type, TEXT, Limits()).text == "# Top\n\ntext"
-    assert isolating._children(os.getpid()).idle == [child]
+    assert children.idle == [child]

@@ -135,7 +135,7 @@ class _Children:
     """The processes that wait for a document; as many as were asked at one time."""
 
     def __init__(self) -> None:
-        self.lock = Lock()
+        self.lock, self.process = Lock(), os.getpid()
         self.idle: list[_Child] = []
         atexit.register(self.close)
 
@@ -152,7 +152,9 @@ class _Children:
             self.idle.append(child)
 
     def close(self) -> None:
-        """End all that wait."""
+        """End all that wait; a fork that ends leaves them to its parent."""
+        if os.getpid() != self.process:
+            return
         with self.lock:
             idle, self.idle = self.idle, []
         for child in idle:
