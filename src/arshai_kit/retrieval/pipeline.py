@@ -254,4 +254,4 @@ def _is_of_document(error: Exception) -> bool:
     """Whether *error* is the fault of one document, so that the others go on."""
     if isinstance(error, ArshaiError):
         return not (isinstance(error, Misuse) or error.ends_run)
-    return isinstance(error, OSError | UnicodeError)
+    return isinstance(error, OSError | UnicodeError | ImportError)  # a kind of document that needs an extra
