@@ -77,7 +77,7 @@ def test_what_is_kept_of_a_record_makes_it_again(table: sqlite3.Connection, fiel
     assert made(Kinds, kept) == fields
     fill(table, {"a": kept})
     names = ", ".join(quoted(name) for name in columns(Kinds))
-    again = from_sql(Kinds)(table.execute(f"select {names} from entries").fetchone())
+    again = tuple(from_sql(Kinds)(table.execute(f"select {names} from entries").fetchone()))
     assert again == kept
     assert [type(each) for each in again] == [type(each) for each in kept]
 

@@ -413,12 +413,13 @@ def test_a_file_that_is_emptied_while_it_is_open_is_damaged(tmp_path: Path) -> N
 def test_words_that_another_version_found_are_found_anew(tmp_path: Path) -> None:
     path = tmp_path / "k.db"
     with opened(path) as index:
-        index.upsert(some(3))
+        index.upsert([*some(2), Entry("\ud800", "rain of \ud800", None, Passage(title="\udfff half"))])
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("update state set words = '0:'")
         file.execute("update found set words = 'other'")
     with opened(path) as index:
         assert len(index.sparse("rain", 9)) == 3
+        assert ids(index.sparse("half", 9)) == ["\ud800"]
         assert index.sparse("other", 9) == ()
     check(path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import cache
 from typing import Any, Final, TypeAlias
@@ -360,18 +360,18 @@ def quoted(*names: str) -> str:
     return '"' + " ".join([*before, column_name(name)]).replace('"', '""') + '"'
 
 
-def from_sql(kind: type) -> Callable[[tuple[Any, ...]], tuple[Plain, ...]]:
+def from_sql(kind: type) -> Callable[[Sequence[Any]], Sequence[Plain]]:
     """What makes of the columns of an entry what `row` gives: SQLite has neither booleans nor tuples."""
     read = [(place, _READ[each.kind]) for place, each in enumerate(columns(kind).values()) if each.kind in _READ]
 
-    def plain(values: tuple[Any, ...]) -> tuple[Plain, ...]:
+    def plain(values: Sequence[Any]) -> Sequence[Plain]:
         found = list(values)
         for place, of in read:
             if found[place] is not None:
                 found[place] = of(found[place])
-        return tuple(found)
+        return found
 
-    return plain if read else tuple
+    return plain
 
 
 _READ: Final[dict[str, Callable[[Any], Any]]] = {"boolean": bool, "texts": texts_from}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from enum import Enum
 from functools import cache
@@ -301,7 +301,7 @@ def row(kind: type, fields: Any) -> tuple[Plain, ...]:
     )
 
 
-def heard(kind: type, plain: tuple[Plain, ...], text: str) -> str:
+def heard(kind: type, plain: Sequence[Plain], text: str) -> str:
     r"""By whose words an entry is found: the fields that are searched, of which *plain* is kept, and its *text*.
 
     >>> from arshai_kit.index.records import Passage
@@ -330,15 +330,26 @@ def _read(kind: type) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[tuple[typ
     return values, tuple([(None if column.values else _WHOLE.get(column.kind), column) for column in known])
 
 
-def made(kind: type, values: tuple[Any, ...]) -> Any:
+def made(kind: type, values: Sequence[Any]) -> Any:
     """The instance of *kind* of which `row` kept *values*."""
-    found = zip(columns(kind).values(), values, strict=True)
+    names, read = _made(kind)
     try:
-        return kind(**{column.alias: column.value(plain) for column, plain in found})
+        found = dict(zip(names, values, strict=True))
+        for name, column in read:
+            found[name] = column.value(found[name])
+        return kind(**found)
     except BadRecord:
         raise
     except Exception as error:  # a class of somebody else's may check what it is given
         raise BadRecord(f"what is kept does not make a {kind.__name__}: {error}") from error
+
+
+@cache
+def _made(kind: type) -> tuple[tuple[str, ...], tuple[tuple[str, Column], ...]]:
+    """The names that *kind* takes, and the columns of which something else was kept than what they are."""
+    known = columns(kind).values()
+    read = [(each.alias, each) for each in known if each.values or each.kind in _VALUES]
+    return tuple([each.alias for each in known]), tuple(read)
 
 
 def listed(kind: type) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf, isfinite
 from typing import Any, TypeVar
 
-from attrs import evolve
-
+from arshai_kit._json import FrozenDict
 from arshai_kit.errors import Misuse
 from arshai_kit.index.records import Hit
 
@@ -69,13 +68,14 @@ def _summed(
         for hit, value in zip(hits, valued(hits) if hits else [], strict=True):
             sums[hit.id] = sums.get(hit.id, 0.0) + weight * value
             known = found.get(hit.id)
-            found[hit.id] = hit if known is None else evolve(known, scores={**hit.scores, **known.scores})
+            found[hit.id] = hit if known is None else _scored(known, known.score, hit.scores)
     order = sorted(found, key=lambda own: (-sums[own], own))
-    return tuple([_scored(found[own], sums[own]) for own in order])
+    return tuple([_scored(found[own], sums[own], {}, hybrid=sums[own]) for own in order])
 
 
-def _scored(hit: Hit[F], total: float) -> Hit[F]:
-    return evolve(hit, score=total, scores={**hit.scores, "hybrid": total})
+def _scored(hit: Hit[F], score: float, others: Mapping[str, float], **more: float) -> Hit[F]:
+    """*hit* with another *score*, its own scores beside those of *others*."""
+    return Hit(hit.id, hit.text, score, hit.fields, FrozenDict({**others, **hit.scores, **more}))
 
 
 def _once(ranking: Iterable[Hit[F]]) -> list[Hit[F]]:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, overload
 
 from attrs import frozen
 
+from arshai_kit._json import FrozenDict
 from arshai_kit.index.bm25 import Words
 from arshai_kit.index.compiling import fitted, predicate
 from arshai_kit.index.cosine import Query, Units, best, numpy
@@ -105,9 +106,9 @@ class InProcess:
         with self._lock:
             query.checked(self._dimensions, self._space, space)
             near = self._near(query, limit, where)
-            scored = [
-                (each.entry.id, query.score(each.entry.vector.data)) for each in near if each.entry.vector is not None
-            ]
+            given = [(each.entry.id, each.entry.vector.data) for each in near if each.entry.vector is not None]
+            scores = query.scores([data for _, data in given])
+            scored = [(own, score) for (own, _), score in zip(given, scores, strict=True)]
             return self._hits("dense", best(scored, limit))
 
     def sparse(self, text: str, limit: int, where: Filter = EVERYTHING) -> tuple[Hit[Any], ...]:
@@ -222,7 +223,7 @@ class InProcess:
 
     def _hits(self, name: str, found: list[tuple[str, float]]) -> tuple[Hit[Any], ...]:
         kept = [(self._kept[own].entry, score) for own, score in found]
-        return tuple([Hit(each.id, each.text, score, each.fields, {name: score}) for each, score in kept])
+        return tuple([Hit(each.id, each.text, score, each.fields, FrozenDict({name: score})) for each, score in kept])
 
 
 def _size(entry: Entry[Any]) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
+from arshai_kit._json import FrozenDict
 from arshai_kit.errors import BadRecord, Misuse
 from arshai_kit.index.compiling import fitted, from_sql, parameter, quoted, sql, to_sql
 from arshai_kit.index.cosine import Query, Units, best, nearest, numpy
@@ -253,7 +254,7 @@ class SqliteIndex:
         values: Counter[Any] = Counter()
         for value, count in file.execute(f"select {name}, count(*) from entries group by 1"):  # noqa: S608  # quoted
             blank[place] = value
-            values[self._plain(tuple(blank))[place]] += count
+            values[self._plain(blank)[place]] += count
         return counted(column, values)
 
     def close(self) -> None:
@@ -275,7 +276,7 @@ class SqliteIndex:
 
     def _fields(self, values: list[Any]) -> Any:
         try:
-            return made(self.fields, self._plain(tuple(values)))
+            return made(self.fields, self._plain(values))
         except (TypeError, AttributeError) as error:  # somebody else has put something else there
             raise BadRecord(f"{self.path} is damaged: restore it from a copy, or ingest anew") from error
 
@@ -287,11 +288,11 @@ class SqliteIndex:
                 f"select entry, id, text{self._columns} from entries join texts using (entry) "  # noqa: S608
                 f"where entry in ({', '.join('?' * len(some))})"
             )
-            kept.update({number: rest for number, *rest in file.execute(query, some)})
+            kept.update({found[0]: found for found in file.execute(query, some)})
         hits = []
         for number, score in found:
-            own, text, *values = kept[number]
-            hits.append(Hit(own, text, score, self._fields(values), {name: score}))
+            _, own, text, *values = kept[number]
+            hits.append(Hit(own, text, score, self._fields(values), FrozenDict({name: score})))
         return tuple(hits)
 
     # -- vectors --
@@ -317,14 +318,12 @@ class SqliteIndex:
 
     def _measured(self, query: Query, limit: int, rows: Iterable[tuple[int, str, bytes]]) -> list[tuple[int, float]]:
         """The nearest of *rows*, each a number, an id and a vector."""
-        numbers: dict[str, int] = {}
-
-        def scored() -> Iterator[tuple[str, float]]:
-            for number, own, vector in rows:
-                numbers[own] = number
-                yield own, query.score(vector)
-
-        return [(numbers[own], score) for own, score in best(scored(), limit)]
+        left, found = iter(rows), list[tuple[str, float, int]]()
+        while some := list(islice(left, _BLOCK)):
+            scores = query.scores([vector for _, _, vector in some])
+            found += [(own, score, number) for (number, own, _), score in zip(some, scores, strict=True)]
+            found = best(found, limit)
+        return [(number, score) for _, score, number in found]
 
     def _vectors(
         self, file: sqlite3.Connection, condition: str, parameters: tuple[Any, ...]

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 _PAUSE: Final = 0.01
+_ANY_TEXT: Final = partial(str, encoding="utf-8", errors="surrogatepass")
+"""Reads half characters too, and takes its time."""
 
 
 class SqliteFile:
@@ -73,19 +75,25 @@ class SqliteFile:
 
         with self._lock:
             try:
-                file = self._connection()
-                file.execute(begin)
-                try:
-                    found = ask(file)
-                    file.execute("commit")
-                finally:
-                    if file.in_transaction:
-                        file.execute("rollback")
+                return self._whole(begin, ask)
             except sqlite3.Error as error:
-                self._raised(error)
-            except UnicodeDecodeError as error:
+                if not _is_undecoded(error) or self._opened is None or self._opened.text_factory is not str:
+                    self._raised(error)
+                self._opened.text_factory = _ANY_TEXT
+                return self._within(begin, ask)  # slower from now on, for some text has half a character
+            except UnicodeError as error:
                 raise BadRecord(f"{self.path} is damaged: restore it from a copy, or ingest anew") from error
-            return found
+
+    def _whole(self, begin: str, ask: Callable[[sqlite3.Connection], T]) -> T:
+        file = self._connection()
+        file.execute(begin)
+        try:
+            found = ask(file)
+            file.execute("commit")
+        finally:
+            if file.in_transaction:
+                file.execute("rollback")
+        return found
 
     def _connection(self) -> sqlite3.Connection:
         if self._opened is None:
@@ -98,11 +106,12 @@ class SqliteFile:
 
         file = sqlite3.connect(self.path, timeout=self.patience, isolation_level=None, check_same_thread=False)
         try:
-            file.text_factory = partial(str, encoding="utf-8", errors="surrogatepass")
+            file.text_factory = _ANY_TEXT
             file.execute("select count(*) from sqlite_master").fetchone()  # whether it is a file of SQLite at all
             self._write_ahead(file)
             file.execute(f"pragma synchronous = {self.synchronous}")
             self._prepare(file)
+            file.text_factory = str
         except BaseException:
             file.close()
             raise
@@ -151,6 +160,10 @@ class SqliteFile:
         else:
             why = f"the file, and the folder in which SQLite keeps its log, have to be writable ({error})"
         raise StoreRefused(f"{self.path} cannot be used: {why}") from error
+
+
+def _is_undecoded(error: sqlite3.Error) -> bool:
+    return "decode to UTF-8" in str(error)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

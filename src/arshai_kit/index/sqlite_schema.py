@@ -160,7 +160,7 @@ def _reword(file: sqlite3.Connection, kind: type) -> None:
     plain = from_sql(kind)
     file.execute("delete from found")
     for entry, text, *values in file.execute(f"select entry, text{names} from entries join texts using (entry)"):  # noqa: S608
-        heards = spelled(heard(kind, plain(tuple(values)), text)).encode("utf-8", "surrogatepass")
+        heards = spelled(heard(kind, plain(values), text)).encode("utf-8", "surrogatepass")
         file.execute("insert into found (rowid, words) values (?, cast(? as text))", (entry, heards))
     file.execute("update state set words = ?, changes = changes + 1", (spoken(kind),))
 
