@@ -21,6 +21,7 @@ from arshai_kit.effects import Plan, Step
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import blocking
 from arshai_kit.index import Index
+from arshai_kit.index.giving import batch_size
 from arshai_kit.retrieval.asking import embedding, indexed
 from arshai_kit.retrieval.fingerprints import how_of
 from arshai_kit.retrieval.pipeline import Job, Pipeline
@@ -74,7 +75,7 @@ def ingest(
     similar: float | None = 0.9,
     limits: Limits | None = None,
     executor: Executor | None = None,
-    batch: int = 256,
+    batch: int | None = None,
     ahead: int = 8,
     side_by_side: int = 4,
     progress: Callable[[Progress], Any] | None = None,
@@ -82,16 +83,17 @@ def ingest(
     """Bring *index* to what the documents of *source* are now; what it has of them already is left as it is.
 
     *source* is a folder, a file, a pattern, a URL, a `Document`, or several of these. Each document is cut by
-    *chunker*; what *told* makes of a chunk is embedded (`None` for an index by words alone), and *fields* adds to what
-    an entry says of its document. A document is written anew when its bytes, its chunker, the embedder or one of these
-    functions has changed; they are known by their names and settings, so give another *version* when you change the
-    code of one. With *prune*, files of this folder or pattern that are no longer there are taken out of the index.
-    Documents that are near-copies, by at least *similar*, are reported.
+    *chunker*; what *told* makes of a chunk is embedded, and *fields* adds to what an entry says of its document. With
+    no *embedder* (`None`), the index is one of words alone. A document is written anew when its bytes, its chunker, the
+    embedder or one of these functions has changed; they are known by their names and settings, so give another
+    *version* when you change the code of one. With *prune*, files of this folder or pattern that are no longer there
+    are taken out of the index. Documents that are near-copies, by at least *similar*, are reported.
 
     Documents that cannot be read are in the report, and the others go on; what the index had of them it keeps. At most
-    *ahead* documents are read while *batch* chunks, of however many documents, are embedded and written, in requests
-    *side_by_side*. An *executor* reads and cuts them in its threads, its processes, or on its machines. *progress* is
-    told after each. What raises carries the `Report` so far in `partial`; run again, it goes on from there.
+    *ahead* documents are read while *batch* chunks (by default `ARSHAI_BATCH_SIZE`, or 256), of however many documents,
+    are embedded and written, in requests *side_by_side*. An *executor* reads and cuts documents in its threads, its
+    processes, or on its machines. *progress* is told after each. What raises carries the `Report` so far in `partial`;
+    run again, it goes on from there.
     """
     job = Job(
         index=index,
@@ -102,7 +104,7 @@ def ingest(
         further=fields,
         executor=executor,
         side_by_side=side_by_side,
-        batch=batch,
+        batch=batch_size(batch),
         ahead=ahead,
         progress=progress,
         prune=prune,
@@ -125,7 +127,7 @@ def _check(job: Job) -> None:
         )
     if job.embedder is not None:
         embedding(job.embedder)
-    for name in ("batch", "ahead", "side_by_side"):
+    for name in ("ahead", "side_by_side"):
         if type(value := getattr(job, name)) is not int or value < 1:
             raise Misuse(f"{name}= is a whole number above zero, not {value!r}")
     if job.similar is not None and not 0 < job.similar <= 1:
