@@ -21,7 +21,8 @@ from arshai_kit.errors import BadRecord, Misuse
 from arshai_kit.index import EVERYTHING, Field, Filter, Passage, field, named, where
 from arshai_kit.index.compiling import fitted, from_sql, predicate, quoted, sql, to_sql
 from arshai_kit.index.fields import Column, columns, made, row
-from arshai_kit.index.filters import Both, Compared, Either, Named, Negated, fold, from_plain, to_plain
+from arshai_kit.index.filter_json import from_plain, to_plain
+from arshai_kit.index.filters import Both, Compared, Either, Named, Negated, fold
 from tests.index.kinds import IDS, Kinds, Season, filters, holds, kinds
 
 # -- one law over both compilers --

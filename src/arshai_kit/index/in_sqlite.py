@@ -1,7 +1,6 @@
 """An index in a file: what has been acknowledged is in it, whoever is killed; processes and threads share it.
 
-An entry is never changed: whoever writes another under its id takes it out and adds one with a higher number. So what a
-process holds of the vectors is brought up to date by what has a higher number, less what is gone.
+An entry is never changed: whoever writes another under its id takes it out and adds one with a higher number.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from arshai_kit._json import FrozenDict
 from arshai_kit.errors import BadRecord, Misuse
 from arshai_kit.index.compiling import fitted, from_sql, parameter, quoted, sql, to_sql
-from arshai_kit.index.cosine import Query, Units, best, nearest, numpy
+from arshai_kit.index.cosine import Query
 from arshai_kit.index.facets import counted, facet
 from arshai_kit.index.fields import Plain, columns, heard, made, row
 from arshai_kit.index.filters import EVERYTHING, Everything, Filter
@@ -25,7 +23,8 @@ from arshai_kit.index.giving import ids as checked
 from arshai_kit.index.in_process import index_of
 from arshai_kit.index.records import Entry, Hit, Index, Passage, Statistics
 from arshai_kit.index.sqlite_file import SqliteFile, absolute
-from arshai_kit.index.sqlite_schema import State, prepared, state
+from arshai_kit.index.sqlite_schema import prepared, state
+from arshai_kit.index.sqlite_vectors import SqliteVectors, cut
 from arshai_kit.index.words import asked, spelled
 from arshai_kit.records.vectors import Vector
 
@@ -37,9 +36,6 @@ __all__ = ["SqliteIndex", "sqlite_index"]
 F = TypeVar("F")
 
 _CACHE: Final = 256 * 1024 * 1024
-_BLOCK: Final = 2048
-_AT_ONCE: Final = 500
-_TABLES: Final = ("found", "texts", "vectors")
 
 
 class SqliteIndex:
@@ -65,8 +61,7 @@ class SqliteIndex:
         self._reads, self._writes = (
             SqliteFile(path, self._prepare, patience=patience, synchronous=synchronous) for _ in range(2)
         )
-        self._units: Units | None = None
-        self._seen = -1
+        self._vectors = SqliteVectors(cache_bytes)
 
     def _prepare(self, file: sqlite3.Connection) -> None:
         prepared(file, self.fields, self.path)
@@ -126,7 +121,7 @@ class SqliteIndex:
     def _dropped(self, file: sqlite3.Connection, ids: list[str]) -> tuple[int, int]:
         """Delete the entries with these *ids*: how many there were, and how many of them had vectors."""
         numbers: list[tuple[int]] = []
-        for some in _cut(ids):
+        for some in cut(ids):
             marks = ", ".join(["cast(? as text)"] * len(some))
             numbers += file.execute(f"select entry from entries where id in ({marks})", [_utf8(own) for own in some])  # noqa: S608
         if not numbers:
@@ -170,7 +165,7 @@ class SqliteIndex:
             if not now.vectors:
                 return ()
             try:
-                found = self._nearest(file, now, query, limit, where)
+                found = self._vectors.nearest(file, now, query, limit, sql(where, self.fields))
             except (ValueError, struct.error) as error:  # a vector of another size than all
                 raise BadRecord(f"{self.path} is damaged: restore it from a copy, or ingest anew") from error
             return self._hits(file, "dense", found)
@@ -201,7 +196,7 @@ class SqliteIndex:
         def ask(file: sqlite3.Connection) -> dict[str, Entry[Any]]:
             state(file, self.fields)
             found: dict[str, Entry[Any]] = {}
-            for some in _cut(wanted):
+            for some in cut(wanted):
                 marks = ", ".join(["cast(? as text)"] * len(some))
                 values = tuple([_utf8(own) for own in some])
                 found.update({each.id: each for each in self._entries(file, f"id in ({marks})", values)})
@@ -262,7 +257,7 @@ class SqliteIndex:
         self._writes.close()
         with self._reads._lock:  # noqa: SLF001  # under which the vectors are held
             self._reads.close()
-            self._units, self._seen = None, -1
+            self._vectors.forget()
 
     # -- entries --
 
@@ -283,7 +278,7 @@ class SqliteIndex:
     def _hits(self, file: sqlite3.Connection, name: str, found: list[tuple[int, float]]) -> tuple[Hit[Any], ...]:
         """The entries with these numbers, and their scores, in their order."""
         kept: dict[int, tuple[Any, ...]] = {}
-        for some in _cut([number for number, _ in found]):
+        for some in cut([number for number, _ in found]):
             query = (
                 f"select entry, id, text{self._columns} from entries join texts using (entry) "  # noqa: S608
                 f"where entry in ({', '.join('?' * len(some))})"
@@ -294,72 +289,6 @@ class SqliteIndex:
             _, own, text, *values = kept[number]
             hits.append(Hit(own, text, score, self._fields(values), FrozenDict({name: score})))
         return tuple(hits)
-
-    # -- vectors --
-
-    def _nearest(
-        self, file: sqlite3.Connection, now: State, query: Query, limit: int, where: Filter
-    ) -> list[tuple[int, float]]:
-        """The numbers of the nearest, and their scores."""
-        condition, parameters = sql(where, self.fields)
-        if numpy() is None:
-            return self._measured(query, limit, self._vectors(file, condition, parameters))
-        if now.vectors * now.dimensions * 4 > self.cache_bytes:
-            self._units, self._seen = None, -1
-            near = nearest(query, limit, self._blocks(file, condition, parameters))
-        else:
-            units = self._current(file, now)
-            among = None
-            if not isinstance(where, Everything):
-                query_ = f"select entry from entries where {condition}"  # noqa: S608  # parameters only
-                among = [number for (number,) in file.execute(query_, parameters)]
-            near = units.near(query, limit, among)
-        return self._measured(query, limit, self._chosen(file, near))
-
-    def _measured(self, query: Query, limit: int, rows: Iterable[tuple[int, str, bytes]]) -> list[tuple[int, float]]:
-        """The nearest of *rows*, each a number, an id and a vector."""
-        left, found = iter(rows), list[tuple[str, float, int]]()
-        while some := list(islice(left, _BLOCK)):
-            scores = query.scores([vector for _, _, vector in some])
-            found += [(own, score, number) for (number, own, _), score in zip(some, scores, strict=True)]
-            found = best(found, limit)
-        return [(number, score) for _, score, number in found]
-
-    def _vectors(
-        self, file: sqlite3.Connection, condition: str, parameters: tuple[Any, ...]
-    ) -> Iterator[tuple[int, str, bytes]]:
-        query = f"select entry, id, vector from entries join vectors using (entry) where {condition}"  # noqa: S608
-        return file.execute(query, parameters)
-
-    def _chosen(self, file: sqlite3.Connection, numbers: list[int]) -> Iterator[tuple[int, str, bytes]]:
-        some = (self._vectors(file, f"entry in ({', '.join('?' * len(cut))})", tuple(cut)) for cut in _cut(numbers))
-        return chain.from_iterable(some)  # nothing is closed where an error leaves it: the file may be closed by then
-
-    def _blocks(
-        self, file: sqlite3.Connection, condition: str, parameters: tuple[Any, ...]
-    ) -> Iterator[tuple[list[int], bytes]]:
-        """All vectors, some at a time, as a process holds no more of them."""
-        query = f"select entry, vector from vectors join entries using (entry) where {condition}"  # noqa: S608
-        if condition == "1":
-            query = "select entry, vector from vectors order by entry"
-        cursor = file.execute(query, parameters)
-        while block := cursor.fetchmany(_BLOCK):
-            yield [number for number, _ in block], b"".join([vector for _, vector in block])
-
-    def _current(self, file: sqlite3.Connection, now: State) -> Units:
-        """All vectors, as they are now, in memory."""
-        units = self._units
-        if units is None or units.dimensions != now.dimensions:
-            units, self._seen = Units(now.dimensions), -1
-        if self._seen != now.changes:
-            self._units = None  # unless all goes well
-            cursor = file.execute("select entry, vector from vectors where entry > ? order by entry", (units.last,))
-            while block := cursor.fetchmany(_BLOCK):
-                units.add([number for number, _ in block], b"".join([vector for _, vector in block]))
-            if units.live != now.vectors:
-                units.keep([number for (number,) in file.execute("select entry from entries")])
-        self._units, self._seen = units, now.changes
-        return units
 
 
 _TEXT: Final = ("text", "date", "time", "json")
@@ -381,13 +310,6 @@ def _parameters(own: str, plain: tuple[Plain, ...]) -> tuple[Any, ...]:
 
 def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _cut(values: list[Any]) -> Iterator[list[Any]]:
-    """*values*, so many at a time as SQLite takes parameters."""
-    left = iter(values)
-    while some := list(islice(left, _AT_ONCE)):
-        yield some
 
 
 def _real(store: SqliteIndex) -> str:
