@@ -21,7 +21,7 @@ __all__ = ["isolated"]
 
 _CODE: Final = "import sys; sys.path[:] = sys.argv[1:]; from arshai_kit.documents.worker import main; main()"
 _STARVED: Final = frozenset({signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGKILL})
-_KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+_KEPT: Final = tuple("PATH LD_LIBRARY_PATH DYLD_LIBRARY_PATH LANG LC_ALL TMPDIR".split())
 
 
 def isolated(kind: str, data: bytes, limits: Limits) -> Document:
