@@ -548,6 +548,9 @@ def test_words_that_a_line_divides_are_whole() -> None:
         (docx(paragraph(" " * 10_000_000)), Limits(unfolded=1_000_000), "unfolded="),
         (pdf([["a line"]] * 4), Limits(pages=3), "pages="),
         (pdf([["a line"]] * 4), Limits(text=10), "text="),
+        (pdf([["a line"]] * 4), Limits(blocks=3), "blocks="),
+        (b"a\n\n" * 4, Limits(blocks=3), "blocks="),
+        (b"# a\n\n[a](b)\n\n" * 2, Limits(blocks=3), "blocks="),
     ],
 )
 def test_what_is_over_a_limit_says_which(data: bytes, limits: Limits, which: str) -> None:
@@ -582,6 +585,8 @@ def test_limits_are_numbers_above_zero(wrong: dict[str, Any]) -> None:
         (b"Yes, sir.\nNo, madam.\nWell, then.\n", "a", "text/plain"),
         (b'{"a": [1]}', "a.txt", "application/json"),
         (b'{"a": 1}\n{"a": 2}\n', "a", "application/jsonl"),
+        (b"[" + b"1," * 2_500_000 + b"1]\n", "a", "application/json"),
+        (b"[" + b"1," * 2_500_000 + b"1\n", "a", "text/plain"),
         (b"[1]\n2\n[3]\n", "a", "text/plain"),
         (b"[1]\n2 3\n[3]\n", "a", "text/plain"),
         (b"[a link](http://x.org)\n\n# Title\n", "a", "text/markdown"),

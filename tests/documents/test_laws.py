@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arshai_kit.documents import Document, parse
+from arshai_kit.documents import Document, Limits, parse
 from arshai_kit.documents.markdown import markdown
 from arshai_kit.errors import BadDocument
 from tests.documents.making import docx, paragraph, pdf, table
@@ -70,7 +70,7 @@ def test_any_lines_are_read_in_every_way(lines: list[str], end: str) -> None:
     text = end.join(lines)
     for name in ("a.md", "a.txt", "a.csv", "a.html", ""):
         attempted(text.encode(), name)
-    assert holds(markdown(text)).text == text
+    assert holds(markdown(text, Limits())).text == text
 
 
 @documents

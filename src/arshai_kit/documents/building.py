@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any, Final
 
-from arshai_kit.documents.records import Block, BlockKind, Document
+from arshai_kit.documents.records import Block, BlockKind, Document, Limits
 from arshai_kit.errors import DocumentTooLarge
 
-__all__ = ["Builder", "fenced", "iso", "one_line", "piped"]
+__all__ = ["Builder", "fenced", "few", "iso", "one_line", "piped"]
 
 _GAP: Final = "\n\n"
 
 
-class Builder:
-    """A text that grows by blocks, of at most *most* characters."""
+def few(blocks: Sized, limits: Limits) -> None:
+    """Refuse more *blocks* than there may be."""
+    if len(blocks) > limits.blocks:
+        raise DocumentTooLarge(f"it has more than {limits.blocks:,} blocks: blocks= of Limits")
 
-    def __init__(self, most: int) -> None:
-        self.most, self.size = most, 0
+
+class Builder:
+    """A text that grows by blocks, within *limits*."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits, self.size = limits, 0
         self.parts: list[str] = []
         self.blocks: list[Block] = []
         self.pages: list[int] = []
@@ -31,10 +37,11 @@ class Builder:
         gap = _GAP if self.parts else ""
         start = self.size + len(gap)
         self.size = start + len(text)
-        if self.size > self.most:
-            raise DocumentTooLarge(f"its text has more than {self.most:,} characters: text= of Limits")
+        if self.size > self.limits.text:
+            raise DocumentTooLarge(f"its text has more than {self.limits.text:,} characters: text= of Limits")
         self.parts.append(gap + text)
         self.blocks.append(Block(kind, start, self.size, level))
+        few(self.blocks, self.limits)
 
     def heading(self, text: str, level: int) -> None:
         """Add a heading in the way of Markdown."""

@@ -36,7 +36,7 @@ def docx(data: bytes, limits: Limits) -> Document:
     pack = _Pack(data, limits)
     main = pack.main()
     folder = main.rpartition("/")[0]
-    body = Body(styles(pack, f"{folder}/styles.xml"), numbering(pack, f"{folder}/numbering.xml"), limits.text)
+    body = Body(styles(pack, f"{folder}/styles.xml"), numbering(pack, f"{folder}/numbering.xml"), limits)
     pack.walk(main, body.start, body.end, body.data)
     for name in ("footnotes", "endnotes"):
         pack.walk(f"{folder}/{name}.xml", body.start, body.end, body.data)

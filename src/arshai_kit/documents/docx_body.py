@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 
 from arshai_kit._record import Record
 from arshai_kit.documents.building import Builder, fenced, one_line, piped
+from arshai_kit.documents.records import Limits
 
 __all__ = ["Attributes", "Body", "Style", "numbering", "styles"]
 
@@ -145,8 +146,8 @@ class _Table:
 class Body:
     """The text as it is told; a text box in a paragraph comes before it."""
 
-    def __init__(self, styles: Mapping[str, Style], numbered: Mapping[tuple[str, int], bool], most: int) -> None:
-        self.builder = Builder(most)
+    def __init__(self, styles: Mapping[str, Style], numbered: Mapping[tuple[str, int], bool], limits: Limits) -> None:
+        self.builder = Builder(limits)
         self.styles, self.numbered = styles, numbered
         self.title = ""
         self.gone = 0  # how deep in what is not shown

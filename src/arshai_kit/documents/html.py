@@ -110,7 +110,7 @@ class _Walk:
     """One walk through the tree: inline text is gathered until a block begins or ends, and is then written."""
 
     def __init__(self, tree: LexborHTMLParser, skipped: set[int], limits: Limits) -> None:
-        self.builder = Builder(limits.text)
+        self.builder = Builder(limits)
         self.skipped = skipped
         self.layout = _layouts(tree)
         self.words: list[str] = []  # of the block that is open; a line break is "\0"

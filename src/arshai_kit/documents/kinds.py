@@ -45,6 +45,7 @@ _OTHERS: Final = (
     (b"SQLite format 3\0", "a database"),
 )
 _VERSIONS: Final = (b"\2", b"\3", b"\4")  # of the tags in front of an MP3; a text may begin with "ID3" too
+_LONG: Final = 4_000_000
 _BLANK: Final = b"\xef\xbb\xbf\0\t\r\n\f "
 _OFFICE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _LOCKED: Final = "EncryptedPackage".encode("utf-16-le")
@@ -143,18 +144,17 @@ def _told(name: str, media_type: str) -> str:
 
 
 def _json(text: str) -> str:
-    """Whether *text* is JSON, or lines of it."""
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        pass
-    else:
-        return JSON
+    """Whether *text* is JSON, or lines of it; of what is long, only its beginning is read, and its end looked at."""
     lines = [line for line in text[:200_000].split("\n") if line.strip()][:200]
+    if len(lines) > 1 and all(map(_holds_json, lines[:-1])):
+        return JSON_LINES
+    if len(text) > _LONG:
+        return JSON if text.rstrip()[-1] in "]}" else ""
+    return JSON if _holds_json(text) else ""
+
+
+def _holds_json(text: str) -> bool:
     try:
-        for line in lines[:-1] if len(lines) > 1 else ():
-            if not isinstance(orjson.loads(line), dict | list):
-                return ""
+        return isinstance(orjson.loads(text), dict | list)
     except orjson.JSONDecodeError:
-        return ""
-    return JSON_LINES if len(lines) > 1 else ""
+        return False

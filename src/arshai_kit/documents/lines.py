@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
-from arshai_kit.documents.records import Block, Document
+from arshai_kit.documents.building import few
+from arshai_kit.documents.records import Block, Document, Limits
 
 __all__ = ["Line", "lined", "paragraphs", "plain", "text_pages"]
 
@@ -57,6 +59,8 @@ def text_pages(text: str) -> tuple[int, ...]:
     return (0, *places) if places else ()
 
 
-def plain(text: str) -> Document:
+def plain(text: str, limits: Limits) -> Document:
     """*text* as a document of paragraphs."""
-    return Document(text, media_type="text/plain", blocks=paragraphs(text), pages=text_pages(text))
+    blocks = list(islice(paragraphs(text), limits.blocks + 1))
+    few(blocks, limits)
+    return Document(text, media_type="text/plain", blocks=blocks, pages=text_pages(text))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from arshai_kit.documents.building import iso, one_line
+from arshai_kit.documents.building import few, iso, one_line
 from arshai_kit.documents.lines import Line, lined
-from arshai_kit.documents.records import Block, BlockKind, Document
+from arshai_kit.documents.records import Block, BlockKind, Document, Limits
 
 __all__ = ["looks_like_markdown", "markdown", "markdown_blocks"]
 
@@ -26,15 +26,15 @@ _PAIR: Final = re.compile(r"([A-Za-z_][\w .-]{0,60}?)[ \t]*:(?:[ \t]+(.*))?$")
 _CELL: Final = re.compile(r"(?<!\\)\|")
 
 
-def markdown(text: str) -> Document:
+def markdown(text: str, limits: Limits) -> Document:
     r"""*text* as a document, with what it says of itself at its beginning.
 
-    >>> document = markdown("---\ntitle: Rivers\n---\n# The Karun\n\nIt is long.")
+    >>> document = markdown("---\ntitle: Rivers\n---\n# The Karun\n\nIt is long.", Limits())
     >>> document.title, [each.kind for each in document.blocks]
     ('Rivers', ['code', 'heading', 'paragraph'])
     """
     told, after = _front(text)
-    blocks = ([Block("code", 0, len(text[:after].rstrip()))] if after else []) + markdown_blocks(text, after)
+    blocks = ([Block("code", 0, len(text[:after].rstrip()))] if after else []) + markdown_blocks(text, after, limits)
     known = {str(name).lower(): value for name, value in told.items()}
     author = known.get("author", known.get("authors", ""))
     return Document(
@@ -53,7 +53,7 @@ def markdown(text: str) -> Document:
 def looks_like_markdown(text: str) -> bool:
     """Whether *text*, of which nobody says what it is, has the marks of Markdown: two kinds of them at least."""
     head = text[:20000]
-    kinds = {each.kind for each in markdown_blocks(head, 0)} - {"paragraph"}
+    kinds = {each.kind for each in markdown_blocks(head, 0, Limits())} - {"paragraph"}
     linked = re.search(r"\[[^\]\n]{1,200}\]\([^)\s]{1,500}\)", head)
     return len(kinds) + bool(linked) >= 2 and ("heading" in kinds or "```" in head or bool(linked))
 
@@ -129,11 +129,12 @@ def _first_title(text: str, blocks: list[Block]) -> str:
 # Blocks
 
 
-def markdown_blocks(text: str, start: int) -> list[Block]:
+def markdown_blocks(text: str, start: int, limits: Limits) -> list[Block]:
     """The blocks of *text* from the character at *start* on."""
     reader = _Reader()
     for line in lined(text, start):
         reader.take(line)
+        few(reader.blocks, limits)
     reader.end()
     return reader.blocks
 

@@ -61,18 +61,18 @@ def _found(data: bytes, source: str, media_type: str, limits: Limits, extract: E
     if len(text) > limits.text:
         raise DocumentTooLarge(f"its text has more than {limits.text:,} characters: text= of Limits")
     kind = kinds.kind_of_text(text, source, media_type)
-    found = extract(kind, text.encode(), limits) if kind == kinds.HTML else _AS_IT_STANDS[kind](text)
+    found = extract(kind, text.encode(), limits) if kind == kinds.HTML else _AS_IT_STANDS[kind](text, limits)
     return evolve(found, notices=(*notices, *found.notices)) if notices else found
 
 
-_AS_IT_STANDS: Final[Mapping[str, Callable[[str], Document]]] = MappingProxyType(
+_AS_IT_STANDS: Final[Mapping[str, Callable[[str, Limits], Document]]] = MappingProxyType(
     {
         kinds.PLAIN: plain,
         kinds.MARKDOWN: markdown,
-        kinds.CSV: lambda text: comma_separated(text, delimiter(text, least=1)),
-        kinds.JSON: lambda text: json_text(text, kinds.JSON),
-        kinds.JSON_LINES: lambda text: json_text(text, kinds.JSON_LINES),
-        kinds.XML: lambda text: json_text(text, kinds.XML),
+        kinds.CSV: lambda text, _: comma_separated(text, delimiter(text, least=1)),
+        kinds.JSON: lambda text, _: json_text(text, kinds.JSON),
+        kinds.JSON_LINES: lambda text, _: json_text(text, kinds.JSON_LINES),
+        kinds.XML: lambda text, _: json_text(text, kinds.XML),
     }
 )
 

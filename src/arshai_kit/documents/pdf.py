@@ -59,7 +59,7 @@ def _opened(data: bytes) -> PdfDocument:
 def _document(file: PdfDocument, limits: Limits) -> Document:
     if len(file) > limits.pages:
         raise DocumentTooLarge(f"it has {len(file):,} pages, more than {limits.pages:,}: pages= of Limits")
-    builder = Builder(limits.text)
+    builder = Builder(limits)
     pages = _pages(file, limits, builder)
     outline = _outline(file)
     sizes = levels(pages)

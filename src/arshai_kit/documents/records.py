@@ -115,21 +115,22 @@ class Limits(Record):
     """How much is read, before a document is refused with `DocumentTooLarge`.
 
     *size* is the most bytes that it may have, *unfolded* the most that what is packed in it may unfold to, *text* the
-    most characters of its text, *pages* the most pages. PDF, DOCX and HTML are read in a process of their own, which
-    is ended when it takes longer than *seconds* or needs more than *memory* bytes; where not *isolated*, they are read
-    in this one, and these two bound nothing.
+    most characters of its text, *blocks* the most blocks, *pages* the most pages. PDF, DOCX and HTML are read in a
+    process of their own, which is ended when it takes longer than *seconds* or needs more than *memory* bytes; where
+    not *isolated*, they are read in this one, and these two bound nothing.
     """
 
     size: int = 100 * 1024 * 1024
     unfolded: int = 400 * 1024 * 1024
     text: int = 50_000_000
+    blocks: int = 1_000_000
     pages: int = 20_000
     seconds: float = 60.0
     memory: int = 1024 * 1024 * 1024
     isolated: bool = True
 
     def __attrs_post_init__(self) -> None:
-        for name in ("size", "unfolded", "text", "pages", "memory"):
+        for name in ("size", "unfolded", "text", "blocks", "pages", "memory"):
             if type(value := getattr(self, name)) is not int or value < 1:
                 raise Misuse(f"Limits({name}=…) is a whole number above zero, not {value!r}")
         if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float) or not 0 < self.seconds < 1e6:

@@ -22,7 +22,9 @@ _ERRORS: Final = {"BadDocument": BadDocument, "DocumentTooLarge": DocumentTooLar
 
 def question(kind: str, limits: Limits) -> bytes:
     """What a reader is asked for, before the bytes of the document."""
-    told = {name: getattr(limits, name) for name in ("size", "unfolded", "text", "pages", "seconds", "memory")}
+    told = {
+        name: getattr(limits, name) for name in ("size", "unfolded", "text", "blocks", "pages", "seconds", "memory")
+    }
     return orjson.dumps({"kind": kind, "limits": told})
 
 
