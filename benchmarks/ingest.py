@@ -93,10 +93,12 @@ def by_hand(folder: Path, path: Path, *, copies: bool = False) -> int:
             if known.get(str(file)) == digest:
                 continue
             document = read(file)
-            with db:
-                old = db.execute("select rowid, text from passages where source = ?", (str(file),)).fetchall()
-                db.executemany("insert into words (words, rowid, text) values ('delete', ?, ?)", old)
-                db.execute("delete from passages where source = ?", (str(file),))
+            if str(file) in known:
+                with db:
+                    told = "select rowid, title, section, text from passages where source = ?"
+                    old = [(row, headed(t, json.loads(s), x)) for row, t, s, x in db.execute(told, (str(file),))]
+                    db.executemany("insert into words (words, rowid, text) values ('delete', ?, ?)", old)
+                    db.execute("delete from passages where source = ?", (str(file),))
             if copies:
                 seen.add(str(file), signature(document.text))
             waiting += [(document, digest, piece) for piece in CHUNKER(document)]
@@ -109,9 +111,15 @@ def by_hand(folder: Path, path: Path, *, copies: bool = False) -> int:
         return int(found)
 
 
+def headed(title: str, section: Sequence[str], text: str) -> str:
+    """A text under its headings."""
+    return f"{' > '.join([title, *section])}\n\n{text}"
+
+
 def written(db: sqlite3.Connection, waiting: Sequence[tuple[Document, str, Chunk]]) -> None:
-    """Embed what waits, and write it."""
-    data, size = hashed([piece.text for _, _, piece in waiting]).tobytes(), 4 * DIMENSIONS
+    """Embed what waits, each under its headings, and write it; its words are those of the headings too."""
+    told = [headed(document.title, piece.section, piece.text) for document, _, piece in waiting]
+    data, size = hashed(told).tobytes(), 4 * DIMENSIONS
     rows = [
         (
             sha256(f"{document.source}\0{piece.number}\0{piece.text}".encode()).hexdigest(),
@@ -133,9 +141,9 @@ def written(db: sqlite3.Connection, waiting: Sequence[tuple[Document, str, Chunk
         for place, (document, digest, piece) in enumerate(waiting)
     ]
     with db:
-        for row in rows:
+        for row, text in zip(rows, told, strict=True):
             done = db.execute(f"insert into passages values ({','.join('?' * 15)})", row)  # noqa: S608  # only marks
-            db.execute("insert into words (rowid, text) values (?, ?)", (done.lastrowid, row[13]))
+            db.execute("insert into words (rowid, text) values (?, ?)", (done.lastrowid, text))
 
 
 # -- ours --

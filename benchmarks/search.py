@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from attrs import field, frozen
 
 from arshai_kit.index import Entry, Index, Passage, in_memory_index, sqlite_index, where
 from arshai_kit.records.vectors import Vector
@@ -133,6 +134,13 @@ class ByHand:
 # -- ours --
 
 
+@frozen(eq=False, repr=False, kw_only=True)
+class Indexed(Passage):
+    """Passages that are filtered by their language, for which the file has an index, as that by hand has."""
+
+    language: str = field(default="", metadata={"indexed": True})
+
+
 def fill(index: Index[Any], passages: Sequence[str]) -> Ways:
     """*index* with the same passages, and its ways."""
     data, size = hashed(passages).tobytes(), 4 * DIMENSIONS
@@ -142,7 +150,7 @@ def fill(index: Index[Any], passages: Sequence[str]) -> Ways:
             f"{number:08}",
             text,
             Vector(data[number * size : (number + 1) * size]),
-            Passage(source=f"{number}.md", end=len(text), language=LANGUAGES[number % len(LANGUAGES)]),
+            Indexed(source=f"{number}.md", end=len(text), language=LANGUAGES[number % len(LANGUAGES)]),
         )
         for number, text in enumerate(passages)
     ]
@@ -203,7 +211,7 @@ def main(given: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()))
         hand = ByHand(stack.enter_context(opened(place / "hand.db")), passages)
-        indexes = {"a file": sqlite_index(place / "kit.db"), "memory": in_memory_index()}
+        indexes = {"a file": sqlite_index(place / "kit.db", fields=Indexed), "memory": in_memory_index(fields=Indexed)}
         for where_, index in indexes.items():
             kit = fill(stack.enter_context(closing(index)), passages)
             agreed(hand, kit, "a question that nobody asks")
