@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import Future
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from arshai_kit import using
 from arshai_kit._record import Record
-from arshai_kit.chunking import chunking
-from arshai_kit.documents import Document
+from arshai_kit.chunking import Chunk, chunking, semantic
+from arshai_kit.documents import Document, load
 from arshai_kit.effects import Plan, Reply, Send, Where
-from arshai_kit.errors import BadDocument, Misuse
+from arshai_kit.errors import BadDocument, Misuse, Unauthorized
 from arshai_kit.index import in_memory_index, where
+from arshai_kit.providers import openai_compatible_embedder
 from arshai_kit.retrieval import ingest, similar
 from arshai_kit.retrieval.fingerprints import named
 from arshai_kit.retrieval.sources import is_gone, within
@@ -169,6 +171,12 @@ SAME: list[Any] = [
     (hashed_embedder(), hashed_embedder()),
     (object(), object()),
 ]
+
+
+def prefixed(words: str) -> Any:
+    return openai_compatible_embedder("m", base_url="http://localhost:1/v1", api_key="", document_prefix=words)
+
+
 OTHER: list[Any] = [
     (len, sum),
     (chunking(size=3), chunking(size=4)),
@@ -178,6 +186,7 @@ OTHER: list[Any] = [
     (lambda text: text[:3], lambda text: text[:4]),
     (lambda text: text.upper(), lambda text: text.lower()),
     (hashed_embedder(dimensions=3), hashed_embedder(dimensions=4)),
+    (prefixed("passage: "), prefixed("document: ")),
     (Cutting(), Cutting(how=sum)),
     ([1, 2], [1, 3]),
     ({"a": 1}, {"a": 2}),
@@ -223,3 +232,95 @@ print(how_of(partial(chunk, size=3), chunking(how=len), {"b", "a", "c"}, object(
         for seed in ("1", "2")
     }
     assert len(told) == 1
+
+
+# -- what is given --
+
+
+def test_two_documents_of_one_source_are_told_and_places_count_once(tmp_path: Path) -> None:
+    index = in_memory_index()
+    given = [Document("It rains.", "a"), Document("It snows.", "a"), Document("It hails.", "b")]
+    for source in (given, iter(given)):
+        report = take(index, source, prune=False)
+        assert (report.documents, [each.source for each in report.failed]) == (3, ["a"])
+        assert "is the source of two documents" in str(report.failed[0].error)
+    assert [each.text for each in everything(index).values()].count("It snows.") == 0
+    place, seen = folder(tmp_path / "docs"), list[Any]()
+    take(in_memory_index(), [place, next(place.iterdir()), place], progress=seen.append)
+    assert seen[-1].done == seen[-1].total == len(seen)
+
+
+def test_a_document_whose_text_was_changed_by_hand_has_changed(tmp_path: Path) -> None:
+    index, place = in_memory_index(), folder(tmp_path / "docs")
+    take(index, load(place))
+    assert take(index, load(place)).new == 0
+    report = take(index, (evolve(each, text=each.text.upper()) for each in load(place)))
+    assert report.unchanged == 0
+    assert all(each.text.isupper() for each in everything(index).values())
+
+
+@pytest.mark.parametrize(("source", "told"), [("", "'' is no path"), ("file:///etc/hosts", "file:// is not taken")])
+def test_what_is_no_path_is_not_taken_for_one(source: str, told: str) -> None:
+    with pytest.raises(Misuse, match=told):
+        take(in_memory_index(), source)
+
+
+def test_an_address_that_must_not_be_asked_ends_nothing() -> None:
+    report = take(in_memory_index(), ["http://127.0.0.1:9/a", Document("It rains.", "a")])
+    assert (report.new, [each.source for each in report.failed]) == (1, ["http://127.0.0.1:9/a"])
+    assert "not at a public address" in str(report.failed[0].error)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"fields": lambda _: {"source": "other", "page": 3}}, "page, source, which an ingest fills itself"),
+        ({"fields": lambda _: None}, "gave NoneType"),
+        ({"chunker": lambda _: None}, "a function from a document to chunks"),
+        ({"chunker": lambda _: ["text"]}, "a function from a document to chunks"),
+    ],
+)
+def test_what_functions_give_is_looked_at(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(Misuse, match=told):
+        ingest(in_memory_index(), Document("It rains.", "a"), **{"embedder": EMBEDDER, **given})
+
+
+def test_a_chunker_may_be_a_generator() -> None:
+    def one_by_one(document: Document) -> Iterator[Chunk]:
+        yield from SENTENCES(document)
+
+    report = ingest(in_memory_index(), Document("It rains. It snows.", "a"), embedder=EMBEDDER, chunker=one_by_one)
+    assert (report.new, report.skipped, report.chunks > 0) == (1, (), True)
+
+
+@frozen
+class Refused:
+    """An embedder to which nobody has the key; it counts who asks."""
+
+    asked: list[int] = field(factory=list)
+    name: str = "refused"
+    provider: str = "tests"
+    dimensions: int | None = None
+
+    def embed(self, texts: Any, *, kind: Any = None) -> Plan[Any]:
+        self.asked.append(len(texts))
+        raise Unauthorized("the key is refused", status=401)
+        yield
+
+
+@pytest.mark.parametrize("by_chunker", [True, False])
+def test_an_embedder_that_refuses_ends_it_whoever_asks(by_chunker: bool) -> None:
+    refused = Refused()
+    documents = [Document(f"It rains {number}. It snows. It hails.", f"{number}") for number in range(30)]
+    given: dict[str, Any] = (
+        {"embedder": EMBEDDER, "chunker": semantic(refused)} if by_chunker else {"embedder": refused}
+    )
+    with pytest.raises(Unauthorized) as caught:
+        ingest(in_memory_index(), documents, ahead=2, **given)
+    assert caught.value.partial.failed == ()
+    assert len(refused.asked) <= 4
+
+
+def test_what_goes_to_no_process_says_what_to_do() -> None:
+    with ProcessPoolExecutor(1) as executor, pytest.raises(Misuse, match="at the top of a module"):
+        ingest(in_memory_index(), Document("a b", "a"), embedder=None, chunker=lambda _: (), executor=executor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
 from arshai_kit.batches import is_of_threads, packed, unpacked
@@ -33,6 +34,11 @@ class Elsewhere:
             future.cancel()
         try:
             value = future.result()
+        except (PicklingError, AttributeError, TypeError) as error:
+            if self.threads:
+                raise
+            why = "functions that go to other processes stand at the top of a module, or come from chunking(…)"
+            raise Misuse(f"the executor cannot be given this work ({error}): {why}") from error
         finally:
             self._busy.discard(future)
         return value if self.threads else unpacked(*value)

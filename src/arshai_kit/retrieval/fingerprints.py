@@ -86,7 +86,8 @@ def named(value: Any) -> str:
 def _of_object(value: Any) -> str:
     kind = type(value)
     if hasattr(value, "embed") and hasattr(value, "provider"):
-        return f"{value.provider}/{value.name}#{getattr(value, 'dimensions', None)}"
+        further = named(value.keyed("document")) if hasattr(value, "keyed") else ""
+        return f"{value.provider}/{value.name}#{getattr(value, 'dimensions', None)}{further}"
     if isinstance(value, Record):
         held = [(spot.name, getattr(value, spot.name)) for spot in getattr(kind, "__attrs_attrs__", ()) if spot.eq]
         return f"{kind.__qualname__}({', '.join([f'{name}={named(each)}' for name, each in held])})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
@@ -12,7 +12,7 @@ from arshai_kit._flight import is_async
 from arshai_kit._record import Record
 from arshai_kit.documents import Document, Found, Limits, Unreadable, read
 from arshai_kit.effects import Call, Handle, Join, Plan, Start, call, planned
-from arshai_kit.errors import ArshaiError, Misuse, OtherVectors
+from arshai_kit.errors import ArshaiError, BadDocument, Misuse, OtherVectors
 from arshai_kit.index import Index, field
 from arshai_kit.retrieval.asking import asked
 from arshai_kit.retrieval.elsewhere import Elsewhere
@@ -73,6 +73,7 @@ class Pipeline:
         self.held = Held()
         self.listed = False
         self.seen: set[str] = set()
+        self.fatal: list[Exception] = []
         self.unlisted: list[str] = []
         self.written: dict[str, tuple[str, Found | None]] = {}
 
@@ -111,7 +112,7 @@ class Pipeline:
         self.listed = listable(self.job.source)
         if not self.listed:
             return those
-        items: list[Any] = yield from Call(list, those)
+        items: list[Any] = yield from Call(_once, those)
         self.tally.total = len(items)
         self.tally.size = sum([_size(each) or 0 for each in items])
         return iter(items)
@@ -152,17 +153,21 @@ class Pipeline:
         """The next of *items* that has not been there yet; nothing at their end."""
         while True:
             item = next(items, None) if self.listed else (yield from Call(next, items, None))
-            if item is None or item.source not in self.seen:
-                break
-        if item is not None:
-            self.seen.add(item.source)
-        return item
+            if item is None:
+                return None
+            if item.source not in self.seen:
+                self.seen.add(item.source)
+                return item
+            if isinstance(item, Document):
+                why = f"{item.source} is the source of two documents, and the first was taken: each has one of its own"
+                self.tally.failed(Unreadable(item.source, BadDocument(why, source=item.source)))
+                yield from self.tally.ended(item.source, _size(item))
 
     def read(self, item: Found | Document) -> Plan[Read | Cut]:
         """What has come of reading *item*, and of cutting it."""
         job = self.job
         if isinstance(item, Found) and item.url:
-            item = yield from read.plan(item, limits=job.limits)
+            item = yield from _fetched(item, job.limits)
         task = Task(
             found=item,
             known=self.held.known(item.source, job.how),
@@ -176,14 +181,19 @@ class Pipeline:
         came: Read | Cut = yield from call(self.work, task)
         if isinstance(came, Cut) or came.document is None:
             return came
-        chunks = yield from call(job.chunker, came.document)
+        try:
+            chunks = yield from call(job.chunker, came.document)
+        except Exception as error:  # of whom the chunker asks, who fails for all others too
+            self.fatal.append(error)
+            raise
         return (yield from Call(cut, task, came.document, came.mark, chunks))
 
     def first(self, ahead: deque[tuple[Any, Handle[Read | Cut]]]) -> Plan[None]:
         """Deal with what has come of the first of those that are read *ahead*."""
         item, handle = ahead.popleft()
         (outcome,) = yield from Join((handle,))
-        if outcome.error is not None and not _is_of_document(outcome.error):
+        fatal = any(each is outcome.error for each in self.fatal)
+        if outcome.error is not None and (fatal or not _is_of_document(outcome.error)):
             raise outcome.error
         result = outcome.value
         if isinstance(result, Cut):
@@ -248,6 +258,25 @@ class Pipeline:
 
 def _size(item: Any) -> int | None:
     return item.size if isinstance(item, Found) else len(item.text)
+
+
+def _once(items: Iterable[Any]) -> list[Any]:
+    """*items*, each place once; two documents of one source stay, to be told."""
+    seen: set[str] = set()
+    found = []
+    for each in items:
+        if isinstance(each, Document) or each.source not in seen:
+            found.append(each)
+        seen.add(each.source)
+    return found
+
+
+def _fetched(found: Found, limits: Limits) -> Plan[Document]:
+    """What lies at an address; one that must not be asked is told like one that cannot be read."""
+    try:
+        return (yield from read.plan(found, limits=limits))
+    except Misuse as error:
+        raise BadDocument(f"{found.source} cannot be read: {error}", source=found.source) from error
 
 
 def _is_of_document(error: Exception) -> bool:

@@ -5,7 +5,7 @@ This is the pure part of an ingest, but for reading a file: it runs in this proc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -24,6 +24,8 @@ __all__ = ["NEEDED", "Cut", "Read", "Task", "cut", "prepared"]
 
 NEEDED = ("source", "document", "chunks", "number", "start", "end")
 """The fields that an index must have to be ingested into."""
+_OURS = frozenset({*NEEDED, "page", "section"})
+"""What nobody else may fill: it tells what has changed, and where a chunk stands."""
 
 
 @frozen(eq=False, repr=False, kw_only=True)
@@ -69,7 +71,9 @@ def prepared(task: Task) -> Read | Cut:
         if _marked(found.source, data, task.how) == task.known:
             return Read(mark=task.known)
         found = read(evolve(found, path="", data=data), limits=task.limits)
-    made = mark_of(found.source, found.hash or _hash(found), task.how)
+        made = mark_of(found.source, found.hash, task.how)
+    else:  # whoever gives a document may have changed its text, whatever bytes it is of
+        made = mark_of(found.source, _hash(found), task.how)
     if made == task.known:
         return Read(mark=made)
     return Read(document=found, mark=made) if task.chunker is None else cut(task, found, made, task.chunker(found))
@@ -82,23 +86,22 @@ def _marked(source: str, data: bytes, how: str) -> str:
 
 
 def _hash(document: Document) -> str:
-    """What stands for the bytes of a document that was made by hand."""
+    """What stands for the bytes of a document that is given as one: all that it says."""
     told = {each.name: getattr(document, each.name) for each in attrs.fields(Document) if each.name != "hash"}
     return mark(*[f"{name}={value!r}" for name, value in told.items()], length=64)
 
 
-def cut(task: Task, document: Document, made: str, chunks: Sequence[Chunk]) -> Cut:
+def cut(task: Task, document: Document, made: str, chunks: Iterable[Chunk]) -> Cut:
     """The entries of *document*, whose chunks are *chunks*."""
-    if not all(isinstance(each, Chunk) for each in chunks):
+    given = tuple(chunks) if isinstance(chunks, Iterable) else (None,)
+    filled = [each for each in given if isinstance(each, Chunk) and each.text.strip()]
+    if not all(isinstance(each, Chunk) for each in given):
         raise Misuse("chunker= is a function from a document to chunks, as arshai_kit.chunking.chunk is one")
-    filled = [each for each in chunks if each.text.strip()]
     fingerprint = f"{made}-{len(filled)}"
     names = {each.name for each in attrs.fields(task.kind)}
     facts = {name: getattr(document, name) for name in ("title", "author", "created", "language", "media_type")}
     facts |= {"source": document.source, "document": fingerprint, "chunks": len(filled)}
-    further = dict(task.further(document)) if task.further is not None else {}
-    if unknown := sorted(further.keys() - names):
-        raise Misuse(f"fields= gave {', '.join(unknown)}, which {task.kind.__name__} of the index has not")
+    further = {} if task.further is None else _further(task.further(document), names, task.kind)
     facts = {name: value for name, value in {**facts, **further}.items() if name in names}
     entries = []
     for number, (own, each) in enumerate(
@@ -109,3 +112,14 @@ def cut(task: Task, document: Document, made: str, chunks: Sequence[Chunk]) -> C
         entries.append(Entry(own, each.text, None, task.kind(**facts, **told)))
     own_signature = signature(document.text) if task.compared and entries else None
     return Cut(entries=tuple(entries), fingerprint=fingerprint, notices=document.notices, signature=own_signature)
+
+
+def _further(given: Any, names: set[str], kind: type[Any]) -> Mapping[str, Any]:
+    """What `fields=` has *given*, if it may be given."""
+    if not isinstance(given, Mapping):
+        raise Misuse(f"fields= is a function from a document to a mapping of fields, and gave {type(given).__name__}")
+    if unknown := sorted(given.keys() - names):
+        raise Misuse(f"fields= gave {', '.join(unknown)}, which {kind.__name__} of the index has not")
+    if ours := sorted(given.keys() & _OURS):
+        raise Misuse(f"fields= gave {', '.join(ours)}, which an ingest fills itself: call yours otherwise")
+    return given

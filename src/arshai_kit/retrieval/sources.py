@@ -56,8 +56,10 @@ def listable(source: Any) -> bool:
 
 
 def _absolute(source: str | os.PathLike[str]) -> str:
+    """*source* as a path that is one wherever one is; what is none is left for `find` to refuse."""
     text = os.fspath(source)
-    return text if _ADDRESS.match(text) else os.path.normpath(Path(text).absolute())
+    no_path = not text or ("://" in text and not Path(text).exists())
+    return text if no_path or _ADDRESS.match(text) else os.path.normpath(Path(text).absolute())
 
 
 def within(source: Any) -> Within:
