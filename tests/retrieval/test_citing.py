@@ -165,6 +165,45 @@ def test_a_passage_bears_itself(text: str) -> None:
     assert check(text.replace("[1]", ""), [hit(text)], threshold=1).is_grounded
 
 
+@pytest.mark.parametrize(
+    "answer", [" " * 200_000 + "a", "[1" * 100_000, "[1†" * 10_000, "1," * 100_000, "\u3000[" * 100_000]
+)
+def test_an_answer_that_never_ends_is_checked_all_the_same(answer: str) -> None:
+    """A small model may say nothing but blanks, for as long as it is let; that takes no longer than other texts."""
+    assert len(check(answer, HITS).sentences) > 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "marks", "text"),
+    [
+        ("Rain falls [1]–[3].", (1, 2, 3), "Rain falls."),
+        ("Rain falls [1] - [2].", (1, 2), "Rain falls."),
+        ("Rain falls [1، 3].", (1, 3), "Rain falls."),
+        ("Rain falls [1] - 30 mm [3].", (1, 3), "Rain falls - 30 mm."),
+    ],
+)
+def test_marks_may_be_written_otherwise(answer: str, marks: tuple[int, ...], text: str) -> None:
+    (found,) = check(answer, HITS).sentences
+    assert (found.marks, found.text) == (marks, text)
+
+
+@pytest.mark.parametrize(
+    ("passage", "answer", "is_there"),
+    [
+        ("1.5 percent", "15 percent", False),
+        ("1,250.50 euros", "1.250,50 euros", True),
+        ("1,250.50 euros", "1250.50 euros", True),
+        ("30 euros", "30.00 euros", True),
+        ("1,250 euros", "1\u202f250 euros", True),
+        ("0.125 of all", "125 of all", False),
+        ("version 1.2.3", "version 1.2.4", False),
+        ("۱۲٫۵", "12.5", True),
+    ],
+)
+def test_a_number_is_one_however_it_is_written(passage: str, answer: str, is_there: bool) -> None:
+    assert check(answer, [hit(passage)], threshold=0.1).is_grounded is is_there
+
+
 def test_a_wide_range_is_not_unfolded() -> None:
     assert check("Rain falls [1-999999].", HITS).sentences[0].marks == (1, 999999)
 

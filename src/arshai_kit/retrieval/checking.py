@@ -20,11 +20,17 @@ from arshai_kit.records import Message, Response
 
 __all__ = ["Checked", "Sentence", "check"]
 
-_MARK: Final = re.compile(r"\s*[\[【]\^?(\d{1,6}(?:\s*[,;–-]\s*\d{1,6})*)(?:†[^\]】]*)?[\]】]")
-_RANGE: Final = re.compile(r"(\d+)(?:\s*[–-]\s*(\d+))?")
+_MARK: Final = re.compile(  # blanks are looked at from their first on, or many of them would take for ever
+    r"(?<!\s)\s*[\[【]\^?(\d{1,6}(?:(?:\s*[,;،、–-]\s*|[\]】]\s?[–-]\s?[\[【])\d{1,6})*)(?:†[^\]】\n]{0,200})?[\]】]"
+)
+_RANGE: Final = re.compile(r"(\d+)(?:[\]】]?\s*[–-]\s*[\[【]?(\d+))?")
 _WIDEST: Final = 100
 _BULLET: Final = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
-_NUMBER: Final = re.compile(r"\d(?:[\d.,'’٫٬\u00a0\u202f]*\d)?")
+_NUMBER: Final = re.compile(r"\d(?:[\d.,'’٫٬]*\d)?")
+_THIN: Final = {0xA0: "'", 0x202F: "'"}
+"""What may stand between thousands, and would be any blank after NFKC."""
+_POINT: Final = re.compile(r"(.*)([.,٫])(\d+)")
+_THOUSAND: Final = 3
 _FIRST: Final = 4
 _COMMON: Final = 0.65
 """Two words are one (`refund`, `refunded`) where they begin alike: for so much of the longer one."""
@@ -208,13 +214,24 @@ def _is_near(one: str, other: str) -> bool:
 
 
 def _counted(text: str) -> Iterator[str]:
-    """The numbers in *text*, in the digits 0 to 9, without what stands between digits.
+    """The numbers in *text*, in the digits 0 to 9, with a point where there is one and nothing between thousands.
 
-    >>> [*_counted("1,000 or ۱۲٫۵ of 2024-05-01")]
-    ['1000', '125', '2024', '05', '01']
+    >>> [*_counted("1,000 or ۱۲٫۵ of 2024-05-01, 1.250,50 and 1,250.50, 30.00")]
+    ['1000', '12.5', '2024', '05', '01', '1250.50', '1250.50', '30']
     """
-    for found in _NUMBER.findall(normalize("NFKC", text)):
-        yield "".join([str(decimal(each)) for each in found if each.isdecimal()])
+    for found in _NUMBER.findall(normalize("NFKC", text.translate(_THIN))):
+        parts = _POINT.fullmatch(found)
+        whole, rest = (parts[1], parts[3]) if parts is not None and _is_point(*parts.groups()) else (found, "")
+        yield f"{_digits(whole)}.{_digits(rest)}" if _digits(rest).strip("0") else _digits(whole)
+
+
+def _is_point(whole: str, mark: str, rest: str) -> bool:
+    """Whether *mark* is a decimal point: one that stands there once, and not before a thousand."""
+    return mark == "٫" or (mark not in whole and (len(rest) != _THOUSAND or _digits(whole) == "0"))
+
+
+def _digits(text: str) -> str:
+    return "".join([str(decimal(each)) for each in text if each.isdecimal()])
 
 
 def _borne(
