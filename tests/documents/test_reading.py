@@ -372,6 +372,13 @@ def test_the_worker_ends_when_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -
         signal.signal(signal.SIGINT, before)
 
 
+def test_the_worker_ends_when_nobody_asks_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "IDLE", 0.001)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker.answers(theirs, 0)
+
+
 def test_its_time_and_memory_are_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[tuple[int, tuple[int, int]]] = []
     monkeypatch.setattr("resource.setrlimit", lambda kind, value: held.append((kind, value)))
