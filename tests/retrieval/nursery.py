@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from attrs import evolve
 
 from arshai_kit.chunking import Chunking, chunking
 from arshai_kit.documents import parse
-from arshai_kit.errors import ArshaiError
+from arshai_kit.errors import ArshaiError, StoreFull
 from arshai_kit.index import Index, sqlite_index
 from arshai_kit.retrieval import ingest
 from arshai_kit.testing import hashed_embedder
@@ -161,10 +162,32 @@ def rivals(base: Path, trials: int) -> None:
                 assert held(file) == wanted
 
 
+def full(base: Path) -> None:
+    """A file that may not grow any more is a full disk; with room again, the next one gives what one gives."""
+    place, file = folder(base / "full", before()), base / "full.sqlite"
+    wanted = clean(base, "full", place, LONG)
+
+    def without_room() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (180_000, resource.RLIM_INFINITY))
+        try:
+            taken(file, place, LONG)
+        except StoreFull:
+            return
+        raise AssertionError("there was room")
+
+    assert done(forked(without_room)) == 0
+    assert held(file) != wanted
+    assert done(forked(lambda: taken(file, place, LONG))) == 0
+    assert held(file) == wanted
+
+
 if __name__ == "__main__":
     parse(text(0).encode(), "a.md")  # what tells languages is loaded once
     base, kind, seed, trials = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     if kind == "kills":
         kills(base, seed, trials)
+    elif kind == "full":
+        full(base)
     else:
         rivals(base, trials)

@@ -35,3 +35,7 @@ def test_killed_at_any_moment_and_run_again_is_one_clean_run(tmp_path: Path) -> 
 
 def test_two_at_once_end_in_the_state_of_one(tmp_path: Path) -> None:
     nursery(tmp_path, "rivals", max(1, settings().max_examples // 60))
+
+
+def test_a_full_disk_ends_it_and_the_next_one_heals(tmp_path: Path) -> None:
+    nursery(tmp_path, "full", 1)
