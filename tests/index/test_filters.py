@@ -167,6 +167,16 @@ def test_many_are_combined_without_depth() -> None:
     assert predicate(found, Passage)("", row(Passage, Passage(page=1499)))
 
 
+def test_the_edges_of_text(table: sqlite3.Connection) -> None:
+    """Every text begins with none, and ends of letters are no ends of texts."""
+    records = {f"{n}": Kinds(Select=text) for n, text in enumerate([None, "", "a", "a\0", "ab", "b", "\U0010ffff"])}
+    fill(table, {own: row(Kinds, fields) for own, fields in records.items()})
+    for asked in (field("Select").startswith(start) for start in ("", "a", "a\0", "\U0010ffff", "\0")):
+        condition, parameters = sql(asked, Kinds)
+        found = {own for (own,) in table.execute(f"select id from entries where {condition}", parameters)}
+        assert found == {own for own, fields in records.items() if holds(asked, own, fields)}
+
+
 def test_what_is_too_deep_or_too_much_is_refused() -> None:
     def nested() -> None:
         found = where(page=1)
@@ -331,6 +341,16 @@ def test_fields_of_less_usual_types() -> None:
     again = made(Others, row(Others, given))
     assert (again.name, again.either, again.mixed, again.count, again._private) == ("n", "s", Mixed.TWO, 2, "y")
     assert again.untyped == {"a": (1,)}
+
+
+class Real(float):
+    """A number of somebody else's."""
+
+
+def test_a_number_of_another_class_is_a_number() -> None:
+    assert row(Kinds, Kinds(real=Real(0.5)))[list(columns(Kinds)).index("real")] == 0.5
+    with pytest.raises(Misuse, match="a number, and nan"):
+        row(Kinds, Kinds(real=Real("nan")))
 
 
 def test_what_does_not_make_a_record_again_is_damaged() -> None:

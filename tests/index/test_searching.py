@@ -30,6 +30,7 @@ from arshai_kit.index import (
     fuse,
     in_memory_index,
     sqlite_index,
+    sqlite_vectors,
     where,
 )
 from arshai_kit.index.cosine import Query, Units
@@ -86,6 +87,7 @@ def searched(index: Index[Any], dimensions: int) -> list[tuple[Hit[Any], ...]]:
 
 def test_every_backend_finds_the_same_with_numpy_and_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the last digit of each score, and equal ones by their ids, wherever their vectors lie."""
+    monkeypatch.setattr(sqlite_vectors, "_BLOCK", 100)  # several are read one after the other
     given = entries(900, 12)
     with indexes(tmp_path) as found:
         for index in found.values():
