@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from arshai_kit.chunking import Chunk, chunk
 from arshai_kit.documents import Block, Document
-from arshai_kit.memory.tokens import estimated_text
+from arshai_kit.memory.tokens import estimated_text, text_tokenizer
 from tests.chunking.documents import anything, blocks, documents, put_together
 
 WAYS = ["structural", "recursive", "sentence", "page"]
@@ -45,6 +45,18 @@ def test_every_chunk_is_where_it_says_and_none_is_too_large(source: Document, as
     overlap = asked["size"] * part // 10
     chunks = chunk(source, overlap=overlap, **asked)
     hold(source, chunks, asked["size"], overlap, asked["by"])
+
+
+@pytest.mark.needs("tokens")
+@example(text="```\n नमस्ते दुनिया\n```", size=3)
+@example(text="(unfolded=400 * 1024**2, text)", size=10)
+@given(text=st.one_of(anything, st.text(st.sampled_from(" \n`.*=|नमस्ते\u200dwordéسلام"))), size=st.integers(2, 30))
+def test_real_tokens_of_which_more_text_may_have_less_are_never_too_many(text: str, size: int) -> None:
+    count = text_tokenizer("o200k_base")
+    for how in WAYS:
+        for each in chunk(text, size=size, by="o200k_base", how=how):  # type: ignore[arg-type]
+            assert each.size == count(each.text)
+            assert each.size <= size or len(each.text) == 1
 
 
 def hold(source: Document, chunks: tuple[Chunk, ...], size: int, overlap: int, measure: Callable[[str], int]) -> None:

@@ -38,8 +38,9 @@ def packed(text: str, units: Sequence[Unit], measure: Measure, size: int, overla
     while first < len(units):
         last, taken = _filled(text, units, measure, first, size - overlap if first else size)
         if last < len(units) and left[last] <= rest:
-            last = _even(left, first, last, rest)
-            taken = measure(text[units[first].start : units[last - 1].end])
+            earlier = _even(left, first, last, rest)
+            if (less := measure(text[units[first].start : units[earlier - 1].end])) <= max(taken, size - overlap):
+                last, taken = earlier, less
         piece = Piece(units[first].start, units[last - 1].end, taken, (first, last))
         yield _reaching_back(text, units, measure, before, piece, size, overlap) if overlap and first else piece
         before, first = first, last

@@ -67,11 +67,12 @@ def opened(
 ) -> Iterator[Unit]:
     """The units of *wholes*, each with its number, none larger than *size* but single letters; *place* is before them.
 
-    Each piece is measured once, and so is what is inside of those too large: no letter more often than there are rungs.
+    Each piece is measured once or twice, and so is what is inside of those too large: no letter more often than
+    twice for each of the rungs.
     """
     for number, whole in wholes:
         taken = measure(text[place : whole.end])
-        if taken <= size or measure(text[whole.start : whole.end]) <= size:
+        if _fits(text, measure, place, (whole.start, whole.end), taken, size):
             yield Unit(whole.start, whole.end, taken)
         else:
             cut = partial(_cut, text, measure, size, number)
@@ -91,11 +92,21 @@ def _cut(
             return
         taken = measure(text[place:end])
         most = size // part
-        if not left or taken <= most or measure(text[start:end]) <= most:
+        if not left or _fits(text, measure, place, (start, end), taken, most):
             yield Unit(start, end, taken, whole)
         else:
             yield from _cut(text, measure, size, whole, place, (start, end), left)
         place = end
+
+
+def _fits(text: str, measure: Measure, place: int, span: Span, taken: int, most: int) -> bool:
+    """Whether a *span* counts *most* at most, if it counts *taken* with what is between it and *place*.
+
+    The blanks before a word may be a part of its first token: without them, it may be some more.
+    """
+    if span[0] == place or taken + _BLANKS <= most:
+        return taken <= most
+    return measure(text[slice(*span)]) <= most
 
 
 def _between(separator: re.Pattern[str], text: str, start: int, end: int) -> Iterator[Span]:
@@ -177,6 +188,7 @@ _JOINER: Final = "\u200d"
 _JOINING: Final = frozenset({_JOINER, *map(chr, range(0x1F3FB, 0x1F400))})
 _FLAGS: Final = ("\U0001f1e6", "\U0001f1ff")
 _NEAR: Final = 32
+_BLANKS: Final = 16
 _WORD: Final = re.compile(r"\S+")
 _FINE: Final = 16
 """Runs of words or letters give way to shorter ones until they are so small a part of a chunk: it is to be filled."""
