@@ -33,10 +33,13 @@ from tests.retrieval.labelled import (
     reciprocal_rank,
 )
 
-from arshai_kit.chunking import Chunk, chunking
+from arshai_kit import embed
+from arshai_kit.chunking import Chunk, chunking, sentences
 from arshai_kit.documents import Document, load
+from arshai_kit.embeddings import similarity
 from arshai_kit.index import EVERYTHING, Hit, Index, Passage, blend, fuse, in_memory_index
 from arshai_kit.local import local_embedder
+from arshai_kit.rerank import by_scores
 from arshai_kit.resilience import SqliteCache, cached
 from arshai_kit.retrieval import headed, ingest, plain, retrieve
 from benchmarks.hashing import Hashed
@@ -127,6 +130,28 @@ def ways(index: Index[Any], embedder: Any, limit: int = DEEP) -> Mapping[str, Fo
         "by reciprocal rank": way(fusion=fuse),
         **weighted,
     }
+
+
+def by_sentences(embedder: Any) -> Callable[[str, list[str]], list[float]]:
+    """A reranker that needs no other model: a passage is as good as its sentence that is nearest to the question."""
+
+    def scores(question: str, texts: list[str]) -> list[float]:
+        asked = embed(embedder, [question], kind="query")[0]
+        said = [[text[start:end] for start, end in sentences(text)] or [text] for text in texts]
+        vectors = iter(embed(embedder, [each for parts in said for each in parts], kind="document"))
+        return [max(similarity(asked, next(vectors)) for _ in parts) for parts in said]
+
+    return scores
+
+
+def reordered(index: Index[Any], embedder: Any, asked: Sequence[Question], where: Places) -> str:
+    """The best 20 of the default, and these in another order."""
+    first = partial(retrieve, index, embedder=embedder, limit=DEEP)
+    ways = {
+        HYBRID: first,
+        "reranked by the nearest sentence": partial(first, candidates=20, rerank=by_scores(by_sentences(embedder))),
+    }
+    return markdown(HEAD, [row(name, scored(found, asked, where)) for name, found in ways.items()])
 
 
 def filled(embedder: Any, *, chunker: Any, **how: Any) -> Index[Any]:
@@ -293,6 +318,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean nothing")
     parser.add_argument("--size", type=int, default=USUAL, help=f"tokens of a chunk, at most ({USUAL})")
+    parser.add_argument("--rerank", action="store_true", help="only this: what a reranker makes of the best 20")
     parser.add_argument("--cache", default=":memory:", help="a file that keeps what was embedded")
     parser.add_argument("--beir", type=Path, help="a folder with a collection in the form of BEIR")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
@@ -307,6 +333,9 @@ def main(given: Sequence[str] | None = None) -> int:
             answered = [each for each in questions(split) if each.needs][: 6 if asked.quick else None]
             print(f"{split} …", file=sys.stderr, flush=True)
             told.append(f"**{split}: {len(answered)} questions**, chunks of at most {asked.size} tokens")
+            if asked.rerank:
+                told.append(reordered(index, embedder, answered, where))
+                continue
             told += compared(index, embedder, answered, where)
             told.append(sized(embedder, answered, where, SIZES[-1:] if asked.quick else SIZES))
         told.append(told_apart(index, embedder, questions("test")))
