@@ -157,6 +157,11 @@ def test_what_it_is_not_to_see_it_never_sees() -> None:
     tool = made(filled(), where=where(category="wet"), limit=10)
     assert days(told(tool, question="rain")) == [0, 2, 4]
     assert days(told(tool, question="rain", category='dr"y')) == []
+    assert "dr" not in str(tool.spec.parameters["properties"]["category"])
+    assert "(2000, 2002, 2004)" in str(tool.spec.parameters["properties"]["year"])
+    tags = made(filled(), where=where(year=2001), fields=["tags", "source"]).spec.parameters["properties"]
+    assert ("'a'" in str(tags["tags"]), "'b'" in str(tags["tags"])) == (True, False)
+    assert ("1.md" in str(tags["source"]), "2.md" in str(tags["source"])) == (True, False)
 
 
 def test_nothing_found_is_said() -> None:
@@ -194,3 +199,21 @@ async def test_it_is_made_of_an_async_index(anyio_backend: str) -> None:
 def test_what_cannot_work_says_what_to_pass(options: dict[str, Any], words: str) -> None:
     with pytest.raises(Misuse, match=words):
         made(filled(), **options)
+
+
+def test_a_field_may_be_called_as_what_it_is_asked() -> None:
+    """Questions and their answers are a usual thing to search."""
+
+    @frozen(kw_only=True)
+    class Pair(Passage):
+        question: str = ""
+        year: int | None = None
+        year_to: int | None = None
+
+    index = in_memory_index(Pair)
+    index.upsert(
+        [Entry(str(year), f"Rain in {year}.", None, Pair(question=f"{year}?", year=year)) for year in range(60)]
+    )
+    found = made(index, fields=["question", "year", "year_to", "year"])
+    assert {"question", "question_", "year_from", "year_to", "year_to_from"} <= {*found.spec.parameters["properties"]}
+    assert told(found, question="rain", question_="17?").count("Rain in") == 1

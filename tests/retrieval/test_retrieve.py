@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,11 +107,27 @@ def test_vectors_of_another_embedder_are_refused() -> None:
         ({"rerank": lambda _, hits: None}, "gave NoneType"),
         ({"rerank": lambda _, hits: ["a"]}, "gave list"),
         ({"where": field("colour") == "red"}, "colour"),
+        ({"rerank": 3}, "rerank= is a function, not 3"),
+        ({"fusion": None}, "fusion= is a function, not None"),
+        ({"fusion": lambda *_: None}, "fusion= is a function from two rankings to hits; <lambda> gave NoneType"),
     ],
 )
 def test_what_cannot_work_says_what_to_pass(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(Misuse, match=told):
         retrieve(**{"index": filled(), "question": QUESTION, "embedder": EMBEDDER, **wrong})
+
+
+@pytest.mark.parametrize("how", [{"neighbours": 1}, {"parents": 1}])
+def test_what_stands_around_wants_to_know_where_a_passage_stands(how: dict[str, int]) -> None:
+    @frozen
+    class Note:
+        topic: str = ""
+
+    index = in_memory_index(Note)
+    index.upsert([Entry("1", "rain", None, Note())])
+    with pytest.raises(Misuse, match=r"Note lacks source, document, .*: derive it from arshai_kit\.index\.Passage"):
+        retrieve(index, "rain", mode="sparse", **how)  # type: ignore[arg-type]  # numbers
+    assert retrieve(index, "rain", mode="sparse")[0].fields == Note()
 
 
 def test_a_reranker_is_shown_the_candidates_and_has_the_last_word() -> None:

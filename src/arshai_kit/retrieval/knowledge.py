@@ -8,8 +8,8 @@ from inspect import Parameter, Signature
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
+from attrs import evolve, frozen
 from attrs import field as spot
-from attrs import frozen
 
 from arshai_kit._record import Record
 from arshai_kit.effects import Plan, call
@@ -17,6 +17,7 @@ from arshai_kit.errors import Misuse
 from arshai_kit.faces import blocking, drive
 from arshai_kit.index import EVERYTHING, Filter, Hit, Index, field
 from arshai_kit.index.fields import Column, columns
+from arshai_kit.index.filters import Everything
 from arshai_kit.retrieval.asking import asked, indexed
 from arshai_kit.retrieval.citing import passages
 from arshai_kit.retrieval.retrieving import retrieve
@@ -35,6 +36,7 @@ _ORDERED: Final[Mapping[str, type]] = MappingProxyType(
     {"integer": int, "number": float, "date": date, "time": datetime}
 )
 
+Facet: TypeAlias = tuple[Any, int]
 Narrowing: TypeAlias = Callable[[Any], Filter]
 
 
@@ -57,15 +59,17 @@ def knowledge_tool(
     numbers and dates that have many, it may give the least and the most. It never sees what *where* leaves out. *heard*
     is given each question and its hits, for `check` or a log. Further *options* are those of `retrieve`.
     """
-    wanted = tuple(fields)
+    wanted = tuple(dict.fromkeys(fields))
     kind: type = indexed(index).fields
     known = columns(kind)
     if unknown := [each for each in wanted if each not in known or known[each].kind == "json"]:
         there = ", ".join([each.name for each in known.values() if each.kind != "json"])
         raise Misuse(f"{index.name} has no field {', '.join(unknown)} to filter by; it has {there}")
     facets: Mapping[str, Any] = (yield from asked(index, index.statistics, wanted)).facets if wanted else {}
-    ways = tuple([way for each in wanted for way in _ways(known[each], facets[each])])
-    asking = Searching(index, where, ways, {"embedder": embedder, "limit": limit, **options}, heard)
+    ways: list[Way] = []
+    for each in wanted:
+        ways += _ways(known[each], (yield from _seen(index, where, known[each], facets[each])))
+    asking = Searching(index, where, _named(ways), {"embedder": embedder, "limit": limit, **options}, heard)
     return tool(asking, name=name, description=description)
 
 
@@ -78,7 +82,20 @@ class Way(Record):
     filter: Narrowing
 
 
-def _ways(column: Column, found: Sequence[tuple[Any, int]]) -> Iterable[Way]:
+def _seen(index: Index[Any], where: Filter, column: Column, found: Sequence[Facet]) -> Plan[Sequence[Facet]]:
+    """Those of the values *found* that an entry has which *where* lets through: the others are not to be seen."""
+    told = [each for each in found if each[0] not in (None, "")]
+    if isinstance(where, Everything) or column.kind not in ("integer", "text", "texts") or len(told) > _MOST:
+        return found
+    one, there = field(column.name), []
+    for value, often in told:
+        has = one.contains(value) if column.kind == "texts" else one == value
+        if (yield from asked(index, index.count, where & has)):
+            there.append((value, often))
+    return there
+
+
+def _ways(column: Column, found: Sequence[Facet]) -> Iterable[Way]:
     """The arguments for a field of which there are the values *found*, the most frequent first."""
     values, one = tuple([value for value, _ in found if value not in (None, "")]), field(column.name)
     is_this, few = f"only where {column.name} is this", 0 < len(values) <= _MOST
@@ -98,6 +115,17 @@ def _ways(column: Column, found: Sequence[tuple[Any, int]]) -> Iterable[Way]:
             least, most = f"only where {column.name} is at least this", f"only where {column.name} is at most this"
             yield Way(f"{column.name}_from", Annotated[kind_of, least], one.__ge__)
             yield Way(f"{column.name}_to", Annotated[kind_of, most], one.__le__)
+
+
+def _named(ways: Iterable[Way]) -> tuple[Way, ...]:
+    """*ways*, each under a name of its own: an index may have a field `question`, which is what is asked."""
+    found: dict[str, Way] = {}
+    for way in ways:
+        name = way.name
+        while name in ("self", "question") or name in found:
+            name += "_"
+        found[name] = evolve(way, name=name)
+    return tuple(found.values())
 
 
 def _among(values: tuple[Any, ...], words: str) -> Any:

@@ -14,6 +14,7 @@ from arshai_kit.embeddings import embed
 from arshai_kit.errors import Misuse
 from arshai_kit.faces import blocking
 from arshai_kit.index import EVERYTHING, Filter, Hit, Index, blend
+from arshai_kit.index.fields import columns
 from arshai_kit.retrieval.asking import asked, embedding, indexed, space
 from arshai_kit.retrieval.diversity import diverse
 from arshai_kit.retrieval.extending import extended
@@ -30,6 +31,7 @@ Mode: TypeAlias = Literal["hybrid", "dense", "sparse"]
 _MODES: Final = ("hybrid", "dense", "sparse")
 _WEIGHTS: Final = (0.6, 0.4)
 _TIMES: Final = 4
+_PLACE: Final = ("source", "document", "number", "start", "end", "section")
 _LEAST: Final = 32
 """So many candidates at least, where they are chosen from."""
 
@@ -118,7 +120,22 @@ class _Asking:
             if self.embedder is None:
                 raise Misuse(f"mode={self.mode!r} asks by meaning: give embedder=, or ask by words, mode='sparse'")
             embedding(self.embedder)
+        self.fitting()
         return question
+
+    def fitting(self) -> None:
+        """Refuse functions that are none, and passages whose fields do not say where they stand."""
+        for name in ("fusion", "rerank"):
+            value = getattr(self, name)
+            if not callable(value) and (value is not None or name == "fusion"):
+                raise Misuse(f"{name}= is a function, not {value!r:.80}")
+        kind: type = self.index.fields
+        lacking = [name for name in _PLACE if name not in columns(kind)]
+        if lacking and (self.neighbours or self.parents):
+            raise Misuse(
+                f"neighbours= and parents= go by where a passage is, and {kind.__name__} lacks {', '.join(lacking)}: "
+                "derive it from arshai_kit.index.Passage"
+            )
 
     @property
     def several(self) -> int:
@@ -130,7 +147,8 @@ class _Asking:
         """The hits, in their order, with what stands around them."""
         hits: Hits = tuple((yield from self.ranked(said)))
         if self.rerank is not None and hits:
-            hits = _ordered((yield from call(self.rerank, said.text, hits[: self.several])), self.rerank)
+            given = yield from call(self.rerank, said.text, hits[: self.several])
+            hits = _hits(given, "rerank= is a function from a question and hits to hits", self.rerank)
         if self.diversity and len(hits) > 1:
             entries = yield from asked(self.index, self.index.get, [hit.id for hit in hits])
             vectors = {each.id: each.vector for each in entries if each.vector is not None}
@@ -148,7 +166,7 @@ class _Asking:
             return (yield from self.sparse(said))
         outcomes = yield from side_by_side((self.dense(said), self.sparse(said)))
         dense, sparse = [outcome.unwrap() for outcome in outcomes]
-        return self.fusion(dense, sparse)
+        return _hits(self.fusion(dense, sparse), "fusion= is a function from two rankings to hits", self.fusion)
 
     def dense(self, said: Question) -> Plan[Sequence[Hit[Any]]]:
         """The hits nearest in meaning; an index without vectors has none, and that is a mistake."""
@@ -170,10 +188,10 @@ class _Asking:
         return (yield from asked(self.index, self.index.sparse, said.text, self.several, said.where))  # type: ignore[no-any-return]
 
 
-def _ordered(value: Any, rerank: Any) -> Hits:
-    """What *rerank* gave, if it is hits."""
+def _hits(value: Any, told: str, function: Any) -> Hits:
+    """What *function* gave, if it is hits."""
     hits = tuple(value) if isinstance(value, Sequence) else ()
     if not isinstance(value, Sequence) or not all(isinstance(each, Hit) for each in hits):
-        name = getattr(rerank, "name", None) or getattr(rerank, "__name__", type(rerank).__name__)
-        raise Misuse(f"rerank= is a function from a question and hits to hits; {name} gave {type(value).__name__}")
+        name = getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
+        raise Misuse(f"{told}; {name} gave {type(value).__name__}")
     return hits
