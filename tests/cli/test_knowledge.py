@@ -74,6 +74,9 @@ def test_a_search_without_an_index_or_a_hit(place: Path) -> None:
     done = run(place, "search", *WORDS, "roof")
     assert (done.code, done.out) == (2, "")
     assert "there is no index yet" in done.err
+    assert run(place, "ingest", "nowhere", *WORDS).code == 1
+    done = run(place, "search", "-k", "nowhere", *WORDS, "roof")
+    assert (done.code, "the index is empty" in done.err, "ingest DIR fills it" in done.err) == (2, True, True)
     assert run(place, "ingest", "docs", "--index", "own.sqlite", *WORDS).code == 0
     assert run(place, "search", "--index", "own.sqlite", *WORDS, "elephant") == Done(
         1, "", "arshai-kit: nothing was found\n"
@@ -111,6 +114,9 @@ def test_a_model_answers_and_what_no_passage_bears_is_named(place: Path, provide
         (["ask", "-k", "docs", "--embedder", "openai", "?"], "--embedder openai: it takes local, none, openai:NAME"),
         (["ingest", "nowhere", *WORDS], "there is no "),
         (["ask", "-k", "docs", *WORDS], "there is no question"),
+        (["ask", "-k", "docs", "--json", *WORDS, "?"], "name it by --model, or take `arshai-kit search --json`"),
+        (["ask", "-k", "docs", "--schema", '{"type": "object"}', *WORDS, "?"], "name it by --model"),
+        (["search", "-k", "docs", "--mode", "dense", *WORDS, "?"], "--embedder none knows no meaning"),
     ],
 )
 def test_what_a_user_can_do_wrong_is_said_in_a_line(place: Path, arguments: list[str], said: str) -> None:

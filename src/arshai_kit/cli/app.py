@@ -160,7 +160,10 @@ def _knowing(
     from arshai_kit.cli import knowledge as knowing
 
     source = click.get_current_context().get_parameter_source("model")
-    quoted = source is click.core.ParameterSource.DEFAULT and not how["as_json"] and how["output"] is None
+    quoted = source is click.core.ParameterSource.DEFAULT
+    if quoted and (how["as_json"] or how["output"] is not None):
+        why = "--json and --schema are about the answer of a model, and without one the documents are quoted"
+        raise Misuse(f"{why}: name it by --model, or take `arshai-kit search --json` for the passages")
     model, hear, options = (None, lambda: None, {}) if quoted else _chosen(**shared)
     return knowing.answered(model, choose.question(words), hear(), knowledge, index, embedder, **how, **options)
 

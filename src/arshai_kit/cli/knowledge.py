@@ -191,7 +191,8 @@ def told(report: Report) -> str:
 
 def searched(question: str, place: str, file: Path | None, embedder: str, *, as_json: bool, **how: Any) -> int:
     """Print what is found; 1 where nothing is."""
-    hits = _found(question, index_file(place, file), chosen_embedder(embedder), **how)
+    file = index_file(place, file)
+    hits = _found(question, file, chosen_embedder(embedder), **how)
     for link, hit in zip(links(hits), hits, strict=True):
         if as_json:
             fields = hit.fields
@@ -200,13 +201,18 @@ def searched(question: str, place: str, file: Path | None, embedder: str, *, as_
         else:
             _show(link, hit.fields.source)
             say(f"    {_short(hit.text)}\n")
-    if not hits:
-        complain("nothing was found")
-    return 0 if hits else 1
+    if hits:
+        return 0
+    if not sqlite_index(file).count():
+        raise Misuse(f"the index is empty ({file}): arshai-kit ingest DIR fills it")
+    complain("nothing was found")
+    return 1
 
 
 def _found(question: str, file: Path, embedder: Embedder | None, *, mode: str = "", **how: Any) -> Hits:
     """The passages in the index in *file* that answer *question*."""
+    if embedder is None and mode not in ("", "sparse"):
+        raise Misuse(f"--mode {mode} asks by meaning, and --embedder none knows no meaning: leave out one of them")
     if not file.exists():
         raise Misuse(f"there is no index yet ({file}): arshai-kit ingest DIR makes one")
     chosen: Any = mode or ("sparse" if embedder is None else "hybrid")
