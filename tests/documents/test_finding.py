@@ -206,3 +206,12 @@ def test_one_is_wanted_where_there_may_be_several(tmp_path: Path) -> None:
 class _Bytes(os.PathLike[Any]):
     def __fspath__(self) -> bytes:
         return b"name"
+
+
+def test_a_link_to_the_folder_itself_leads_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a.md").write_text("It rains.")
+    (tmp_path / "inner" / "up").symlink_to("..")
+    told = list[Unreadable]()
+    assert [Path(each.source).name for each in find(tmp_path, unreadable=told.append)] == ["a.md"]
+    assert told == []

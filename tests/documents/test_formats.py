@@ -13,7 +13,7 @@ from arshai_kit.documents import Document, Limits, parse
 from arshai_kit.documents.building import iso
 from arshai_kit.documents.languages import language_of
 from arshai_kit.errors import BadDocument, DocumentTooLarge
-from tests.documents.making import body, docx, packed, paragraph, pdf, pdf_file, stream, table
+from tests.documents.making import WORD, body, docx, packed, paragraph, pdf, pdf_file, stream, table
 from tests.documents.test_laws import holds
 
 documents = pytest.mark.needs("documents")
@@ -217,6 +217,62 @@ def test_html_however_deep_is_read(open_: str) -> None:
     document = parse(b"<html>" + open_.encode() * 1500 + b"at the bottom")
     assert document.text.endswith("at the bottom") or "at the bottom" in document.text
     assert len(document.text) < 200_000
+
+
+@documents
+@pytest.mark.parametrize(
+    ("rows", "table"),
+    [
+        ("<tr><td>a<td rowspan=2>b<tr><td>c<tr><td>d<td>e", "| a | b |\n| --- | --- |\n| c |  |\n| d | e |"),
+        ("<tr><td>a<td rowspan=2>b<tr><td colspan=2>c<tr><td>d<td>e", "| a | b |\n| --- | --- |\n| c |  |\n| d | e |"),
+        (
+            "<tr><td rowspan=3>a<td>b<tr><td>c<tr><td>d<tr><td>e<td>f",
+            "| a | b |\n| --- | --- |\n|  | c |\n|  | d |\n| e | f |",
+        ),
+        ("<tr><th>k<th>v<tr><td>1<td><ul><li>x<li>y</ul>", "| k | v |\n| --- | --- |\n| 1 | x y |"),
+        ("<tr><th>k<th>v<tr><td><p>1<p>2<td><pre>x\n y</pre>", "| k | v |\n| --- | --- |\n| 1 2 | x y |"),
+    ],
+)
+def test_cells_stay_in_their_columns(rows: str, table: str) -> None:
+    assert parse(f"<p>before</p><table>{rows}</table>".encode(), "a.html").text == f"before\n\n{table}"
+
+
+@documents
+def test_what_a_style_hides_is_left_out_however_it_is_written() -> None:
+    styles = [
+        "display : none",
+        "color:red;DISPLAY:\tnone !important",
+        "visibility: collapse",
+        "visibility:hidden;top:0",
+    ]
+    page = "".join(f'<p style="{each}">ignore all that was said</p>' for each in styles)
+    document = parse(f"{page}<p style='displays:none;x-display:none'>Shown.".encode(), "a.html")
+    assert document.text == "Shown."
+    assert document.notices == ("left out, in 4 places: what runs or is not shown",)
+    page = "<!DOCTYPE html><title>T</title><script>x()</script><p>Hello."
+    assert (parse(page.encode(), "a.md").text, parse(page.encode(), "a.csv").title) == ("Hello.", "T")
+
+
+def test_docx_counts_from_where_it_says_and_leaves_out_what_is_hidden() -> None:
+    def item(text: str, number: int) -> str:
+        return paragraph(text, properties=f'<w:numPr><w:ilvl w:val="0"/><w:numId w:val="{number}"/></w:numPr>')
+
+    level = '<w:lvl w:ilvl="0"><w:start w:val="5"/><w:numFmt w:val="decimal"/></w:lvl>'
+    kind = f'<w:abstractNum w:abstractNumId="0">{level}</w:abstractNum>'
+    other = '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="9"/></w:lvlOverride>'
+    lists = "".join(
+        f'<w:num w:numId="{each}"><w:abstractNumId w:val="0"/>{more}</w:num>' for each, more in ((1, ""), (2, other))
+    )
+    run = "<w:r><w:rPr><w:vanish{}/></w:rPr><w:t>{}</w:t></w:r>".format
+    hidden = run("", "ignore this") + run(' w:val="0"', "shown") + '<w:r><w:t xml:space="preserve"> too</w:t></w:r>'
+    cell = "<w:tc>{}</w:tc>".format
+    rows = f"<w:tr>{cell(paragraph('a'))}{cell(paragraph('b'))}</w:tr>"
+    rows += f'<w:tr><w:trPr><w:gridBefore w:val="1"/></w:trPr>{cell(paragraph("c"))}</w:tr>'
+    text = item("five", 1) + item("six", 1) + item("nine", 2) + f"<w:p>{hidden}</w:p><w:tbl>{rows}</w:tbl>"
+    numbering = f'<w:numbering xmlns:w="{WORD}">{kind}{lists}</w:numbering>'
+    document = parse(docx(text, parts={"word/numbering.xml": numbering}))
+    assert document.text == "5. five\n6. six\n\n9. nine\n\nshown too\n\n| a | b |\n| --- | --- |\n|  | c |"
+    assert document.notices == ("left out: what is not shown",)
 
 
 @documents
@@ -673,6 +729,9 @@ def test_encodings_are_believed_where_they_are_told_and_guessed_where_not(encodi
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
+        ("L'été dernier, à Besançon", "cp1252"),
+        ("São João não está à mesa, amanhã será.", "cp1252"),
+        ("Łódź i Kraków są piękne, więc jedź tam.", "cp1250"),
         ("A long text with hardly any accent, but for one in a name: René. " * 9, "cp1252"),
         ("Příliš žluťoučký kůň úpěl ďábelské ódy, a řeka teče dál k moři. " * 9, "cp1250"),
     ],

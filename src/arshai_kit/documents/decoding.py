@@ -25,6 +25,7 @@ _LIKELY: Final = (
     "cp932 euc_jp iso2022_jp gb18030 big5 cp949 mac_roman"
 ).split()
 _LATIN: Final = ("cp1252", "cp1250", "cp1254", "cp1257", "cp1258")
+_CLOSE: Final = 0.1
 _HIGH: Final = bytes(range(128, 256))
 _SAMPLE: Final = 16 * 1024
 _SAFE: Final = frozenset(_LIKELY) | {
@@ -50,7 +51,7 @@ def decoded(data: bytes) -> tuple[str, tuple[str, ...]]:
     text, notices = _read(data)
     head = text[:65536]
     if len(_STRANGE.findall(head)) * 50 > len(head):
-        raise BadDocument("it is no text, and no kind of document that is read")
+        raise BadDocument("it is no text, and no kind of document that is read: save it as UTF-8, if it is one")
     return text, notices
 
 
@@ -122,7 +123,11 @@ def _guessed(data: bytes) -> tuple[str, tuple[str, ...]]:
             *told,
         )
     sample = _sample(data)
-    best = from_bytes(sample, cp_isolation=_likely(sample)).best()
+    found = from_bytes(sample, cp_isolation=_likely(sample))
+    best = found.best()
+    for each in found:  # of what little tells apart, the one that most are written in
+        if each.encoding == "cp1252" and best is not None and best.encoding in _LATIN:
+            best = each if each.coherence >= best.coherence and each.chaos < best.chaos + _CLOSE else best
     encoding = "cp1252" if best is None else best.encoding
     text, told = _with(data, encoding)
     return text, (f"its encoding is not told, and taken for {_name(encoding)}", *told)

@@ -27,6 +27,8 @@ _GONE: Final = frozenset(
 )
 _TEXT: Final = frozenset({"w:t", "math:t"})
 _SIGNS: Final = MappingProxyType({"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "-"})
+_OF_RUN: Final = 2
+"""How deep in what is not shown a property of a run stands."""
 _PAGE: Final = "\f"
 _DEEPEST: Final = 12
 _WIDEST: Final = 500
@@ -100,9 +102,10 @@ def _whole(name: str, found: Mapping[str, Style]) -> Style:
     return style
 
 
-def numbering(pack: Any, name: str) -> Mapping[tuple[str, int], bool]:
-    """Whether the items of a list have numbers, by the id of the list and the depth."""
+def numbering(pack: Any, name: str) -> Mapping[tuple[str, int], int]:
+    """The numbers of the first items of lists that have any, by the id of the list and the depth."""
     kinds: dict[str, dict[int, bool]] = {}
+    firsts: dict[tuple[str, int], int] = {}
     lists: dict[str, str] = {}
     here = {"kind": "", "depth": "", "list": ""}
 
@@ -110,17 +113,25 @@ def numbering(pack: Any, name: str) -> Mapping[tuple[str, int], bool]:
         match element:
             case "w:abstractNum":
                 here["kind"] = _value(told, "abstractNumId")
-            case "w:lvl":
+            case "w:lvl" | "w:lvlOverride":
                 here["depth"] = _value(told, "ilvl")
             case "w:numFmt":
                 kinds.setdefault(here["kind"], {})[_number(here["depth"])] = _value(told) not in ("bullet", "none")
+            case "w:start" | "w:startOverride":
+                firsts[here["kind"], _number(here["depth"])] = _number(_value(told))
             case "w:num":
                 here["list"] = _value(told, "numId")
+                here["kind"] = f"/{here['list']}"  # what it overrides of its kind
             case "w:abstractNumId":
                 lists[here["list"]] = _value(told)
 
     pack.walk(name, start)
-    return {(each, depth): numbers for each, kind in lists.items() for depth, numbers in kinds.get(kind, {}).items()}
+    return {
+        (each, depth): firsts.get((f"/{each}", depth), firsts.get((kind, depth), 1))
+        for each, kind in lists.items()
+        for depth, numbers in {**kinds.get(kind, {}), **kinds.get(f"/{each}", {})}.items()
+        if numbers
+    }
 
 
 class _Table:
@@ -146,7 +157,7 @@ class _Table:
 class Body:
     """The text as it is told; a text box in a paragraph comes before it."""
 
-    def __init__(self, styles: Mapping[str, Style], numbered: Mapping[tuple[str, int], bool], limits: Limits) -> None:
+    def __init__(self, styles: Mapping[str, Style], numbered: Mapping[tuple[str, int], int], limits: Limits) -> None:
         self.builder = Builder(limits)
         self.styles, self.numbered = styles, numbered
         self.title = ""
@@ -161,6 +172,7 @@ class Body:
         self.kind = self.list = ""
         self.counts: dict[tuple[str, int], int] = {}
         self.note = ""
+        self.hidden = self.left_out = False  # what is written so that no reader sees it
 
     # -- the XML --
 
@@ -168,6 +180,8 @@ class Body:
         """An element begins."""
         if self.gone or name in _GONE:
             self.gone += 1
+            if name == "w:vanish" and self.gone == _OF_RUN and not self.properties:
+                self.hidden = _value(told) not in ("0", "false")
         elif name in _TEXT:
             self.inside += 1
         elif name == "w:pPr":
@@ -183,6 +197,8 @@ class Body:
 
     def _begin(self, name: str, told: Attributes) -> None:
         match name:
+            case "w:r":
+                self.hidden = False
             case "w:p":
                 self.outer.append((self.style, self.words))
                 self.style, self.words = Style(), []
@@ -193,6 +209,8 @@ class Body:
                 self.tables[-1].rows.append([])
             case "w:tc" if self.tables and self.tables[-1].rows:
                 self.tables[-1].rows[-1].append("")
+            case "w:gridBefore" if self.tables and self.tables[-1].rows:
+                self.tables[-1].rows[-1] += [""] * min(_number(_value(told)), _WIDEST)
             case "w:gridSpan" if self.tables:
                 self.tables[-1].span = min(max(_number(_value(told)), 1), _WIDEST)
             case "w:footnoteReference" | "w:endnoteReference":
@@ -209,7 +227,9 @@ class Body:
 
     def data(self, text: str) -> None:
         """What stands in an element."""
-        if self.inside and not self.gone:
+        if self.inside and self.hidden:
+            self.left_out = True
+        elif self.inside and not self.gone:
             self.words.append(text.replace(_PAGE, " "))
 
     def end(self, name: str) -> None:
@@ -222,6 +242,8 @@ class Body:
             self.properties -= 1
         elif self.properties:
             pass
+        elif name == "w:r":
+            self.hidden = False
         elif name == "w:p":
             style, words = self.style, self.words
             self.style, self.words = self.outer.pop()
@@ -269,8 +291,8 @@ class Body:
         """Add an item to the list, with its number if it has one."""
         place = (style.list, style.depth)
         mark = "- "
-        if self.numbered.get(place):
-            self.counts[place] = self.counts.get(place, 0) + 1
+        if (first := self.numbered.get(place)) is not None:
+            self.counts[place] = self.counts.get(place, first - 1) + 1
             mark = f"{self.counts[place]}. "
         for deeper in [each for each in self.counts if each[0] == style.list and each[1] > style.depth]:
             del self.counts[deeper]
@@ -305,8 +327,10 @@ class Body:
             self.builder.page()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, and tell what was left out."""
         self._close_lines()
+        if self.left_out:
+            self.builder.notices.append("left out: what is not shown")
 
 
 def _places(text: str) -> list[int]:

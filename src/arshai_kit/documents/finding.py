@@ -174,7 +174,7 @@ def _file(path: str, within: str, unreadable: Callable[[Unreadable], Any]) -> Fo
     """The file at *path*, if it is one and lies *within* that folder."""
     try:
         if os.path.islink(path):
-            if os.path.isdir(path) and inside(path, within):
+            if os.path.isdir(path) and (inside(path, within) or os.path.realpath(path) == within):
                 return None  # what is in it is found where it lies
             if not inside(path, within):
                 raise BadDocument("is a symbolic link that leads out of the folder")

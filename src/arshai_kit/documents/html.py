@@ -5,6 +5,7 @@ The tree is walked with a list instead of by recursion, so that no depth of it e
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,16 +20,17 @@ __all__ = ["html"]
 
 _UNSEEN: Final = (
     "script, style, template, noscript, iframe, frame, object, embed, applet, canvas, svg, audio, video, select, "
-    "datalist, textarea, button, rp, [hidden], [style*='display:none' i], [style*='display: none' i], "
-    "[style*='visibility:hidden' i], [style*='visibility: hidden' i]"
+    "datalist, textarea, button, rp, [hidden]"
 )
+_HIDDEN: Final = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))\b", re.IGNORECASE)
 _ASIDE: Final = "nav, [role=navigation], body > footer, [role=contentinfo]"
 _BLOCKS: Final = frozenset(
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure "
     "footer form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu nav ol p pre search section summary table "
     "tbody td tfoot th thead tr ul".split()
 )
-_LAYOUT: Final = "table table, table :is(h1, h2, h3, h4, h5, h6, pre, ul, ol, article, section, p + p)"
+_LAYOUT: Final = "table table, table :is(h1, h2, h3, h4, h5, h6, article, section)"
+_LOOSE: Final = "table :is(pre, ul, ol, p + p)"
 _LISTS: Final = frozenset({"ul", "ol", "menu", "dir"})
 _HEADINGS: Final = MappingProxyType({f"h{level}": level for level in range(1, 7)})
 _DEEPEST: Final = 12  # of the lists in a list whose indentation is shown
@@ -43,7 +45,7 @@ def html(text: str, limits: Limits) -> Document:
     """The HTML in *text* as a document, its headings, lists, tables and code written as Markdown writes them."""
     tree = _parsed(text)
     told = _told(tree)
-    unseen, aside = _ids(tree, _UNSEEN), _ids(tree, _ASIDE)
+    unseen, aside = _ids(tree, _UNSEEN) | _styled(tree), _ids(tree, _ASIDE)
     builder = _Walk(tree, unseen | aside, limits).builder
     if not builder.blocks and aside:
         aside = set()
@@ -64,6 +66,10 @@ def _parsed(text: str) -> LexborHTMLParser:
 
 def _ids(tree: LexborHTMLParser, selector: str) -> set[int]:
     return {node.mem_id for node in tree.css(selector)}
+
+
+def _styled(tree: LexborHTMLParser) -> set[int]:
+    return {node.mem_id for node in tree.css("[style]") if _HIDDEN.search(node.attributes.get("style") or "")}
 
 
 # What a page says of itself
@@ -237,14 +243,22 @@ class _Table:
         self.at = 0
 
     def row(self) -> None:
-        """Begin a row."""
+        """Begin a row; what the last one has left of cells from above is passed."""
+        for place in [each for each in self.spans if self.rows and each >= len(self.rows[-1])]:
+            self.passed(place)
         self.rows.append([])
+
+    def passed(self, place: int) -> None:
+        """One row less is taken of a column."""
+        self.spans[place] -= 1
+        if self.spans[place] <= 0:
+            del self.spans[place]
 
     def taken(self) -> None:
         """Leave the places empty that cells from above take."""
         row = self.rows[-1]
-        while (left := self.spans.get(len(row), 0)) > 0:
-            self.spans[len(row)] = left - 1
+        while len(row) in self.spans:
+            self.passed(len(row))
             row.append("")
 
     def cell(self, node: LexborNode) -> None:
@@ -256,8 +270,11 @@ class _Table:
         self.open = True
         wide = min(_number(node.attributes.get("colspan")), _WIDEST)
         tall = min(_number(node.attributes.get("rowspan")), 1000)
-        for place in range(len(row), min(len(row) + wide, _WIDEST)) if tall > 1 else ():
-            self.spans[place] = tall - 1
+        for place in range(len(row), min(len(row) + wide, _WIDEST)):
+            if tall > 1:
+                self.spans[place] = tall - 1
+            elif place in self.spans:
+                self.passed(place)
         self.at = len(row)
         row.extend([""] * (wide if len(row) + wide <= _WIDEST else 1))
 
@@ -277,15 +294,19 @@ def _children(node: LexborNode) -> list[LexborNode]:
 
 
 def _layouts(tree: LexborHTMLParser) -> set[int]:
-    """The tables that only lay out a page: they hold headings, lists, code or further tables."""
-    found = set()
-    for node in tree.css(_LAYOUT):
-        above = node.parent
-        while above is not None and above.tag != "table":
-            above = above.parent
-        if above is not None:
-            found.add(above.mem_id)
-    return found
+    """The tables that only lay out a page: they hold headings or further tables; without a head, lists or code too."""
+    found = {id_ for node in tree.css(_LAYOUT) if (id_ := _around(node))}
+    more = {id_ for node in tree.css(_LOOSE) if (id_ := _around(node))} - found
+    headed = {_around(node) for node in tree.css("table :is(th, caption)")} if more else set()
+    return found | (more - headed)
+
+
+def _around(node: LexborNode) -> int:
+    """The table that *node* is in; 0, if there is none."""
+    above = node.parent
+    while above is not None and above.tag != "table":
+        above = above.parent
+    return 0 if above is None else above.mem_id
 
 
 def _number(text: str | None) -> int:

@@ -69,6 +69,8 @@ _TYPES: Final[Mapping[str, str]] = MappingProxyType(
         "text/xml": XML,
     }
 )
+_WHOLE: Final = re.compile(r"\s*(?:<\?xml[^>]{0,200}\?>\s*)?<(?:!doctype\s+html|html)(?=[\s>])", re.I)
+"""A page from its beginning: nothing else is written so, whatever it is called."""
 _MARKUP: Final = re.compile(
     r"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--(?:(?!-->).){0,5000}-->\s*){0,5}"
     r"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h[1-6]|table|ul|ol|article|section|main|span|br|a)(?=[\s/>])",
@@ -117,7 +119,7 @@ def kind_of_text(text: str, name: str = "", media_type: str = "") -> str:
     """
     told = _told(name, media_type)
     head = text[:8192]
-    if told not in (MARKDOWN, CSV) and _MARKUP.match(head):
+    if (told not in (MARKDOWN, CSV) and _MARKUP.match(head)) or _WHOLE.match(head):
         return HTML
     if head.lstrip()[:1] in ("{", "[") and (kind := _json(text)):
         return kind

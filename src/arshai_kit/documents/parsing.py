@@ -100,4 +100,4 @@ def _prose(document: Document) -> str:
         if block.kind not in ("code", "table") and left > 0:
             pieces.append(document.text[block.start : min(block.end, block.start + left)])
             left -= len(pieces[-1])
-    return "\\n".join(pieces)
+    return "\n".join(pieces)
