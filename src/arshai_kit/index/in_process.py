@@ -29,6 +29,8 @@ F = TypeVar("F")
 
 _SPARE: Final = 1000
 _OVERHEAD: Final = 300
+_FILTERS: Final = 8
+"""Of so many filters it is kept what they are true of, until something changes: programs ask with the same few."""
 
 
 @frozen(eq=False)
@@ -67,6 +69,7 @@ class InProcess:
         self._words = Words()
         self._units: Units | None = None
         self._sorted: list[str] | None = None
+        self._true_of: dict[Filter, tuple[_Kept, ...]] = {}
         self._dimensions, self._space, self._vectors, self._bytes = 0, "", 0, 0
 
     # -- the functions of an index --
@@ -193,6 +196,7 @@ class InProcess:
     def _settle(self) -> None:
         """Forget whose the vectors were when none is left, and make all anew when most of it is gone."""
         self._sorted = None
+        self._true_of.clear()
         if not self._vectors:
             self._dimensions, self._space, self._units = 0, "", None
         if len(self._words) > 2 * self._words.live + _SPARE:
@@ -207,9 +211,15 @@ class InProcess:
         assert kept is not None  # noqa: S101  # only what is alive is found
         return kept
 
-    def _found(self, where: Filter) -> list[_Kept]:
-        holds = predicate(where, self.fields)
-        return [each for each in self._kept.values() if holds(each.entry.id, each.row)]
+    def _found(self, where: Filter) -> tuple[_Kept, ...]:
+        found = self._true_of.get(where)
+        if found is None:
+            holds = predicate(where, self.fields)
+            found = tuple([each for each in self._kept.values() if holds(each.entry.id, each.row)])
+            if len(self._true_of) == _FILTERS:
+                del self._true_of[next(iter(self._true_of))]
+            self._true_of[where] = found
+        return found
 
     def _numbers(self, where: Filter) -> Collection[int] | None:
         return None if isinstance(where, Everything) else {each.number for each in self._found(where)}
