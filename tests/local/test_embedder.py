@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import pickle
+import subprocess
 import sys
 import threading
 from decimal import Decimal
@@ -286,3 +287,30 @@ def test_weights_that_went_away_are_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(inference, "find_spec", lambda _: None)
     with pytest.raises(ImportError, match="local-embeddings"):
         inference._weights()
+
+
+@real
+def test_a_program_ends_while_a_worker_is_in_the_model() -> None:
+    """Ctrl-C leaves workers behind; one that comes back from the model after Python has ended aborts the process."""
+    program = """
+import threading
+from arshai_kit import embed
+from arshai_kit.local import local_embedder
+
+embedder, begun = local_embedder(), threading.Barrier(4)
+embed(embedder, ["rain"])
+
+
+def work():
+    begun.wait()
+    while True:
+        embed(embedder, ["It may rain today. " * 60] * 4)
+
+
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+begun.wait()
+embed(embedder, ["snow"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

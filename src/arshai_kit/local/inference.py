@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 from arshai_kit.errors import Misuse
 from arshai_kit.local.wordpiece import vocabulary
@@ -26,9 +27,16 @@ class Turns:
     """Lets *many* threads in at a time; the others wait, first in, first out."""
 
     def __init__(self, many: int) -> None:
-        self._free = many
+        self._many = self._free = many
         self._lock = Lock()
         self._waiting: deque[Lock] = deque()
+
+    def close(self) -> None:
+        """Wait until nobody is in; who waits then, and who comes later, waits for ever."""
+        with self._lock:
+            self._waiting.clear()
+        for _ in range(self._many):
+            self._enter()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -105,7 +113,16 @@ class Inference:
         with self._lock:
             if self._session is None:
                 self._session = _loaded(_weights())
+                finalize(self, _ended, self._process, self._lock, self._turns)
             return self._session, self._turns.setdefault(threads, Turns(threads))
+
+
+def _ended(process: int, lock: Any, turns: Mapping[int, Turns]) -> None:
+    """Let no worker be in the model when Python ends: one that came back from it then would abort the process."""
+    if process == os.getpid():
+        lock.acquire()  # for good
+        for each in turns.values():
+            each.close()
 
 
 def _weights() -> Path:
