@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -124,6 +125,16 @@ def test_what_a_user_can_do_wrong_is_said_in_a_line(place: Path, arguments: list
     assert (done.code in (1, 2), done.out) == (True, "")
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+def test_who_reads_beside_us_is_not_interrupted_by_itself() -> None:
+    """Ctrl-C reaches every process of a terminal; those of a pool would each show a traceback."""
+    from arshai_kit.cli.knowledge import _executor
+
+    with _executor(1) as executor:
+        assert executor.submit(signal.getsignal, signal.SIGINT).result() is signal.SIG_IGN
+    with _executor(0) as none:
+        assert none is None
 
 
 def test_nothing_to_say_to_a_question_is_no_answer(place: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,7 +131,8 @@ def _executor(workers: int) -> Iterator[Any]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+    ignoring = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; this process ends the others
+    with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignoring) as executor:
         yield executor
 
 
