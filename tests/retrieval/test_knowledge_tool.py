@@ -7,13 +7,13 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from arshai_kit import ToolCall, aio, openai_compatible, run_tools, testing
 from arshai_kit._json import dumps, loads
 from arshai_kit.completion import run
 from arshai_kit.errors import Misuse
-from arshai_kit.index import Entry, Index, Passage, in_memory_index, where
+from arshai_kit.index import Entry, Index, Passage, Statistics, in_memory_index, where
 from arshai_kit.retrieval import check, knowledge_tool
 from arshai_kit.tools import Tool, answered, toolbox
 from tests.core.worlds import World, everywhere
@@ -217,3 +217,9 @@ def test_a_field_may_be_called_as_what_it_is_asked() -> None:
     found = made(index, fields=["question", "year", "year_to", "year"])
     assert {"question", "question_", "year_from", "year_to", "year_to_from"} <= {*found.spec.parameters["properties"]}
     assert told(found, question="rain", question_="17?").count("Rain in") == 1
+
+
+def test_an_index_that_counts_no_values_is_narrowed_by_any() -> None:
+    index = evolve(filled(), statistics=lambda _facets=(): Statistics())
+    properties = made(index, fields=["category", "year"]).spec.parameters["properties"]
+    assert list(properties) == ["question", "category", "year_from", "year_to"]

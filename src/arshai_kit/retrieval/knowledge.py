@@ -68,7 +68,7 @@ def knowledge_tool(
     facets: Mapping[str, Any] = (yield from asked(index, index.statistics, wanted)).facets if wanted else {}
     ways: list[Way] = []
     for each in wanted:
-        ways += _ways(known[each], (yield from _seen(index, where, known[each], facets[each])))
+        ways += _ways(known[each], (yield from _seen(index, where, known[each], facets.get(each, ()))))
     asking = Searching(index, where, _named(ways), {"embedder": embedder, "limit": limit, **options}, heard)
     return tool(asking, name=name, description=description)
 
