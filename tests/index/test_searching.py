@@ -274,3 +274,17 @@ def test_what_is_forgotten_is_let_go_of() -> None:
     assert sorted(units.near(Query((1.0, 0.0)), 3, [0, 5, 10, 2990, 5000])) == [0, 10, 2990]
     assert Units(2).near(Query((1, 2)), 3) == []
     assert Units(2).near(Query((1, 2)), 3, [1]) == []
+
+
+def test_a_filter_asked_before_finds_what_has_come_since_and_not_what_has_gone(tmp_path: Path) -> None:
+    """Also one of many that were asked in between."""
+    with indexes(tmp_path) as found:
+        for index in found.values():
+            index.upsert([Entry(str(number), "rain", None, Passage(page=number)) for number in range(12)])
+            for page in range(12):
+                assert [hit.id for hit in index.sparse("rain", 9, where(page=page))] == [str(page)]
+            index.upsert([Entry("3", "rain", None, Passage(page=11)), Entry("x", "rain", None, Passage(page=11))])
+            assert [hit.id for hit in index.sparse("rain", 9, where(page=11))] == ["11", "3", "x"]
+            assert index.delete(where(page=11)) == 3
+            assert index.count(where(page=11)) == index.count(where(page=3)) == 0
+            assert [each.id for each in index.scan(where(page=4))] == ["4"]
