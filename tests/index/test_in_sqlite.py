@@ -310,7 +310,7 @@ def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-@pytest.mark.parametrize("path", ["", ":memory:", "file:x?mode=ro", b"bytes", "nul\0"])
+@pytest.mark.parametrize("path", ["", ":memory:", "file:x?mode=ro", b"bytes", "nul\0", None, 3])
 def test_what_is_no_path_is_refused(path: Any) -> None:
     with pytest.raises(Misuse, match=r"in_memory_index\(\) needs none"):
         sqlite_index(path)

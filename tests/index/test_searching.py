@@ -179,6 +179,7 @@ def test_what_is_asked_for_wrongly_is_refused(tmp_path: Path) -> None:
                 ("space= is text", "upsert", (entries(1, 3), 5)),
                 ("where= is a filter", "count", ("year > 2020",)),
                 ("no field 'nope' to count", "statistics", (["nope"],)),
+                (r"as in statistics\(\['title'\]\)", "statistics", ("title",)),
                 ("where= is a filter", "delete", (None,)),
             ]
             for words, name, args in wrong:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from arshai_kit import complete
 from arshai_kit.errors import Misuse
 from arshai_kit.index import Hit, Passage
-from arshai_kit.retrieval import Checked, Link, check, cite, links, passages
+from arshai_kit.retrieval import Checked, Link, check, cite, compress, links, passages
 from arshai_kit.testing import played_by
 from tests.chunking.documents import anything
 
@@ -27,6 +29,23 @@ def hit(text: str, **fields: object) -> Hit[Passage]:
 
 
 HITS = [hit(RAIN, source="rain.md"), hit(SNOW), hit(REFUNDS)]
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "passages", [RAIN], HITS[0], [*HITS, None]], ids=repr)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda hits: cite("When?", hits),
+        passages,
+        links,
+        lambda hits: check("It rains.", hits),
+        lambda hits: compress(hits, tokens=9),
+    ],
+    ids=["cite", "passages", "links", "check", "compress"],
+)
+def test_what_is_no_hits_is_said_to_be_none(function: Callable[[Any], object], wrong: object) -> None:
+    with pytest.raises(Misuse, match=r"^hits are "):
+        function(wrong)
 
 
 # -- cite --

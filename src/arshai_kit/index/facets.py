@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from arshai_kit.errors import Misuse
 from arshai_kit.index.fields import Column, columns, listed
 
-__all__ = ["counted", "facet"]
+__all__ = ["counted", "facets_of"]
 
 
-def facet(kind: type, name: str) -> tuple[int, Column]:
+def facets_of(kind: type, names: Iterable[str]) -> list[tuple[int, Column]]:
+    """The fields of *kind* that are named, each with its place."""
+    if isinstance(names, str):
+        raise Misuse(f"the values of several fields are counted, as in statistics([{names!r}]); {names!r} is one")
+    return [_facet(kind, name) for name in names]
+
+
+def _facet(kind: type, name: str) -> tuple[int, Column]:
     """The field *name* of *kind*, and its place."""
     for place, column in enumerate(columns(kind).values()):
         if column.name == name and column.kind != "json":

@@ -14,7 +14,7 @@ from arshai_kit._json import FrozenDict
 from arshai_kit.index.bm25 import Words
 from arshai_kit.index.compiling import fitted, predicate
 from arshai_kit.index.cosine import Query, Units, best, numpy
-from arshai_kit.index.facets import counted, facet
+from arshai_kit.index.facets import counted, facets_of
 from arshai_kit.index.fields import Plain, columns, heard, row
 from arshai_kit.index.filters import EVERYTHING, Everything, Filter
 from arshai_kit.index.giving import at_most, batch_size, entries, question, refuse_all, space_of
@@ -153,7 +153,7 @@ class InProcess:
 
     def statistics(self, facets: Iterable[str] = ()) -> Statistics:
         """How much there is."""
-        wanted = [facet(self.fields, name) for name in facets]
+        wanted = facets_of(self.fields, facets)
         with self._lock:
             rows = [each.row for each in self._kept.values()]
             found = {column.name: counted(column, Counter([row[place] for row in rows])) for place, column in wanted}

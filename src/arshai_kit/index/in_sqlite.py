@@ -15,7 +15,7 @@ from arshai_kit._json import FrozenDict
 from arshai_kit.errors import BadRecord, Misuse
 from arshai_kit.index.compiling import fitted, from_sql, parameter, quoted, sql, to_sql
 from arshai_kit.index.cosine import Query
-from arshai_kit.index.facets import counted, facet
+from arshai_kit.index.facets import counted, facets_of
 from arshai_kit.index.fields import Plain, columns, heard, made, row
 from arshai_kit.index.filters import EVERYTHING, Everything, Filter
 from arshai_kit.index.giving import at_most, batch_size, entries, question, refuse_all, space_of
@@ -233,7 +233,7 @@ class SqliteIndex:
 
     def statistics(self, facets: Iterable[str] = ()) -> Statistics:
         """How much there is."""
-        wanted = [facet(self.fields, name) for name in facets]
+        wanted = facets_of(self.fields, facets)
 
         def ask(file: sqlite3.Connection) -> Statistics:
             now = state(file, self.fields)

@@ -168,7 +168,7 @@ def _is_undecoded(error: sqlite3.Error) -> bool:
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """*path* from the root, for it is opened later, wherever the process is then."""
-    found = os.fspath(path)
+    found = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(found, str) or not found or found == ":memory:" or found.startswith("file:") or "\0" in found:
         raise Misuse(f"sqlite_index takes the path of a file, not {found!r}; in_memory_index() needs none")
     return os.path.abspath(found)  # noqa: PTH100  # a path may be any PathLike

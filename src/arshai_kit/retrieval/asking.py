@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from arshai_kit.effects import Instant, Plan, call, planned
 from arshai_kit.errors import Misuse
-from arshai_kit.index import Index
+from arshai_kit.index import Hit, Index
 
 if TYPE_CHECKING:
     from arshai_kit.embeddings import Embedder
 
-__all__ = ["asked", "embedding", "indexed", "space"]
+__all__ = ["asked", "embedding", "indexed", "passages_of", "space"]
 
 
 def asked(index: Index[Any], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Plan[Any]:
@@ -45,3 +45,14 @@ def embedding(value: Any) -> Embedder:
     if not hasattr(value, "embed"):
         raise Misuse(f"embedder= is one, as local_embedder() makes it, not {type(value).__name__}")
     return value  # type: ignore[no-any-return]  # looked at
+
+
+def passages_of(value: Iterable[Hit[Any]]) -> tuple[Hit[Any], ...]:
+    """*value*, if it is hits."""
+    hits = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    for each in hits:
+        if not isinstance(each, Hit):
+            raise Misuse(f"hits are passages that were found, as retrieve gives them, not {type(each).__name__}")
+    if isinstance(value, Hit):
+        raise Misuse("hits are several: [hit] is one of them")
+    return hits

@@ -17,6 +17,7 @@ from arshai_kit.errors import Misuse
 from arshai_kit.index import Hit
 from arshai_kit.index.words import asked, words
 from arshai_kit.records import Message, Response
+from arshai_kit.retrieval.asking import passages_of
 
 __all__ = ["Checked", "Sentence", "check"]
 
@@ -141,7 +142,7 @@ def check(answer: str | Message | Response, hits: Iterable[Hit[Any]], *, thresho
     text = answer if isinstance(answer, str) else getattr(answer, "text", None)
     if not isinstance(text, str):
         raise Misuse(f"answer is a text, a message or a response, not {type(answer).__name__}")
-    held = [_Held(each.text) for each in hits]
+    held = [_Held(each.text) for each in passages_of(hits)]
     found = [_borne(text, start, end, marks, held, threshold) for start, end, marks in _claims(text)]
     return Checked(found, len(held), float(threshold))
 

@@ -13,6 +13,7 @@ from arshai_kit._record import Record
 from arshai_kit.errors import Misuse
 from arshai_kit.index import Hit
 from arshai_kit.records import Message, system, user
+from arshai_kit.retrieval.asking import passages_of
 
 __all__ = ["INSTRUCTIONS", "Link", "cite", "links", "passages"]
 
@@ -43,7 +44,7 @@ def cite(question: str, hits: Iterable[Hit[Any]], *, instructions: str = INSTRUC
     """
     if not isinstance(question, str) or not question.strip():
         raise Misuse(f"question is what is to be answered, a text, not {question!r:.80}")
-    given = tuple(hits)
+    given = passages_of(hits)
     told = passages(given, question=question) or "There are no passages: nothing was found."
     return system(instructions), user(f"{told}\n\n{question}")
 
@@ -54,7 +55,7 @@ def passages(hits: Iterable[Hit[Any]], *, first: int = 1, question: str = "") ->
     Each stands between marks that no passage and no *question* holds, and that are told from all of them: what a
     passage says cannot end it, or begin another one. The same hits have the same marks, so that answers can be cached.
     """
-    given = tuple(hits)
+    given = passages_of(hits)
     fence = _fence([question, *[f"{each.text}\0{_facts(each)}" for each in given]])
     told = [
         f'<{fence} number="{number}"{_facts(each)}>\n{each.text}\n</{fence}>'
@@ -118,7 +119,7 @@ def links(hits: Iterable[Hit[Any]], *, first: int = 1) -> tuple[Link, ...]:
     >>> links([hit])[0].target
     'my%20notes.md#in-rasht--anzali'
     """
-    return tuple([_link(number, each) for number, each in enumerate(hits, first)])
+    return tuple([_link(number, each) for number, each in enumerate(passages_of(hits), first)])
 
 
 def _link(number: int, hit: Hit[Any]) -> Link:

@@ -16,6 +16,7 @@ from arshai_kit.chunking.units import Measure
 from arshai_kit.errors import Misuse
 from arshai_kit.index import Hit
 from arshai_kit.index.words import asked, words
+from arshai_kit.retrieval.asking import passages_of
 
 __all__ = ["GAP", "compress"]
 
@@ -47,7 +48,7 @@ def compress(hits: Iterable[Hit[F]], *, tokens: int, question: str = "", by: By 
     """
     if type(tokens) is not int or tokens < 0:
         raise Misuse(f"tokens= is the most that the passages may count together, a whole number, not {tokens!r}")
-    given, measure, left = tuple(hits), measured(by), tokens
+    given, measure, left = passages_of(hits), measured(by), tokens
     whole = 0
     for hit in given:
         if (size := measure(hit.text)) > left:

@@ -92,8 +92,8 @@ def ingest(
     Documents that cannot be read are in the report, and the others go on; what the index had of them it keeps. At most
     *ahead* documents are read while *batch* chunks (by default `ARSHAI_BATCH_SIZE`, or 256), of however many documents,
     are embedded and written, in requests *side_by_side*. An *executor* reads and cuts documents in its threads, its
-    processes, or on its machines. *progress* is told after each. What raises carries the `Report` so far in `partial`;
-    run again, it goes on from there.
+    processes, or on its machines. *progress* is told after each. An error of ours carries the `Report` so far in
+    `partial`; run again, it goes on from there.
     """
     job = Job(
         index=index,
