@@ -27,6 +27,7 @@ from arshai_kit import (
     openrouter,
     parallel,
     pipe,
+    retrieve,
     route,
     run_tools,
     stream,
@@ -47,11 +48,13 @@ from arshai_kit.agents import (
     whose_turn,
 )
 from arshai_kit.effects import Call, Effect, Emit, Handle, Join, Now, Outcome, Plan, Reply, Request, Send, Start, Step
+from arshai_kit.index import Filter, Hit, Index, Passage, field, in_memory_index, sqlite_index, where
 from arshai_kit.local import local_embedder
 from arshai_kit.models import Endpoint
 from arshai_kit.records import Event, Finished, Message, ToolSpec, ToolStarted
 from arshai_kit.records.vectors import Embeddings
 from arshai_kit.resilience import Cached, CachedEmbedder, MemoryCache, cached
+from arshai_kit.retrieval import Checked, Report, check, cite, ingest
 from arshai_kit.testing import hashed_embedder
 from arshai_kit.tools import Tool
 
@@ -92,6 +95,23 @@ assert_type(embed(hashed_embedder(), "Hello"), Embeddings)
 assert_type(cached(hashed_embedder(), MemoryCache()), CachedEmbedder)
 assert_type(cached(openai("any", api_key="k"), MemoryCache()), Cached)
 assert_type(embed(cached(local_embedder(), MemoryCache()), ["Hello"]), Embeddings)
+
+
+@attrs.frozen(kw_only=True)
+class Manual(Passage):
+    """Fields of one's own."""
+
+    year: int | None = None
+
+
+assert_type(in_memory_index(), Index[Passage])
+assert_type(sqlite_index("manuals.sqlite", Manual), Index[Manual])
+assert_type(where(language="fa") & (field("year") >= 2020), Filter)
+assert_type(ingest(in_memory_index(), "manuals", embedder=local_embedder()), Report)
+hits = retrieve(in_memory_index(), "How?", embedder=local_embedder())
+assert_type(hits, tuple[Hit[Any], ...])
+assert_type(complete(model, cite("How?", hits)), Response)
+assert_type(check("So.", hits), Checked)
 
 
 assert_type(agent(model, name="ann"), Agent)
