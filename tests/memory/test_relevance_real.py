@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from arshai_kit.embeddings import embed, similarity
+from arshai_kit.effects import Plan
+from arshai_kit.embeddings import Embedder, Embeddings, Kind, embed, similarity
+from arshai_kit.local import local_embedder
 from arshai_kit.memory.relevance import packed, relevant, unpacked
 from arshai_kit.records import assistant, user
 from arshai_kit.testing import hashed_embedder
 from tests.memory.dictionaries import Store
 
-pytestmark = pytest.mark.needs("minilm", "numpy")
+pytestmark = pytest.mark.needs("local-embeddings")
 
 TALK = (
     ("My daughter is allergic to peanuts.", "Which food is dangerous for my child?"),
@@ -36,6 +41,21 @@ TALK = (
 )
 
 
+class Listening:
+    """An embedder that remembers what it has *seen*."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.seen: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._embedder, name)
+
+    def embed(self, texts: Sequence[str], *, kind: Kind) -> Plan[Embeddings]:
+        self.seen += texts
+        return self._embedder.embed(texts, kind=kind)
+
+
 def found(embedder: object, limit: int) -> int:
     """How many of the questions have the turn that answers them among the older turns that are sent."""
     store = Store()
@@ -47,17 +67,13 @@ def found(embedder: object, limit: int) -> int:
 
 
 def test_a_model_that_knows_meanings_finds_what_was_said_in_other_words() -> None:
-    from tests.memory.minilm import MiniLM
-
-    embedder = MiniLM()
+    embedder = Listening(local_embedder())
     assert found(embedder, 3) >= 18
     assert len([text for text in embedder.seen if text.endswith("I see.")]) == len(TALK)
     assert found(hashed_embedder(), 3) < 10
 
 
 def test_a_byte_for_each_number_is_enough() -> None:
-    from tests.memory.minilm import MiniLM
-
-    vectors = embed(MiniLM(), [said for said, _ in TALK])
+    vectors = embed(local_embedder(), [said for said, _ in TALK])
     errors = [abs(similarity(unpacked(packed(a)), b) - similarity(a, b)) for a in vectors for b in vectors]
     assert max(errors) < 0.01
