@@ -115,7 +115,7 @@ def run_doctest(block: Block, names: dict[str, Any]) -> None:
 
 
 def run_page(page: Path) -> None:
-    names: dict[str, Any] = {"__name__": "__main__"}
+    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(page)}
     with patch.dict(os.environ), ExitStack() as stack, asyncio.Runner() as runner:
         names["stack"] = stack
         for block in blocks(page):
