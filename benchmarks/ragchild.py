@@ -71,7 +71,8 @@ def _store(path: str) -> Callable[[Any], Any]:
     if not path:
         from langchain_core.vectorstores import InMemoryVectorStore
 
-        return InMemoryVectorStore
+        made: Callable[[Any], Any] = InMemoryVectorStore
+        return made
     import faiss
     from langchain_community.docstore.in_memory import InMemoryDocstore
     from langchain_community.vectorstores import FAISS
@@ -82,18 +83,23 @@ def _store(path: str) -> Callable[[Any], Any]:
 
 
 def _embeddings(name: str) -> Any:
+    """The same vectors for them; their class is there only where they are installed."""
     from langchain_core.embeddings import Embeddings
 
-    vectors = _vectors(name)
+    return type("Same", (_Same, Embeddings), {})(_vectors(name))
 
-    class Same(Embeddings):
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return [list(map(float, vector)) for vector in vectors(texts)]
 
-        def embed_query(self, text: str) -> list[float]:
-            return self.embed_documents([text])[0]
+class _Same:
+    """What their embeddings do."""
 
-    return Same()
+    def __init__(self, vectors: Callable[[list[str]], Any]) -> None:
+        self._vectors = vectors
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [list(map(float, vector)) for vector in self._vectors(texts)]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
 
 
 def _vectors(name: str) -> Callable[[list[str]], Any]:
