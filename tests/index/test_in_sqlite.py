@@ -593,3 +593,32 @@ def test_the_backend_is_what_it_is_called(tmp_path: Path) -> None:
         index.close()
         index.close()
         assert index.count() == 0
+
+
+def test_a_file_that_somebody_else_makes_while_it_is_looked_at_is_nobody_elses(tmp_path: Path) -> None:
+    """Between any two looks at it."""
+    for moment in range(1, 4):
+        path = tmp_path / f"{moment}.db"
+        with closing(sqlite3.connect(path, isolation_level=None)) as file:
+            file.execute("pragma journal_mode = wal")
+            sqlite_schema.prepared(_Followed(file, moment, sqlite_index(path)), Passage, str(path))  # type: ignore[arg-type]
+            assert file.execute("select entries from state").fetchone() == (0,)
+
+
+class _Followed:
+    """A connection after so many looks of which somebody else makes the file."""
+
+    def __init__(self, file: sqlite3.Connection, moment: int, index: Index[Passage]) -> None:
+        self._file, self._left, self._index = file, moment, index
+
+    def execute(self, statement: str, *args: Any) -> sqlite3.Cursor:
+        found = self._file.execute(statement, *args)
+        if statement.startswith(("pragma", "select")):
+            self._left -= 1
+            if self._left == 0:
+                self._index.count(EVERYTHING)
+                self._index.close()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)

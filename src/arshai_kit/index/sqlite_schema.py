@@ -113,10 +113,17 @@ def prepared(file: sqlite3.Connection, kind: type, path: str) -> None:
 
 
 def _ready(file: sqlite3.Connection, kind: type, path: str) -> bool:
-    """Whether *file* is as it has to be; nothing has been written by then."""
-    if not _made(file, path):
-        return False
-    found = file.execute("select fields, words from state").fetchone()
+    """Whether *file* is as it has to be; nothing has been written by then.
+
+    It is looked at as of one moment: somebody else may be making it.
+    """
+    file.execute("begin")
+    try:
+        if not _made(file, path):
+            return False
+        found = file.execute("select fields, words from state").fetchone()
+    finally:
+        file.execute("rollback")
     if found is None:
         raise _damaged(path)
     return bool(found == (told(kind), spoken(kind)))
