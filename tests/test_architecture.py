@@ -80,7 +80,7 @@ MAY: dict[str, frozenset[str]] = {
     "memory": frozenset(
         {"asyncio", "os", "sqlite3", "threading", "time"}
     ),  # locks, clocks, a file, the loop of a client
-    "index": frozenset({"os", "sqlite3", "threading", "time"}),  # locks, and a file
+    "index": frozenset({"os", "sqlite3", "threading"}),  # locks, and a file
     "retrieval": frozenset({"os", "pathlib"}),  # whether a file is still there
     "rerank": frozenset({"pathlib"}),  # where a cross-encoder lies
     "documents": frozenset(

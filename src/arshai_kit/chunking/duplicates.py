@@ -16,7 +16,7 @@ from attrs import field, frozen
 from arshai_kit._record import Record
 from arshai_kit.errors import Misuse
 
-__all__ = ["Duplicate", "Seen", "alike", "likeness", "near_duplicates", "signature"]
+__all__ = ["Duplicate", "Seen", "alike", "likeness", "near_duplicates", "rows_of", "signature"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -75,7 +75,7 @@ class Seen(Record, Generic[K]):
     def add(self, key: K, given: Any) -> Duplicate[K] | None:
         """What the text, document, chunk or signature *given* under *key* is nearly the same as, if there is any."""
         signed, text = _looked_at(given)
-        width = _rows(self.threshold) * 2
+        width = rows_of(self.threshold) * 2
         bands = [(start, signed[start : start + width]) for start in range(0, len(signed), width)]
         for other in dict.fromkeys(near for band in bands for near in self._bands.get(band, ())):
             found = _compared(key, signed, text, other, *self._kept[other], self.threshold)
@@ -152,10 +152,10 @@ def _compared(
     return Duplicate(key, of, likeness(text, others))
 
 
-def _rows(threshold: float) -> int:
+def rows_of(threshold: float) -> int:
     """How many numbers make a band, so that texts as alike as *threshold* share one as good as always.
 
-    >>> _rows(1.0), _rows(0.9), _rows(0.5)
+    >>> rows_of(1.0), rows_of(0.9), rows_of(0.5)
     (256, 8, 2)
     """
     rows = _LANES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 from threading import RLock
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 from weakref import finalize
 
 from arshai_kit.errors import BadRecord, ForeignFormat, Misuse, StoreFull, StoreRefused, StoreUnreachable, TooLarge
+from arshai_kit.resilience.files import write_ahead
 from arshai_kit.resilience.forks import wait_in_forks
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ __all__ = ["SqliteFile", "absolute"]
 T = TypeVar("T")
 
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
-_PAUSE: Final = 0.01
 _ANY_TEXT: Final = partial(str, encoding="utf-8", errors="surrogatepass")
 """Reads half characters too, and takes its time."""
 
@@ -108,7 +107,7 @@ class SqliteFile:
         try:
             file.text_factory = _ANY_TEXT
             file.execute("select count(*) from sqlite_master").fetchone()  # whether it is a file of SQLite at all
-            self._write_ahead(file)
+            write_ahead(file, self.patience)
             file.execute(f"pragma synchronous = {self.synchronous}")
             self._prepare(file)
             file.text_factory = str
@@ -116,19 +115,6 @@ class SqliteFile:
             file.close()
             raise
         return file
-
-    def _write_ahead(self, file: sqlite3.Connection) -> None:
-        """Have readers and a writer not wait for each other; two who set this at once get in each other's way."""
-        import sqlite3
-
-        until = time.monotonic() + self.patience
-        while file.execute("pragma journal_mode").fetchone()[0] != "wal":
-            try:
-                file.execute("pragma journal_mode = wal").fetchall()
-            except sqlite3.OperationalError:
-                if time.monotonic() >= until:
-                    raise
-                time.sleep(_PAUSE)
 
     def _raised(self, error: sqlite3.Error) -> NoReturn:
         name = getattr(error, "sqlite_errorname", "")

@@ -18,6 +18,7 @@ from arshai_kit.errors import BadRecord, ForeignFormat, Misuse
 from arshai_kit.index.compiling import from_sql, quoted, to_sql
 from arshai_kit.index.fields import Column, columns, default, heard
 from arshai_kit.index.words import VERSION, spelled
+from arshai_kit.resilience.files import looked_at, version_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -113,17 +114,11 @@ def prepared(file: sqlite3.Connection, kind: type, path: str) -> None:
 
 
 def _ready(file: sqlite3.Connection, kind: type, path: str) -> bool:
-    """Whether *file* is as it has to be; nothing has been written by then.
-
-    It is looked at as of one moment: somebody else may be making it.
-    """
-    file.execute("begin")
-    try:
+    """Whether *file* is as it has to be; nothing has been written by then."""
+    with looked_at(file):
         if not _made(file, path):
             return False
         found = file.execute("select fields, words from state").fetchone()
-    finally:
-        file.execute("rollback")
     if found is None:
         raise _damaged(path)
     return bool(found == (told(kind), spoken(kind)))
@@ -131,15 +126,7 @@ def _ready(file: sqlite3.Connection, kind: type, path: str) -> bool:
 
 def _made(file: sqlite3.Connection, path: str) -> bool:
     """Whether *file* has its tables; one that is not ours is refused."""
-    (owner,) = file.execute("pragma application_id").fetchone()
-    (version,) = file.execute("pragma user_version").fetchone()
-    (tables,) = file.execute("select count(*) from sqlite_master").fetchone()
-    if owner != OURS and (owner or version or tables):
-        raise ForeignFormat(f"{path} belongs to another program: give the index a path of its own")
-    if version > _FORMAT:
-        why = f"{path} is of format {version}, and format {_FORMAT} is known here"
-        raise ForeignFormat(f"{why}: upgrade arshai_kit to use it; it is left as it is")
-    return bool(version)
+    return version_of(file, path, owner=OURS, known=_FORMAT, given="the index") > 0
 
 
 def _executed(file: sqlite3.Connection, statement: str) -> None:

@@ -6,10 +6,9 @@ the one before, and a new file takes them all. A file of somebody else, or of a 
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
-from arshai_kit.errors import ForeignFormat
+from arshai_kit.resilience.files import looked_at, version_of, write_ahead
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,8 +39,6 @@ create table turns (
 STEPS: Final = (_CONVERSATIONS, _TURNS)
 """What makes each version of the one before."""
 
-_PAUSE: Final = 0.01
-
 
 def prepared(path: str, patience: float, steps: tuple[str, ...] = STEPS) -> sqlite3.Connection:
     """The file at *path*, opened, made or brought up to date."""
@@ -49,10 +46,9 @@ def prepared(path: str, patience: float, steps: tuple[str, ...] = STEPS) -> sqli
 
     file = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
-        file.execute("begin")  # or another process makes the file between two looks at it
-        version = _version(file, path, len(steps))
-        file.execute("commit")
-        _write_ahead(file, patience)
+        with looked_at(file):
+            version = _version(file, path, len(steps))
+        write_ahead(file, patience)
         file.execute("pragma synchronous = full")
         file.execute("pragma secure_delete = on")  # what is forgotten is overwritten
         if version < len(steps):
@@ -65,29 +61,7 @@ def prepared(path: str, patience: float, steps: tuple[str, ...] = STEPS) -> sqli
 
 def _version(file: sqlite3.Connection, path: str, known: int) -> int:
     """The version of *file*, 0 for a new one; nothing has been written by then."""
-    (owner,) = file.execute("pragma application_id").fetchone()
-    (version,) = file.execute("pragma user_version").fetchone()
-    (tables,) = file.execute("select count(*) from sqlite_master").fetchone()
-    if owner != OURS and (owner or version or tables):
-        raise ForeignFormat(f"{path} belongs to another program: give sqlite_memory a path of its own")
-    if version > known:
-        why = f"{path} is of format {version}, and format {known} is known here"
-        raise ForeignFormat(f"{why}: upgrade arshai_kit to use it; it is left as it is")
-    return int(version)
-
-
-def _write_ahead(file: sqlite3.Connection, patience: float) -> None:
-    """Have readers and a writer not wait for each other; two who set this at once get in each other's way."""
-    import sqlite3
-
-    until = time.monotonic() + patience
-    while file.execute("pragma journal_mode").fetchone()[0] != "wal":
-        try:
-            file.execute("pragma journal_mode = wal").fetchall()
-        except sqlite3.OperationalError:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(_PAUSE)
+    return version_of(file, path, owner=OURS, known=known, given="sqlite_memory")
 
 
 def _update(file: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:

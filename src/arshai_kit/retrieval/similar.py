@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from arshai_kit.chunking.duplicates import Duplicate, alike
+from arshai_kit.chunking.duplicates import Duplicate, alike, rows_of
 
 __all__ = ["MOST", "Similar"]
 
 MOST: Final = 50_000
 """So many documents are compared; more would take more memory than this is worth."""
-_SURE: Final = 1e-4
 
 
 class Similar:
@@ -55,22 +54,10 @@ class Similar:
 def _candidates(signatures: Sequence[bytes], threshold: float) -> Iterator[tuple[int, int]]:
     """Pairs that have a part of their signatures in common; part after part, so that one alone is in memory."""
     length = len(signatures[0]) if signatures else 0
-    wide = 2 * _rows(threshold, length // 2)
+    wide = 2 * rows_of(threshold)  # of two bytes each
     for start in range(0, length, wide):
         first: dict[bytes, int] = {}
         for place, signature in enumerate(signatures):
             other = first.setdefault(signature[start : start + wide], place)
             if other != place:
                 yield place, other
-
-
-def _rows(threshold: float, lanes: int) -> int:
-    """How many numbers make a part, so that texts as alike as *threshold* have one in common as good as always.
-
-    >>> _rows(0.9, 256), _rows(0.5, 256), _rows(1.0, 256)
-    (8, 2, 256)
-    """
-    rows = max(1, lanes)
-    while rows > 1 and (1 - threshold**rows) ** (lanes // rows) > _SURE:
-        rows //= 2
-    return rows
